@@ -1,0 +1,10 @@
+#pragma once
+// Every op.
+#include <headway/ops/attention.h>
+#include <headway/ops/embedding.h>
+#include <headway/ops/linear.h>
+#include <headway/ops/loss.h>
+#include <headway/ops/norm.h>
+#include <headway/ops/pointwise.h>
+#include <headway/ops/softmax.h>
+#include <headway/ops/views.h>

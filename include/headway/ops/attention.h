@@ -1,0 +1,42 @@
+#pragma once
+#include <optional>
+#include <vector>
+
+#include <headway/attention/mask.h>
+#include <headway/core/generator.h>
+#include <headway/core/tensor.h>
+
+namespace headway::inline v1 {
+
+/// What to return beside the output. Both kinds make an array of T·S elements (per head).
+enum class Weights { none, per_head, averaged };
+
+struct AttentionOptions {
+  Mask mask;
+  std::optional<double> scale;  ///< 1/sqrt(D) unless given
+  /// Added to the scaled scores, broadcast to [B, H, T, S]; float32; -inf hides a pair; differentiable.
+  Tensor bias;
+  double dropout = 0;              ///< probability of dropping a weight; the weights returned are those before it
+  Generator* generator = nullptr;  ///< wanted when dropout > 0
+  /// Packed batches: sequence b is rows offsets[b] … offsets[b+1] - 1 of q (of k and v). Both or neither.
+  std::vector<std::int64_t> query_offsets, key_offsets;
+  Weights weights = Weights::none;
+  bool log_sum_exp = false;
+};
+
+struct AttentionResult {
+  Tensor output;       ///< [B, T, H, Dv], or packed [N, H, Dv]; contiguous, q's dtype
+  Tensor weights;      ///< [B, H, T, S] (averaged: [B, T, S]) float32, rows summing to 1 (0 where nothing is seen);
+                       ///< packed input: T and S are the longest lengths, rows beyond a sequence's end are 0
+  Tensor log_sum_exp;  ///< [B, H, T], packed [H, N]; float32; -inf where nothing is seen; not differentiable
+};
+
+/// softmax(Q·Kᵀ·scale + bias, masked)·V for every head (Vaswani 2017, eq. 1; tiles and the log-sum-exp after Dao 2023).
+/// q [B, T, H, D], k [B, S, G, D], v [B, S, G, Dv], G dividing H (query head h uses key/value head h·G/H), or packed
+/// [N, H, D], [M, G, D], [M, G, Dv] with offsets. Any strides whose last is 1. One dtype: float32, bfloat16, float64.
+/// A query that sees no key gets 0, and gradients of 0. Memory beyond the result is O(T + S).
+/// The weights are differentiable nowhere; the output in q, k, v and bias.
+HEADWAY_API AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                                      const AttentionOptions& options = {});
+
+}  // namespace headway::inline v1

@@ -1,0 +1,21 @@
+#pragma once
+#include <headway/core/tensor.h>
+
+namespace headway::inline v1 {
+
+enum class Activation { none, relu, gelu, silu };
+
+struct LinearOptions {
+  Activation activation = Activation::none;  ///< applied to x·Wᵀ + b, fused into the product
+  bool widen = false;                        ///< bfloat16 x, float32 result (logits)
+};
+
+/// y = act(x·Wᵀ + b). x [..., I] float32, bfloat16 or float64 (rows may be strided), weight [O, I], bias [O] or
+/// undefined -> [..., O] contiguous, of x's dtype. Float32 weights serve bfloat16 x through a bfloat16 copy cached by
+/// their version; products add up in float32. Gradients of weight and bias have the weight's dtype.
+HEADWAY_API Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, LinearOptions options = {});
+
+/// C = A·B over the last two dimensions, leading dimensions broadcast. a [..., M, K], b [..., K, N] -> [..., M, N].
+HEADWAY_API Tensor matmul(const Tensor& a, const Tensor& b);
+
+}  // namespace headway::inline v1
