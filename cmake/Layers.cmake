@@ -1,5 +1,11 @@
 # One target per folder of src/. A layer sees its own private folder, the public headers, and what it is linked to:
 # only lower layers (tests/layering checks the includes). Their objects make one shared library, `headway`.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  # SSE4.2, in every x86-64 processor since 2009, is what oneDNN asks for too; it is Highway's lowest target here. AVX2 and
+  # AVX-512 code stands beside it and is chosen at run time.
+  add_compile_options(-march=x86-64-v2)
+  add_compile_definitions(HWY_DISABLE_PCLMUL_AES)
+endif()
 set(HEADWAY_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Werror)
 
 function(headway_flags target)

@@ -101,6 +101,10 @@ class Pool {
   }
 
   void* from_system(std::size_t size, std::size_t asked) {
+    if (!kCacheBlocks) {  // exactly what was asked for, so that a sanitizer sees the first byte beyond it
+      void* exact = nullptr;
+      if (posix_memalign(&exact, kAlignment, asked) == 0) return exact;
+    }
     const bool huge = size >= kHugeFrom;
     for (const bool last : {false, true}) {
       void* pointer = std::aligned_alloc(huge ? kHugePage : kAlignment,

@@ -20,6 +20,9 @@ struct AttentionOptions {
   Generator* generator = nullptr;  ///< wanted when dropout > 0
   /// Packed batches: sequence b is rows offsets[b] … offsets[b+1] - 1 of q (of k and v). Both or neither.
   std::vector<std::int64_t> query_offsets, key_offsets;
+  /// Of a padded k and v, only the first key_lengths[b] positions exist (a cache): positions and alignment count them
+  /// alone. Mask::padding, in contrast, hides keys without moving anything.
+  std::vector<std::int64_t> key_lengths;
   Weights weights = Weights::none;
   bool log_sum_exp = false;
 };
@@ -38,5 +41,18 @@ struct AttentionResult {
 /// The weights are differentiable nowhere; the output in q, k, v and bias.
 HEADWAY_API AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                       const AttentionOptions& options = {});
+
+/// How a projection's columns are cut into heads.
+struct HeadsLayout {
+  std::int64_t heads = 0, kv_heads = 0;        ///< H, G
+  std::int64_t head_dim = 0, value_head_dim = 0;  ///< D, Dv
+};
+
+/// attention() straight from projections, without cutting them up: qkv [..., H·D + G·D + G·Dv] for self-attention, or
+/// q [..., H·D] and kv [..., G·D + G·Dv]. The gradients are written where the projections' backward wants them.
+HEADWAY_API AttentionResult attention_combined(const Tensor& qkv, const HeadsLayout& layout,
+                                               const AttentionOptions& options = {});
+HEADWAY_API AttentionResult attention_combined(const Tensor& q, const Tensor& kv, const HeadsLayout& layout,
+                                               const AttentionOptions& options = {});
 
 }  // namespace headway::inline v1

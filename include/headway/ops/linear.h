@@ -1,4 +1,6 @@
 #pragma once
+#include <vector>
+
 #include <headway/core/tensor.h>
 
 namespace headway::inline v1 {
@@ -14,6 +16,11 @@ struct LinearOptions {
 /// undefined -> [..., O] contiguous, of x's dtype. Float32 weights serve bfloat16 x through a bfloat16 copy cached by
 /// their version; products add up in float32. Gradients of weight and bias have the weight's dtype.
 HEADWAY_API Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, LinearOptions options = {});
+
+/// One product for each head: x [..., I] and weights of H matrices [D, I] (biases: H vectors [D], or none)
+/// -> [..., H, D]. With sliced input head h reads columns h·I/H … (h+1)·I/H - 1 of x, and its matrix is [D, I/H].
+HEADWAY_API Tensor linear_heads(const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& biases,
+                                bool sliced_input = false);
 
 /// C = A·B over the last two dimensions, leading dimensions broadcast. a [..., M, K], b [..., K, N] -> [..., M, N].
 HEADWAY_API Tensor matmul(const Tensor& a, const Tensor& b);

@@ -7,7 +7,7 @@ namespace headway::inline v1 {
 struct NormOptions {
   double eps = 1e-5;
   /// Added to dropout(x) before normalizing: sum = residual + dropout(x). Shape and dtype of x, or undefined.
-  Tensor residual;
+  Tensor residual = {};
   double dropout = 0;              ///< probability of zeroing an element of x; 0 in evaluation
   Generator* generator = nullptr;  ///< wanted when dropout > 0
 };

@@ -13,6 +13,9 @@ HEADWAY_API Tensor reshape(const Tensor& x, const Shape& shape);
 HEADWAY_API Tensor transpose(const Tensor& x, int a, int b);
 /// Elements [begin, end) of a dimension.
 HEADWAY_API Tensor slice(const Tensor& x, int dim, std::int64_t begin, std::int64_t end);
+/// Neighbouring parts of a dimension, of the given sizes (together the whole): as slices, but the backward pass puts
+/// their gradients together in one array.
+HEADWAY_API std::vector<Tensor> split(const Tensor& x, const std::vector<std::int64_t>& sizes, int dim);
 /// Joins along a dimension; copies.
 HEADWAY_API Tensor concat(const std::vector<Tensor>& parts, int dim);
 /// x itself when it is contiguous, else a copy.

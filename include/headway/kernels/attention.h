@@ -1,0 +1,102 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <headway/core/dtype.h>
+#include <headway/core/export.h>
+#include <headway/core/generator.h>
+
+/// Attention over raw views, forward and backward side by side. One interface serves packed, padded and cached batches:
+/// an array of sequence descriptors.
+///
+///   S = Q·Kᵀ·scale + bias, hidden pairs -inf      P = exp(S - lse), lse = log Σ_j exp S      O = dropout(P)·V
+///   delta = Σ_d dO∘O      dP = dropout(dO·Vᵀ)      dS = P∘(dP - delta)
+///   dQ = scale·dS·K      dK = scale·dSᵀ·Q      dV = dropout(P)ᵀ·dO      dbias = Σ dS over what bias was broadcast to
+namespace headway::inline v1::kernels {
+
+/// One sequence: rows of q and o, rows of k and v, and which keys its queries may see at most.
+struct SequenceDesc {
+  std::int64_t query_begin = 0, query_count = 0;
+  std::int64_t key_begin = 0, key_count = 0;
+  /// Query i sees keys max(0, i + low) … min(key_count - 1, i + high): causal, windows and both alignments.
+  std::int64_t low = 0, high = 0;
+  std::int64_t index = 0;  ///< in the batch: coordinate of bias, pairs, weights and dropout
+};
+
+/// Rows of heads: element d of head h of row r is data[r·row + h·head + d].
+struct HeadRows {
+  const void* data = nullptr;
+  std::int64_t row = 0, head = 0;
+  const void* at(DType dtype, std::int64_t r, std::int64_t h) const {
+    return static_cast<const char*>(data) + (r * row + h * head) * static_cast<std::int64_t>(size_of(dtype));
+  }
+};
+
+/// Element (b, h, i, j) of something broadcast to [B, H, T, S]: strides of 0 where it has one element.
+struct PairStrides {
+  std::int64_t batch = 0, head = 0, query = 0, key = 0;
+  std::int64_t at(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
+    return b * batch + h * head + i * query + j * key;
+  }
+};
+struct PairMask {
+  const std::uint8_t* data = nullptr;
+  PairStrides strides;
+  bool allow = true;  ///< what a 1 means
+};
+
+struct Dropout {
+  /// A weight is dropped when its 16 random bits are below this; 0: no dropout. Kept weights are divided by
+  /// 1 - threshold/65536, the exact probability of keeping. Bits of (i, j): half number j % 8 of
+  /// call.words(i | j/8 << 32, sequence·H + h).
+  std::uint32_t threshold = 0;
+  RandomCall call;
+  double keep_scale() const { return 65536.0 / (65536.0 - threshold); }
+};
+
+struct AttentionArgs {
+  DType dtype = DType::float32;  ///< of q, k, v, o: float32 or bfloat16 (reference: float64)
+  std::span<const SequenceDesc> sequences;
+  std::int64_t heads = 0, kv_heads = 0, dim = 0, value_dim = 0;  // H, G, D, Dv
+  HeadRows q, k, v;
+  double scale = 1;
+  const void* bias = nullptr;  ///< float32 (reference: float64), or null
+  PairStrides bias_strides;
+  std::span<const PairMask> pairs;
+  Dropout dropout;
+  HeadRows o;            ///< output of forward; input of backward
+  void* lse = nullptr;   ///< [H, lse_rows] float32 (reference: float64), indexed by row of q
+  std::int64_t lse_rows = 0;
+};
+
+struct AttentionGradArgs {
+  AttentionArgs forward;
+  HeadRows d_o;
+  HeadRows dq, dk, dv;     ///< outputs, written whole for the rows that sequences name; data null: not wanted
+  void* delta = nullptr;   ///< [H, lse_rows] workspace
+  void* dbias = nullptr;   ///< float32 (reference: float64), added to; elements where bias is broadcast are summed
+  PairStrides dbias_strides;
+  std::int64_t bias_batches = 1, bias_heads = 1, bias_queries = 1;  ///< sizes of bias in those dimensions
+};
+
+/// Bytes of workspace for `threads` threads.
+HEADWAY_API std::size_t attention_forward_workspace(const AttentionArgs& args, int threads);
+HEADWAY_API void attention_forward(const AttentionArgs& args, void* workspace);
+HEADWAY_API std::size_t attention_backward_workspace(const AttentionGradArgs& args, int threads);
+HEADWAY_API void attention_backward(const AttentionGradArgs& args, void* workspace);
+
+/// P itself, before dropout, float32. weights[(b, h, i, j)]; averaged over heads when weights.head is 0.
+/// Written for every pair of every sequence; what lies outside the sequences is not touched.
+HEADWAY_API std::size_t attention_weights_workspace(const AttentionArgs& args, int threads);
+HEADWAY_API void attention_weights(const AttentionArgs& args, float* weights, const PairStrides& strides, bool averaged,
+                                   void* workspace);
+
+namespace reference {
+/// The same in plain float64 loops: the oracle.
+HEADWAY_API void attention_forward(const AttentionArgs& args);
+HEADWAY_API void attention_backward(const AttentionGradArgs& args);
+HEADWAY_API void attention_weights(const AttentionArgs& args, double* weights, const PairStrides& strides, bool averaged);
+}  // namespace reference
+
+}  // namespace headway::inline v1::kernels

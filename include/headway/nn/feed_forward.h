@@ -1,0 +1,32 @@
+#pragma once
+#include <memory>
+
+#include <headway/nn/linear.h>
+
+namespace headway::inline v1::nn {
+
+enum class FeedForwardKind {
+  relu,   ///< W₂·relu(W₁x + b₁) + b₂ (Vaswani 2017, eq. 2)
+  gelu,   ///< the same with GELU
+  swiglu  ///< W₂·(silu(W₃x) ∘ W₁x), without biases (Shazeer 2020, "GLU variants improve Transformer")
+};
+
+struct FeedForwardOptions {
+  std::int64_t model_dim = 0;  ///< C
+  std::int64_t hidden = 0;     ///< width between the two products
+  FeedForwardKind kind = FeedForwardKind::relu;
+  double dropout = 0;          ///< of the hidden activations; the paper has none here
+};
+
+/// The position-wise network of a block, x [..., C] -> [..., C]. Parameters: up, (gate,) down.
+class HEADWAY_API FeedForward : public Module {
+ public:
+  FeedForward(const FeedForwardOptions& options, Generator& generator);
+  Tensor operator()(const Tensor& x) const;
+
+ private:
+  FeedForwardOptions options_;
+  std::unique_ptr<Linear> up_, gate_, down_;
+};
+
+}  // namespace headway::inline v1::nn

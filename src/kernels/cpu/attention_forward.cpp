@@ -1,0 +1,146 @@
+// O = softmax(Q·Kᵀ)·V, tile by tile with a running maximum and sum (Milakov & Gimelshein 2018; Dao et al. 2022).
+#include <headway/kernels/attention.h>
+
+#include <cmath>
+
+#include <headway/core/parallel.h>
+
+#include "kernels/cpu/attention_units.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention_forward.cpp"
+#include <hwy/foreach_target.h>
+
+#include "kernels/cpu/attention_tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace headway::inline v1::kernels::HWY_NAMESPACE {
+
+// float32 workspace of one thread.
+struct ForwardSpace {
+  std::int64_t dim, value_dim;  // rounded up to vectors
+  std::int64_t query() const { return dim * kQueries; }
+  std::int64_t output() const { return value_dim * kQueries; }
+  std::int64_t tile() const { return kKeys * kQueries; }
+  std::int64_t rows() const { return kQueries * std::max(dim, value_dim) + kKeys * (dim + value_dim); }
+  std::int64_t total() const { return query() + output() + tile() + 3 * kQueries + rows(); }
+};
+
+std::int64_t forward_floats(const AttentionArgs& a) {
+  return ForwardSpace{round_up(a.dim), round_up(a.value_dim)}.total();
+}
+std::int64_t forward_block() { return kQueries; }
+
+void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t first, float* space) {
+  const FloatTag f;
+  const QueryBlock block(first, s.query_count);
+  const std::int64_t kv = h * a.kv_heads / a.heads;
+  const ForwardSpace sizes{round_up(a.dim), round_up(a.value_dim)};
+  float* query = space;                      // [D][kQueries], times scale·log2(e)
+  float* output = query + sizes.query();     // [Dv][kQueries]
+  float* scores = output + sizes.output();   // [kKeys][kQueries]
+  float* largest = scores + sizes.tile();    // [kQueries]
+  float* total = largest + kQueries;         // [kQueries]
+  float* rescale = total + kQueries;         // [kQueries]
+  float* row_buffer = rescale + kQueries;
+  float* key_buffer = row_buffer + kQueries * std::max(sizes.dim, sizes.value_dim);
+  float* value_buffer = key_buffer + kKeys * sizes.dim;
+
+  const Rows q = float_rows(a.dtype, a.q, s.query_begin + first, block.count, h, a.dim, row_buffer, a.dim);
+  if (block.count < block.vectors * kLanes) std::fill(query, query + sizes.query(), 0.f);
+  transpose(q.data, q.row, block.count, a.dim, static_cast<float>(a.scale) * kLog2e, query, kQueries);
+  std::fill(largest, largest + kQueries, -kInfinity);
+  std::fill(total, total + kQueries, 0.f);
+  std::fill(output, output + a.value_dim * kQueries, 0.f);
+
+  const KeyRange keys = visible_keys(s, block);
+  for (std::int64_t tile = tile_begin(keys.begin); tile < keys.end; tile += kKeys) {
+    // Dropout's draws cover eight keys at a time, so a tile begins at a multiple of 8.
+    const std::int64_t j0 = std::max(tile, keys.begin / 8 * 8);
+    const std::int64_t j1 = std::min(tile + kKeys, keys.end);
+    const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, kv, a.dim, key_buffer, a.dim);
+    const Rows v = float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
+    panel<Start::zero>({.rows = j1 - j0, .depth = a.dim, .a = k.data, .a_row = k.row, .b = query, .b_row = kQueries,
+                        .c = scores, .c_row = kQueries}, block.vectors);
+    const bool partial = is_partial(a, s, block, j0, j1);
+    if (partial) finish_scores(a, s, h, block, j0, j1, scores);
+    for (int c = 0; c < block.vectors; ++c) {
+      float* column = scores + c * kLanes;
+      const Floats before = hn::LoadU(f, largest + c * kLanes);
+      Floats top = before;
+      for (std::int64_t j = 0; j < j1 - j0; ++j) top = hn::Max(top, hn::LoadU(f, column + j * kQueries));
+      // With nothing seen yet the maximum is -inf; subtracting a finite number instead leaves exp(-inf) = 0.
+      const Floats base = hn::Max(top, hn::Set(f, -1e30f));
+      const Floats factor = exp2(hn::Sub(before, base));
+      Floats sum = hn::Mul(hn::LoadU(f, total + c * kLanes), factor);
+      for (std::int64_t j = 0; j < j1 - j0; ++j) {
+        const Floats p = exp2(hn::Sub(hn::LoadU(f, column + j * kQueries), base));
+        sum = hn::Add(sum, p);
+        hn::StoreU(p, f, column + j * kQueries);
+      }
+      hn::StoreU(top, f, largest + c * kLanes);
+      hn::StoreU(sum, f, total + c * kLanes);
+      hn::StoreU(factor, f, rescale + c * kLanes);
+    }
+    if (a.dropout.threshold) drop(a, s, h, block, j0, j1, scores, scores);
+    const bool skip_zeros = partial && !all_finite(v.data, j1 - j0, v.row, a.value_dim);
+    product<Start::rescale>({.rows = a.value_dim, .depth = j1 - j0, .a = v.data, .a_row = 1, .a_step = v.row, .b = scores,
+                             .b_row = kQueries, .c = output, .c_row = kQueries, .rescale = rescale},
+                            block.vectors, skip_zeros);
+  }
+
+  for (int c = 0; c < block.vectors; ++c) {
+    const Floats sum = hn::LoadU(f, total + c * kLanes);
+    const auto seen = hn::Ne(sum, hn::Zero(f));
+    const Floats inverse = hn::IfThenElseZero(seen, hn::Div(hn::Set(f, 1.f), sum));
+    for (std::int64_t d = 0; d < a.value_dim; ++d) {
+      float* at = output + d * kQueries + c * kLanes;
+      // A query that sees nothing gives 0 even where a dropped -inf met a NaN.
+      hn::StoreU(hn::IfThenElseZero(seen, hn::Mul(hn::LoadU(f, at), inverse)), f, at);
+    }
+  }
+  auto* lse = static_cast<float*>(a.lse) + h * a.lse_rows + s.query_begin + first;
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    lse[i] = total[i] == 0.f ? -kInfinity : largest[i] * kLn2 + std::log(total[i]);
+  }
+  if (a.dtype == DType::float32) {
+    auto* out = static_cast<float*>(const_cast<void*>(a.o.at(a.dtype, s.query_begin + first, h)));
+    transpose(output, kQueries, a.value_dim, block.count, 1.f, out, a.o.row);
+  } else {
+    transpose(output, kQueries, a.value_dim, block.count, 1.f, row_buffer, sizes.value_dim);
+    for (std::int64_t i = 0; i < block.count; ++i) {
+      from_floats(row_buffer + i * sizes.value_dim, a.value_dim,
+                  static_cast<bfloat16*>(const_cast<void*>(a.o.at(a.dtype, s.query_begin + first + i, h))));
+    }
+  }
+}
+
+}  // namespace headway::inline v1::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace headway::inline v1::kernels {
+namespace {
+HWY_EXPORT(forward_floats);
+HWY_EXPORT(forward_block);
+HWY_EXPORT(forward_unit);
+}  // namespace
+
+std::size_t attention_forward_workspace(const AttentionArgs& args, int threads) {
+  return static_cast<std::size_t>(HWY_DYNAMIC_DISPATCH(forward_floats)(args)) * sizeof(float) *
+         static_cast<std::size_t>(threads);
+}
+
+void attention_forward(const AttentionArgs& args, void* workspace) {
+  const std::int64_t block = HWY_DYNAMIC_DISPATCH(forward_block)();
+  const std::int64_t floats = HWY_DYNAMIC_DISPATCH(forward_floats)(args);
+  const auto units = query_blocks(args, block);
+  core::parallel_for(static_cast<std::int64_t>(units.size()) * args.heads, [&](std::int64_t unit) {
+    const QueryUnit& part = units[static_cast<std::size_t>(unit / args.heads)];
+    HWY_DYNAMIC_DISPATCH(forward_unit)
+    (args, args.sequences[part.sequence], unit % args.heads, part.first,
+     static_cast<float*>(workspace) + core::thread_index() * floats);
+  });
+}
+}  // namespace headway::inline v1::kernels
+#endif

@@ -1,0 +1,268 @@
+// What attention's passes do to one tile: a few dozen keys by a block of queries. Scores are held transposed, [key][query]
+// with vectors along queries: a block of queries is transposed once, keys and values are broadcast from where they lie,
+// and softmax never crosses lanes. All five products of forward and backward are then the same loop, `panel`.
+#if defined(HEADWAY_KERNELS_CPU_ATTENTION_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEADWAY_KERNELS_CPU_ATTENTION_TILE_INL_H_
+#undef HEADWAY_KERNELS_CPU_ATTENTION_TILE_INL_H_
+#else
+#define HEADWAY_KERNELS_CPU_ATTENTION_TILE_INL_H_
+#endif
+
+#include <algorithm>
+#include <limits>
+
+#include <headway/kernels/attention.h>
+
+#include "kernels/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace headway::inline v1::kernels::HWY_NAMESPACE {
+
+// 32 vector registers hold 6x4 accumulators, 4 vectors of B and a broadcast; 16 registers hold 6x2, 2 and 1.
+constexpr int kMaxVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
+constexpr std::int64_t kQueries = kMaxVectors * kLanes;  // in one block
+// Rows of a register tile: about 24 (12) accumulators whatever the width, enough to hide the latency of an FMA.
+constexpr int tile_rows(int vectors) { return vectors >= 4 ? 6 : vectors == 3 ? 8 : HWY_TARGET <= HWY_AVX3 ? 12 : 6; }
+// Keys of one tile: a multiple of the register tiles' rows, and K, V, S of D = 64 stay near the L1 cache (24 KiB each).
+constexpr std::int64_t kKeys = 96;
+
+constexpr float kLog2e = 1.44269504088896341f;
+constexpr float kLn2 = 0.693147180559945309f;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+enum class Start { zero, load, rescale };  // accumulators begin at 0, at C, or at C·rescale (per column)
+
+struct Panel {
+  std::int64_t rows = 0, depth = 0;
+  const float* a = nullptr;  // element (r, l) is a[r·a_row + l·a_step]
+  std::int64_t a_row = 0, a_step = 1;
+  const float* b = nullptr;  // row l is b + l·b_row, `vectors` vectors wide
+  std::int64_t b_row = 0;
+  float* c = nullptr;
+  std::int64_t c_row = 0;
+  const float* rescale = nullptr;
+};
+
+template <int kRows, int kVectors, Start kStart>
+HWY_INLINE void register_tile(const Panel& p, std::int64_t first) {
+  const FloatTag f;
+  Floats acc[kRows][kVectors];
+  float* c = p.c + first * p.c_row;
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) {
+      if constexpr (kStart == Start::zero) {
+        acc[r][v] = hn::Zero(f);
+      } else {
+        acc[r][v] = hn::LoadU(f, c + r * p.c_row + v * kLanes);
+        if constexpr (kStart == Start::rescale) acc[r][v] = hn::Mul(acc[r][v], hn::LoadU(f, p.rescale + v * kLanes));
+      }
+    }
+  }
+  const float* a = p.a + first * p.a_row;
+  const float* b = p.b;
+  for (std::int64_t l = 0; l < p.depth; ++l) {
+    Floats row[kVectors];
+    for (int v = 0; v < kVectors; ++v) row[v] = hn::LoadU(f, b + v * kLanes);
+    for (int r = 0; r < kRows; ++r) {
+      const Floats x = hn::Set(f, a[r * p.a_row]);
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::MulAdd(x, row[v], acc[r][v]);
+    }
+    a += p.a_step;
+    b += p.b_row;
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) hn::StoreU(acc[r][v], f, c + r * p.c_row + v * kLanes);
+  }
+}
+
+template <int kRows, int kVectors, Start kStart>
+HWY_INLINE void panel_rows(const Panel& p, std::int64_t& first) {
+  while (first + kRows <= p.rows) {
+    register_tile<kRows, kVectors, kStart>(p, first);
+    first += kRows;
+  }
+  if constexpr (kRows > 1) panel_rows<kRows / 2, kVectors, kStart>(p, first);
+}
+
+template <Start kStart>
+void panel(const Panel& p, int vectors) {
+  std::int64_t first = 0;
+  switch (vectors) {
+    case 1: return panel_rows<tile_rows(1), 1, kStart>(p, first);
+    case 2: return panel_rows<tile_rows(2), 2, kStart>(p, first);
+#if HWY_TARGET <= HWY_AVX3
+    case 3: return panel_rows<tile_rows(3), 3, kStart>(p, first);
+    default: return panel_rows<tile_rows(4), 4, kStart>(p, first);
+#endif
+  }
+}
+
+// The same where a hidden pair may stand beside a NaN or an infinity: a weight of exactly 0, on either side, multiplies
+// nothing. Slow, and rare: only tiles with hidden pairs and non-finite rows come here.
+template <Start kStart>
+void panel_skipping_zeros(const Panel& p, int vectors) {
+  const FloatTag f;
+  for (std::int64_t r = 0; r < p.rows; ++r) {
+    for (int v = 0; v < vectors; ++v) {
+      float* c = p.c + r * p.c_row + v * kLanes;
+      Floats acc = kStart == Start::zero ? hn::Zero(f) : hn::LoadU(f, c);
+      if (kStart == Start::rescale) acc = hn::Mul(acc, hn::LoadU(f, p.rescale + v * kLanes));
+      for (std::int64_t l = 0; l < p.depth; ++l) {
+        const float x = p.a[r * p.a_row + l * p.a_step];
+        const Floats y = hn::LoadU(f, p.b + l * p.b_row + v * kLanes);
+        if (x == 0.f) continue;
+        acc = hn::IfThenElse(hn::Eq(y, hn::Zero(f)), acc, hn::MulAdd(hn::Set(f, x), y, acc));
+      }
+      hn::StoreU(acc, f, c);
+    }
+  }
+}
+
+template <Start kStart>
+void product(const Panel& p, int vectors, bool skip_zeros) {
+  if (skip_zeros) return panel_skipping_zeros<kStart>(p, vectors);
+  panel<kStart>(p, vectors);
+}
+
+// Columns in steps of the widest panel: dK and dV are as wide as the head.
+template <Start kStart>
+void wide_product(Panel p, std::int64_t columns, bool skip_zeros) {
+  const float* b = p.b;
+  float* c = p.c;
+  for (std::int64_t begin = 0; begin < columns; begin += kQueries) {
+    p.b = b + begin;
+    p.c = c + begin;
+    product<kStart>(p, static_cast<int>((std::min(kQueries, columns - begin) + kLanes - 1) / kLanes), skip_zeros);
+  }
+}
+
+inline std::int64_t round_up(std::int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
+// x·0 is NaN for NaN and infinity alone.
+inline bool all_finite(const float* rows, std::int64_t count, std::int64_t row, std::int64_t width) {
+  const FloatTag f;
+  Floats seen = hn::Zero(f);
+  float rest = 0;
+  for (std::int64_t r = 0; r < count; ++r) {
+    const float* x = rows + r * row;
+    std::int64_t d = 0;
+    for (; d + kLanes <= width; d += kLanes) seen = hn::MulAdd(hn::LoadU(f, x + d), hn::Zero(f), seen);
+    for (; d < width; ++d) rest += x[d] * 0.f;
+  }
+  return hn::AllTrue(f, hn::Eq(seen, seen)) && rest == rest;
+}
+
+// A block of rows as float32: where it lies already, or converted into `buffer`, rows padded to `width` with zeros.
+struct Rows {
+  const float* data;
+  std::int64_t row;
+};
+inline Rows float_rows(DType dtype, const HeadRows& from, std::int64_t begin, std::int64_t count, std::int64_t head,
+                       std::int64_t dim, float* buffer, std::int64_t width) {
+  if (dtype == DType::float32 && width <= dim) return {static_cast<const float*>(from.at(dtype, begin, head)), from.row};
+  for (std::int64_t r = 0; r < count; ++r) {
+    float* out = buffer + r * width;
+    if (dtype == DType::bfloat16) {
+      to_floats(static_cast<const bfloat16*>(from.at(dtype, begin + r, head)), dim, out);
+    } else {
+      std::memcpy(out, from.at(dtype, begin + r, head), static_cast<std::size_t>(dim) * sizeof(float));
+    }
+    std::fill(out + dim, out + std::max(dim, width), 0.f);
+  }
+  return {buffer, width};
+}
+
+// One block of queries of one head, and how many vectors hold it.
+struct QueryBlock {
+  std::int64_t begin, count;
+  int vectors;
+  QueryBlock(std::int64_t first, std::int64_t total)
+      : begin(first), count(std::min(kQueries, total - first)), vectors(static_cast<int>((count + kLanes - 1) / kLanes)) {}
+};
+
+// Keys that at least one query of the block may see.
+struct KeyRange {
+  std::int64_t begin, end;
+};
+inline KeyRange visible_keys(const SequenceDesc& s, const QueryBlock& block) {
+  const std::int64_t begin = std::clamp<std::int64_t>(block.begin + s.low, 0, s.key_count);
+  return {begin, std::clamp<std::int64_t>(block.begin + block.count + s.high, begin, s.key_count)};
+}
+
+// True when some pair of the tile is (or may be) hidden.
+inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block, std::int64_t j0, std::int64_t j1) {
+  const bool inside = block.begin + block.count - 1 + s.low <= j0 && j1 - 1 <= block.begin + s.high;
+  return !inside || !a.pairs.empty() || a.bias;
+}
+
+// Scores [j1 - j0][kQueries], in units of log 2, get the bias, and -inf where hidden.
+inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                          std::int64_t j0, std::int64_t j1, float* scores) {
+  const FloatTag f;
+  const IntTag n;
+  if (a.bias) {
+    const auto* bias = static_cast<const float*>(a.bias);
+    for (std::int64_t i = 0; i < block.count; ++i) {
+      for (std::int64_t j = j0; j < j1; ++j) {
+        scores[(j - j0) * kQueries + i] += kLog2e * bias[a.bias_strides.at(s.index, h, block.begin + i, j)];
+      }
+    }
+  }
+  for (const PairMask& mask : a.pairs) {
+    for (std::int64_t i = 0; i < block.count; ++i) {
+      for (std::int64_t j = j0; j < j1; ++j) {
+        if ((mask.data[mask.strides.at(s.index, h, block.begin + i, j)] != 0) != mask.allow) {
+          scores[(j - j0) * kQueries + i] = -kInfinity;
+        }
+      }
+    }
+  }
+  if (block.begin + block.count - 1 + s.low <= j0 && j1 - 1 <= block.begin + s.high) return;
+  for (std::int64_t j = j0; j < j1; ++j) {
+    // Query lane i of the block sees key j when j - high <= begin + i <= j - low.
+    const auto bound = [](std::int64_t x) { return static_cast<std::int32_t>(std::clamp<std::int64_t>(x, -1, kQueries)); };
+    const auto first = hn::Set(n, bound(j - s.high - block.begin));
+    const auto last = hn::Set(n, bound(j - s.low - block.begin));
+    for (int v = 0; v < block.vectors; ++v) {
+      const auto lane = hn::Iota(n, static_cast<std::int32_t>(v * kLanes));
+      const auto hidden = hn::Or(hn::Lt(lane, first), hn::Gt(lane, last));
+      float* at = scores + (j - j0) * kQueries + v * kLanes;
+      hn::StoreU(hn::IfThenElse(hn::RebindMask(f, hidden), hn::Set(f, -kInfinity), hn::LoadU(f, at)), f, at);
+    }
+  }
+}
+
+// Multiplies a tile by the dropout's 0 or 1/(1 - p), drawn again from its coordinates. `values` may equal `out`.
+// Eight keys share one draw: j0 is a multiple of 8.
+inline void drop(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block, std::int64_t j0,
+                 std::int64_t j1, const float* values, float* out) {
+  const FloatTag f;
+  const WordTag w;
+  const Floats kept = hn::Set(f, static_cast<float>(a.dropout.keep_scale()));
+  const IntTag n;
+  const auto threshold = hn::Set(n, static_cast<std::int32_t>(a.dropout.threshold));
+  const std::uint64_t key = a.dropout.call.seed ^ (a.dropout.call.call >> 32);
+  for (int v = 0; v < block.vectors; ++v) {
+    for (std::int64_t j = j0; j < j1; j += 8) {
+      Words word[4] = {hn::Iota(w, static_cast<std::uint32_t>(block.begin + v * kLanes)),
+                       hn::Set(w, static_cast<std::uint32_t>(j / 8)),
+                       hn::Set(w, static_cast<std::uint32_t>(s.index * a.heads + h)),
+                       hn::Set(w, static_cast<std::uint32_t>(a.dropout.call.call))};
+      philox(word[0], word[1], word[2], word[3], key);
+      for (std::int64_t l = 0; l < std::min<std::int64_t>(8, j1 - j); ++l) {
+        const Words half = l % 2 ? hn::ShiftRight<16>(word[l / 2]) : hn::And(word[l / 2], hn::Set(w, 0xffffu));
+        const std::int64_t at = (j - j0 + l) * kQueries + v * kLanes;
+        const auto dropped = hn::RebindMask(f, hn::Lt(hn::BitCast(n, half), threshold));
+        hn::StoreU(hn::IfThenZeroElse(dropped, hn::Mul(hn::LoadU(f, values + at), kept)), f, out + at);
+      }
+    }
+  }
+}
+
+// First key of the tile that holds key j: tiles start at multiples of kKeys, whatever the mask, so that draws and sums
+// do not depend on it.
+inline std::int64_t tile_begin(std::int64_t j) { return j / kKeys * kKeys; }
+
+}  // namespace headway::inline v1::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

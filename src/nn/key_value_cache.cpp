@@ -1,0 +1,83 @@
+#include <headway/nn/multi_head_attention.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include <headway/core/parallel.h>
+
+namespace headway::inline v1::nn {
+namespace {
+
+std::int64_t bytes_per_position(const Tensor& t) {
+  return t.size(-1) * t.size(-2) * static_cast<std::int64_t>(size_of(t.dtype()));
+}
+
+char* position(const Tensor& t, std::int64_t row, std::int64_t at) {
+  return static_cast<char*>(t.raw()) + (row * t.stride(0) + at * t.stride(1)) * static_cast<std::int64_t>(size_of(t.dtype()));
+}
+
+// A new [rows, capacity, G, D] whose row r holds the first lengths[r] positions of row from[r].
+Tensor regrow(const Tensor& old, std::int64_t capacity, const std::vector<std::int32_t>& from,
+              const std::vector<std::int64_t>& lengths) {
+  const auto rows = static_cast<std::int64_t>(from.size());
+  const Tensor fresh = Tensor::empty({rows, capacity, old.size(2), old.size(3)}, old.dtype());
+  const std::int64_t width = bytes_per_position(old);
+  core::parallel_for(rows, [&](std::int64_t r) {
+    const auto i = static_cast<std::size_t>(r);
+    if (lengths[i] > 0) std::memcpy(position(fresh, r, 0), position(old, from[i], 0), static_cast<std::size_t>(lengths[i] * width));
+  });
+  return fresh;
+}
+
+}  // namespace
+
+void KeyValueCache::append(const Tensor& key, const Tensor& value) {
+  const std::int64_t rows = key.size(0);
+  const std::int64_t count = key.size(1);
+  if (lengths_.empty()) lengths_.assign(static_cast<std::size_t>(rows), 0);
+  if (rows != static_cast<std::int64_t>(lengths_.size())) {
+    fail(ErrorCode::shape, "KeyValueCache", fmt::format("new positions for {} rows; the cache has {}", rows, lengths_.size()));
+  }
+  const std::int64_t longest = lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
+  const auto grow = [&](const Tensor& old, const Tensor& like) {
+    if (old.defined() && old.size(1) >= longest + count) return old;
+    // Doubling keeps the copies of a sequence of n steps at O(n).
+    const std::int64_t capacity = std::max<std::int64_t>(16, 2 * (longest + count));
+    if (!old.defined()) return Tensor::empty({rows, capacity, like.size(2), like.size(3)}, like.dtype());
+    std::vector<std::int32_t> same(static_cast<std::size_t>(rows));
+    for (std::size_t r = 0; r < same.size(); ++r) same[r] = static_cast<std::int32_t>(r);
+    return regrow(old, capacity, same, lengths_);
+  };
+  key_ = grow(key_, key);
+  value_ = grow(value_, value);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    std::int64_t& length = lengths_[static_cast<std::size_t>(r)];
+    for (std::int64_t t = 0; t < count; ++t) {
+      std::memcpy(position(key_, r, length + t), position(key, r, t), static_cast<std::size_t>(bytes_per_position(key)));
+      std::memcpy(position(value_, r, length + t), position(value, r, t), static_cast<std::size_t>(bytes_per_position(value)));
+    }
+    length += count;
+  }
+}
+
+void KeyValueCache::reorder(const std::vector<std::int32_t>& from) {
+  std::vector<std::int64_t> lengths;
+  bool same = from.size() == lengths_.size();
+  for (std::size_t r = 0; r < from.size(); ++r) {
+    if (from[r] < 0 || from[r] >= rows()) {
+      fail(ErrorCode::value, "KeyValueCache", fmt::format("row {} comes from row {}; want 0 to {}", r, from[r], rows() - 1));
+    }
+    lengths.push_back(lengths_[static_cast<std::size_t>(from[r])]);
+    same = same && from[r] == static_cast<std::int32_t>(r);
+  }
+  if (same) return;
+  if (key_.defined()) {
+    key_ = regrow(key_, key_.size(1), from, lengths);
+    value_ = regrow(value_, value_.size(1), from, lengths);
+  }
+  lengths_ = std::move(lengths);
+}
+
+}  // namespace headway::inline v1::nn

@@ -1,0 +1,250 @@
+#include <headway/ops/attention.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include <headway/autograd/tape.h>
+#include <headway/core/allocator.h>
+#include <headway/core/cost.h>
+#include <headway/core/factory.h>
+#include <headway/core/parallel.h>
+
+#include "ops/attention_args.h"
+
+namespace headway::inline v1 {
+namespace {
+
+// Where queries, keys and values come from: columns of one, two or three tensors [..., width].
+struct Source {
+  int tensor = 0;
+  std::int64_t column = 0;
+};
+struct Inputs {
+  std::vector<Tensor> tensors;
+  std::array<Source, 3> sources;  // of q, k, v
+  std::array<ops::HeadsView, 3> views;
+};
+
+std::int64_t width_of(const Tensor& x, bool heads_apart) { return heads_apart ? x.size(-1) * x.size(-2) : x.size(-1); }
+
+// A gradient of a whole source tensor, and the parts of it that q, k or v write.
+kernels::HeadRows part_of(const Tensor& grad, std::int64_t width, std::int64_t column, std::int64_t dim) {
+  if (!grad.defined()) return {};
+  return {static_cast<char*>(grad.raw()) + column * static_cast<std::int64_t>(size_of(grad.dtype())), width, dim};
+}
+
+struct Backward {
+  std::shared_ptr<ops::AttentionCall> call;
+  Inputs inputs;  // tensors detached
+  bool heads_apart = true;
+  std::vector<bool> wanted;
+  bool wants_bias = false;
+  autograd::Saved output, lse, bias;
+  std::vector<autograd::Saved> saved;
+
+  std::vector<Tensor> operator()(const std::vector<Tensor>& grads) const {
+    const Tensor& d_o = grads[0];
+    if (!d_o.defined()) return {};
+    const Device device = d_o.device();
+    for (const auto& tensor : saved) tensor.get("attention");
+    const Tensor& o = output.get("attention");
+    const Tensor& bias_tensor = bias.get("attention");
+
+    // Rows that no sequence names (keys beyond a padded sequence's length) get no gradient from the kernel.
+    std::vector<Tensor> out;
+    for (std::size_t i = 0; i < inputs.tensors.size(); ++i) {
+      out.push_back(wanted[i] ? zeros(inputs.tensors[i].shape(), d_o.dtype(), device) : Tensor());
+    }
+    Tensor d_bias = wants_bias ? zeros(bias_tensor.shape(), bias_tensor.dtype(), device) : Tensor();
+    out.push_back(d_bias);
+    if (device == Device::meta || o.numel() == 0) return out;
+
+    kernels::AttentionGradArgs args;
+    args.forward = call->args;
+    const kernels::HeadRows rows{o.raw(), o.size(-2) * o.size(-1), o.size(-1)};
+    args.forward.o = rows;
+    args.forward.lse = lse.get("attention").raw();
+    args.d_o = {d_o.raw(), rows.row, rows.head};
+    const auto part = [&](std::size_t role) {
+      const Source& source = inputs.sources[role];
+      const auto index = static_cast<std::size_t>(source.tensor);
+      return part_of(out[index], width_of(inputs.tensors[index], heads_apart), source.column, inputs.views[role].dim);
+    };
+    args.dq = part(0);
+    args.dk = part(1);
+    args.dv = part(2);
+    if (wants_bias) {
+      const auto size = [&](int from_end) { return bias_tensor.rank() < from_end ? 1 : bias_tensor.size(-from_end); };
+      args.dbias = d_bias.raw();
+      args.dbias_strides = {};
+      std::int64_t step = 1;
+      std::int64_t* strides[] = {&args.dbias_strides.key, &args.dbias_strides.query, &args.dbias_strides.head,
+                                 &args.dbias_strides.batch};
+      for (int d = 1; d <= 4; ++d) {
+        *strides[d - 1] = size(d) == 1 ? 0 : step;
+        step *= size(d);
+      }
+      args.bias_queries = size(2);
+      args.bias_heads = size(3);
+      args.bias_batches = size(4);
+    }
+    if (o.dtype() == DType::float64) {
+      kernels::reference::attention_backward(args);
+      return out;
+    }
+    const Tensor delta = Tensor::empty({args.forward.heads, args.forward.lse_rows}, DType::float32);
+    args.delta = delta.raw();
+    const core::Workspace workspace(kernels::attention_backward_workspace(args, threads()));
+    kernels::attention_backward(args, workspace.as<void>());
+    return out;
+  }
+};
+
+Tensor compute_weights(const ops::AttentionCall& call, Weights kind, Device device, DType dtype) {
+  const bool averaged = kind == Weights::averaged;
+  const auto batch = static_cast<std::int64_t>(call.sequences.size());
+  const Shape shape = averaged ? Shape{batch, call.longest_query, call.longest_key}
+                               : Shape{batch, call.args.heads, call.longest_query, call.longest_key};
+  const std::int64_t map = call.longest_query * call.longest_key;
+  const kernels::PairStrides strides{averaged ? map : call.args.heads * map, averaged ? 0 : map, call.longest_key, 1};
+  const Tensor weights = zeros(shape, dtype == DType::float64 ? DType::float64 : DType::float32, device);
+  if (device == Device::meta || weights.numel() == 0) return weights;
+  if (dtype == DType::float64) {
+    kernels::reference::attention_weights(call.args, weights.data<double>(), strides, averaged);
+  } else {
+    const core::Workspace workspace(kernels::attention_weights_workspace(call.args, threads()));
+    kernels::attention_weights(call.args, weights.data<float>(), strides, averaged, workspace.as<void>());
+  }
+  return weights;
+}
+
+void report(const ops::AttentionCall& call, double tensor_bytes) {
+  const double pairs = call.visible_pairs * static_cast<double>(call.args.heads);
+  report_cost("attention.scores", 2 * pairs * static_cast<double>(call.args.dim), tensor_bytes);
+  // Per pair: subtract the maximum, exponentiate, add to the sum, divide.
+  report_cost("attention.softmax", 4 * pairs, 0);
+  report_cost("attention.values", 2 * pairs * static_cast<double>(call.args.value_dim), 0);
+}
+
+AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& options) {
+  const ops::HeadsView& q = inputs.views[0];
+  const auto call = std::make_shared<ops::AttentionCall>(ops::lower(q, inputs.views[1], inputs.views[2], options));
+  const Device device = q.tensor.device();
+  const DType dtype = q.tensor.dtype();
+  const std::int64_t value_dim = inputs.views[2].dim;
+  const std::int64_t rows = q.batch * q.length;
+  const bool wide = dtype == DType::float64;
+
+  AttentionResult result;
+  const Shape shape = q.packed ? Shape{q.length, q.heads, value_dim} : Shape{q.batch, q.length, q.heads, value_dim};
+  result.output = Tensor::empty(shape, dtype, device);
+  const Tensor lse = Tensor::empty({q.heads, rows}, wide ? DType::float64 : DType::float32, device);
+  kernels::AttentionArgs& args = call->args;
+  args.sequences = call->sequences;
+  args.pairs = call->pairs;
+  args.lse_rows = rows;
+  double bytes = static_cast<double>(result.output.numel()) * static_cast<double>(size_of(dtype));
+  for (const Tensor& x : inputs.tensors) bytes += static_cast<double>(x.numel()) * static_cast<double>(size_of(dtype));
+  report(*call, bytes);
+  if (device != Device::meta && result.output.numel() + rows > 0) {
+    args.lse = lse.raw();
+    args.o = {result.output.raw(), q.heads * value_dim, value_dim};
+    if (wide) {
+      kernels::reference::attention_forward(args);
+    } else {
+      const core::Workspace workspace(kernels::attention_forward_workspace(args, threads()));
+      kernels::attention_forward(args, workspace.as<void>());
+    }
+  }
+  if (options.weights != Weights::none) result.weights = compute_weights(*call, options.weights, device, dtype);
+  if (options.log_sum_exp) {
+    result.log_sum_exp = q.packed ? lse : lse.strided({q.batch, q.heads, q.length}, {q.length, rows, 1}, 0);
+  }
+
+  std::vector<Tensor> recorded = inputs.tensors;
+  recorded.push_back(options.bias);
+  if (!autograd::needs_grad(recorded)) return result;
+  Backward backward{.call = call, .inputs = {}, .heads_apart = heads_apart, .wanted = {},
+                    .wants_bias = autograd::wants_grad(options.bias), .output = autograd::Saved(result.output),
+                    .lse = autograd::Saved(lse), .bias = autograd::Saved(options.bias), .saved = {}};
+  for (Tensor& x : inputs.tensors) {
+    backward.wanted.push_back(autograd::wants_grad(x));
+    backward.saved.emplace_back(x);
+    x = x.detach();
+  }
+  for (ops::HeadsView& view : inputs.views) view.tensor = view.tensor.detach();
+  backward.inputs = std::move(inputs);
+  autograd::record("attention", recorded, {result.output}, std::move(backward));
+  return result;
+}
+
+// Columns [column, column + heads·dim) of x [..., width], as heads.
+Tensor heads_of(const Tensor& x, std::int64_t column, std::int64_t heads, std::int64_t dim) {
+  Shape shape;
+  Strides strides;
+  for (int d = 0; d + 1 < x.rank(); ++d) {
+    shape.push_back(x.size(d));
+    strides.push_back(x.stride(d));
+  }
+  shape.push_back(heads);
+  shape.push_back(dim);
+  strides.push_back(dim);
+  strides.push_back(1);
+  return x.strided(shape, strides, x.offset() + column);
+}
+
+void check_width(const char* argument, const Tensor& x, std::int64_t wanted, const HeadsLayout& layout) {
+  if (x.rank() >= 2 && x.size(-1) == wanted && x.is_contiguous()) return;
+  fail(ErrorCode::shape, "attention",
+       fmt::format("{} is {}; want contiguous [..., {}] for {} heads of {} and {} key/value heads of {} and {}", argument,
+                   x.describe(), wanted, layout.heads, layout.head_dim, layout.kv_heads, layout.head_dim,
+                   layout.value_head_dim));
+}
+
+}  // namespace
+
+AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+  const bool in_place = !autograd::needs_grad({k, v});
+  Inputs inputs;
+  inputs.tensors = {q, k, v};
+  inputs.sources = {Source{0, 0}, Source{1, 0}, Source{2, 0}};
+  inputs.views = {ops::view_heads("query", q.detach()), ops::view_heads("key", k.detach(), in_place),
+                  ops::view_heads("value", v.detach(), in_place)};
+  auto& [query, key, value] = inputs.views;
+  if (key.sequence_rows != value.sequence_rows) {  // one descriptor walks both
+    key = ops::view_heads("key", k.detach());
+    value = ops::view_heads("value", v.detach());
+  }
+  return run(std::move(inputs), true, options);
+}
+
+AttentionResult attention_combined(const Tensor& qkv, const HeadsLayout& l, const AttentionOptions& options) {
+  const std::int64_t keys = l.heads * l.head_dim;
+  const std::int64_t values = keys + l.kv_heads * l.head_dim;
+  check_width("qkv", qkv, values + l.kv_heads * l.value_head_dim, l);
+  Inputs inputs;
+  inputs.tensors = {qkv};
+  inputs.sources = {Source{0, 0}, Source{0, keys}, Source{0, values}};
+  inputs.views = {ops::view_heads("query", heads_of(qkv, 0, l.heads, l.head_dim)),
+                  ops::view_heads("key", heads_of(qkv, keys, l.kv_heads, l.head_dim)),
+                  ops::view_heads("value", heads_of(qkv, values, l.kv_heads, l.value_head_dim))};
+  return run(std::move(inputs), false, options);
+}
+
+AttentionResult attention_combined(const Tensor& q, const Tensor& kv, const HeadsLayout& l, const AttentionOptions& options) {
+  const std::int64_t values = l.kv_heads * l.head_dim;
+  check_width("q", q, l.heads * l.head_dim, l);
+  check_width("kv", kv, values + l.kv_heads * l.value_head_dim, l);
+  Inputs inputs;
+  inputs.tensors = {q, kv};
+  inputs.sources = {Source{0, 0}, Source{1, 0}, Source{1, values}};
+  inputs.views = {ops::view_heads("query", heads_of(q, 0, l.heads, l.head_dim)),
+                  ops::view_heads("key", heads_of(kv, 0, l.kv_heads, l.head_dim)),
+                  ops::view_heads("value", heads_of(kv, values, l.kv_heads, l.value_head_dim))};
+  return run(std::move(inputs), false, options);
+}
+
+}  // namespace headway::inline v1

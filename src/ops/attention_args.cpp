@@ -1,0 +1,226 @@
+#include "ops/attention_args.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include <headway/ops/views.h>
+
+namespace headway::inline v1::ops {
+namespace {
+
+constexpr const char* kOperation = "attention";
+
+[[noreturn]] void wrong_shape(std::string_view message) { fail(ErrorCode::shape, kOperation, message); }
+
+void check_heads(const HeadsView& q, const HeadsView& k, const HeadsView& v) {
+  const DType dtype = q.tensor.dtype();
+  if (dtype != k.tensor.dtype() || dtype != v.tensor.dtype() ||
+      (dtype != DType::float32 && dtype != DType::bfloat16 && dtype != DType::float64)) {
+    fail(ErrorCode::dtype, kOperation,
+         fmt::format("query is {}, key {}, value {}; want one of float32, bfloat16, float64 for all", name_of(dtype),
+                     name_of(k.tensor.dtype()), name_of(v.tensor.dtype())));
+  }
+  if (q.packed != k.packed || k.packed != v.packed) {
+    wrong_shape(fmt::format("query is {}, key {}, value {}; want all [B, T, H, D] or all packed [N, H, D]",
+                            q.tensor.shape().str(), k.tensor.shape().str(), v.tensor.shape().str()));
+  }
+  if (q.batch != k.batch || k.batch != v.batch) {
+    const bool swapped = q.length == k.length && q.batch != k.batch;
+    wrong_shape(fmt::format("query has a batch of {}, key {}, value {}; want equal{}", q.batch, k.batch, v.batch,
+                            swapped ? " (dimension 1 agrees and dimension 0 does not: is the input [T, B, H, D]? want "
+                                      "[B, T, H, D]: transpose(x, 0, 1))"
+                                    : ""));
+  }
+  if (k.length != v.length) {
+    wrong_shape(fmt::format("key has {} positions, value has {}; want equal: every key needs its value", k.length, v.length));
+  }
+  if (q.dim != k.dim) {
+    wrong_shape(fmt::format("query heads have dimension {}, key heads {}; want equal", q.dim, k.dim));
+  }
+  if (k.heads != v.heads) wrong_shape(fmt::format("key has {} heads, value has {}; want equal", k.heads, v.heads));
+  if (q.dim == 0 || q.heads == 0 || k.heads == 0) {
+    wrong_shape(fmt::format("query is {}, key {}; want at least one head of dimension 1", q.tensor.shape().str(),
+                            k.tensor.shape().str()));
+  }
+  if (q.heads % k.heads != 0) {
+    const bool swapped = !q.packed && q.length == k.length;
+    wrong_shape(fmt::format("key has {} heads, query has {}; want equal or a divisor{}", k.heads, q.heads,
+                            swapped ? fmt::format(" (dimension 1 is {} in both: is the input [B, H, T, D]? want "
+                                                  "[B, T, H, D]: transpose(x, 1, 2))", q.length)
+                                    : ""));
+  }
+}
+
+void check_offsets(const char* argument, const std::vector<std::int64_t>& offsets, std::int64_t rows) {
+  const bool ordered = std::is_sorted(offsets.begin(), offsets.end());
+  if (offsets.empty() || offsets.front() != 0 || offsets.back() != rows || !ordered) {
+    wrong_shape(fmt::format("{} run from {} to {}{} for {} packed rows; want them rising from 0 to {}", argument,
+                            offsets.empty() ? -1 : offsets.front(), offsets.empty() ? -1 : offsets.back(),
+                            ordered ? "" : ", not in order,", rows, rows));
+  }
+}
+
+void add_packed(const HeadsView& q, const HeadsView& k, const AttentionOptions& options, AttentionCall& call) {
+  check_offsets("query_offsets", options.query_offsets, q.length);
+  check_offsets("key_offsets", options.key_offsets, k.length);
+  if (options.query_offsets.size() != options.key_offsets.size()) {
+    wrong_shape(fmt::format("query_offsets name {} sequences, key_offsets {}; want equal",
+                            options.query_offsets.size() - 1, options.key_offsets.size() - 1));
+  }
+  if (!options.key_lengths.empty()) {
+    fail(ErrorCode::value, kOperation, "key_lengths are for padded keys; packed ones have key_offsets");
+  }
+  for (std::size_t b = 0; b + 1 < options.query_offsets.size(); ++b) {
+    const std::int64_t q0 = options.query_offsets[b];
+    const std::int64_t k0 = options.key_offsets[b];
+    call.sequences.push_back({.query_begin = q0, .query_count = options.query_offsets[b + 1] - q0, .key_begin = k0,
+                              .key_count = options.key_offsets[b + 1] - k0, .index = static_cast<std::int64_t>(b)});
+  }
+}
+
+void add_padded(const HeadsView& q, const HeadsView& k, const AttentionOptions& options, AttentionCall& call) {
+  if (!options.query_offsets.empty() || !options.key_offsets.empty()) {
+    wrong_shape(fmt::format("offsets are given with query {}; want them with packed [N, H, D] alone", q.tensor.shape().str()));
+  }
+  const auto& lengths = options.key_lengths;
+  if (!lengths.empty() && static_cast<std::int64_t>(lengths.size()) != q.batch) {
+    wrong_shape(fmt::format("{} key_lengths for a batch of {}", lengths.size(), q.batch));
+  }
+  for (std::int64_t b = 0; b < q.batch; ++b) {
+    const std::int64_t count = lengths.empty() ? k.length : lengths[static_cast<std::size_t>(b)];
+    if (count < 0 || count > k.length) {
+      fail(ErrorCode::value, kOperation, fmt::format("key_lengths[{}] is {}; want 0 to {}", b, count, k.length));
+    }
+    call.sequences.push_back({.query_begin = b * q.sequence_rows, .query_count = q.length,
+                              .key_begin = b * k.sequence_rows, .key_count = count, .index = b});
+  }
+}
+
+void apply_mask(const Mask& mask, const Shape& pairs_shape, AttentionCall& call) {
+  const auto& lengths = mask.lengths();
+  if (!lengths.empty() && lengths.size() != call.sequences.size()) {
+    wrong_shape(fmt::format("mask {} has {} lengths for {} sequences", mask.str(), lengths.size(), call.sequences.size()));
+  }
+  for (std::size_t b = 0; b < call.sequences.size(); ++b) {
+    kernels::SequenceDesc& s = call.sequences[b];
+    s.low = -Mask::unbounded;
+    s.high = Mask::unbounded;
+    for (const Mask::Interval& interval : mask.intervals()) {
+      const std::int64_t shift = interval.align == Align::bottom_right ? s.key_count - s.query_count : 0;
+      s.low = std::max(s.low, shift - interval.left);
+      s.high = std::min(s.high, shift + interval.right);
+    }
+    if (!lengths.empty()) {
+      if (lengths[b] > s.key_count) {
+        fail(ErrorCode::value, kOperation,
+             fmt::format("mask {} gives sequence {} {} keys; it has {}", mask.str(), b, lengths[b], s.key_count));
+      }
+      s.key_count = lengths[b];
+    }
+    for (std::int64_t i = 0; i < s.query_count; ++i) {
+      const std::int64_t first = std::clamp<std::int64_t>(i + s.low, 0, s.key_count);
+      call.visible_pairs += static_cast<double>(std::clamp<std::int64_t>(i + s.high + 1, first, s.key_count) - first);
+    }
+  }
+  for (const Mask::Pairs& pairs : mask.pairs()) {
+    call.pairs.push_back({reinterpret_cast<const std::uint8_t*>(pairs.tensor.device() == Device::meta ? nullptr : pairs.tensor.data<bool>()),
+                          broadcast_pairs(pairs.allow ? "mask (allow)" : "mask (deny)", pairs.tensor, pairs_shape), pairs.allow});
+    call.keep_alive.push_back(pairs.tensor);
+  }
+}
+
+}  // namespace
+
+HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed) {
+  if (!x.defined() || x.rank() < 3 || x.rank() > 4) {
+    wrong_shape(fmt::format("{} is {}; want [B, T, H, D], or packed [N, H, D] with offsets", argument, x.describe()));
+  }
+  HeadsView view;
+  view.packed = x.rank() == 3;
+  const bool walkable = x.stride(-1) == 1 || x.size(-1) <= 1;
+  const bool even = view.packed || x.size(0) <= 1 || (x.stride(1) > 0 && x.stride(0) % x.stride(1) == 0);
+  view.tensor = walkable && even ? x : contiguous(x);
+  const Tensor& t = view.tensor;
+  view.batch = view.packed ? 1 : t.size(0);
+  view.length = t.size(-3);
+  view.heads = t.size(-2);
+  view.dim = t.size(-1);
+  view.row = t.stride(-3);
+  view.head = t.stride(-2);
+  view.sequence_rows = view.packed || view.batch <= 1 || view.row == 0 ? view.length : t.stride(0) / view.row;
+  // Output and gradients have their sequences one after another, and are indexed by the same rows.
+  if (view.tensor.device() != Device::meta && !gaps_allowed && view.batch > 1 && view.sequence_rows != view.length) {
+    return view_heads(argument, contiguous(x), true);
+  }
+  return view;
+}
+
+kernels::PairStrides broadcast_pairs(const char* argument, const Tensor& x, const Shape& target) {
+  const auto fits = [&](const Shape& shape) {
+    if (shape.rank() > 4) return false;
+    for (int d = 1; d <= shape.rank(); ++d) {
+      if (shape[-d] != 1 && shape[-d] != target[-d]) return false;
+    }
+    return true;
+  };
+  if (!fits(x.shape())) {
+    Shape swapped = x.shape();
+    if (swapped.rank() >= 2) std::swap(swapped[-1], swapped[-2]);
+    wrong_shape(fmt::format("{} is {}; want something that broadcasts to [B, H, T, S] = {}{}", argument, x.describe(),
+                            target.str(),
+                            fits(swapped) ? " (its last two dimensions are [S, T]: transpose(x, -1, -2))" : ""));
+  }
+  const auto stride = [&](int from_end) { return x.rank() < from_end || x.size(-from_end) == 1 ? 0 : x.stride(-from_end); };
+  return {stride(4), stride(3), stride(2), stride(1)};
+}
+
+AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v, const AttentionOptions& options) {
+  check_heads(q, k, v);
+  AttentionCall call;
+  if (q.packed) {
+    add_packed(q, k, options, call);
+  } else {
+    add_padded(q, k, options, call);
+  }
+  for (const auto& s : call.sequences) {
+    call.longest_query = std::max(call.longest_query, s.query_count);
+    call.longest_key = std::max(call.longest_key, q.packed ? s.key_count : k.length);
+  }
+  const Shape pairs_shape{static_cast<std::int64_t>(call.sequences.size()), q.heads, call.longest_query, call.longest_key};
+  apply_mask(options.mask, pairs_shape, call);
+
+  const DType dtype = q.tensor.dtype();
+  kernels::AttentionArgs& args = call.args;
+  args.dtype = dtype;
+  args.heads = q.heads;
+  args.kv_heads = k.heads;
+  args.dim = q.dim;
+  args.value_dim = v.dim;
+  args.q = q.rows();
+  args.k = k.rows();
+  args.v = v.rows();
+  args.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q.dim)));
+  if (options.bias.defined()) {
+    const DType wanted = dtype == DType::float64 ? DType::float64 : DType::float32;
+    if (options.bias.dtype() != wanted) {
+      fail(ErrorCode::dtype, kOperation,
+           fmt::format("bias is {}; want {}{}", options.bias.describe(), name_of(wanted),
+                       options.bias.dtype() == DType::boolean ? " (a boolean mask goes in as Mask::allow or Mask::deny)" : ""));
+    }
+    args.bias_strides = broadcast_pairs("bias", options.bias, pairs_shape);
+    if (options.bias.device() != Device::meta) args.bias = options.bias.raw();
+  }
+  if (options.dropout < 0 || options.dropout >= 1 || std::isnan(options.dropout)) {
+    fail(ErrorCode::value, kOperation, fmt::format("dropout is {}; want 0 <= p < 1", options.dropout));
+  }
+  if (options.dropout > 0) {
+    if (!options.generator) fail(ErrorCode::value, kOperation, "dropout needs a generator; it is null");
+    args.dropout.threshold = static_cast<std::uint32_t>(std::min(65535.0, std::round(options.dropout * 65536)));
+    args.dropout.call = options.generator->next();
+  }
+  return call;
+}
+
+}  // namespace headway::inline v1::ops

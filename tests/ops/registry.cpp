@@ -1,0 +1,52 @@
+#include <support/registry.h>
+
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <sstream>
+
+namespace headway {
+namespace {
+
+// Public ops, as declared: "HEADWAY_API <type> <name>(" in include/headway/ops, but for the compositions.
+std::set<std::string> declared_ops() {
+  std::set<std::string> names;
+  const std::regex declaration(R"(HEADWAY_API\s+[A-Za-z0-9_:<>]+[\s&*]+([a-z0-9_]+)\()");
+  for (const auto& entry : std::filesystem::directory_iterator(HEADWAY_SOURCE_DIR "/include/headway/ops")) {
+    if (entry.path().extension() != ".h" || entry.path().filename() == "composed.h") continue;
+    std::ifstream file(entry.path());
+    std::stringstream text;
+    text << file.rdbuf();
+    const std::string content = text.str();
+    for (auto it = std::sregex_iterator(content.begin(), content.end(), declaration); it != std::sregex_iterator(); ++it) {
+      names.insert((*it)[1]);
+    }
+  }
+  return names;
+}
+
+TEST(Registry, finds_the_declared_ops) {
+  const auto ops = declared_ops();
+  for (const char* op : {"softmax", "layer_norm", "split", "copy_into", "attention"}) EXPECT_TRUE(ops.count(op)) << op;
+}
+
+TEST(Registry, every_op_has_every_check) {
+  const std::set<std::string> without_gradient = {"top_k", "token_scores", "copy_into"};
+  const std::set<std::string> fused = {"layer_norm", "rms_norm", "cross_entropy", "embedding", "linear", "attention"};
+  for (const std::string& op : declared_ops()) {
+    std::set<std::string> wanted = {"reference", "meta", "threads", "non_contiguous"};
+    if (!without_gradient.count(op)) wanted.insert("gradcheck");
+    if (fused.count(op)) wanted.insert("composed");
+    for (const std::string& check : wanted) {
+      EXPECT_TRUE(testing::op_registry()[op].count(check)) << op << " has no " << check << " check";
+    }
+  }
+}
+
+TEST(Registry, names_only_declared_ops) {
+  const auto ops = declared_ops();
+  for (const auto& [op, checks] : testing::op_registry()) EXPECT_TRUE(ops.count(op) || checks.empty()) << op;
+}
+
+}  // namespace
+}  // namespace headway
