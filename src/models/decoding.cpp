@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <headway/autograd/tape.h>
+#include <headway/core/parallel.h>
 
 #include "models/search/stepper.h"
 
@@ -61,7 +62,8 @@ void check(const DecodingOptions& options, const Transformer& model) {
 }
 
 /// Sentences of about one length together, longest first: they end at about the same step.
-std::vector<SearchBatch> batches(const std::vector<std::vector<std::int32_t>>& sources, const DecodingOptions& options) {
+std::vector<SearchBatch> batches(const std::vector<std::vector<std::int32_t>>& sources,
+                                 const DecodingOptions& options) {
   std::vector<std::size_t> order;
   for (std::size_t i = 0; i < sources.size(); ++i) {
     if (!sources[i].empty()) order.push_back(i);
@@ -90,11 +92,21 @@ std::vector<SearchBatch> batches(const std::vector<std::vector<std::int32_t>>& s
 std::vector<std::vector<Hypothesis>> decode(Transformer& model, const std::vector<std::vector<std::int32_t>>& sources,
                                             const DecodingOptions& options) {
   check(options, model);
-  const NoGrad no_grad;
   std::vector<std::vector<Hypothesis>> results(sources.size(), std::vector<Hypothesis>(1));
-  for (const SearchBatch& batch : batches(sources, options)) {
+  const std::vector<SearchBatch> work = batches(sources, options);
+  const auto run = [&](std::int64_t i) {
+    const NoGrad no_grad;  // of this thread
+    const SearchBatch& batch = work[static_cast<std::size_t>(i)];
     auto found = options.beam_size > 1 ? beam_search(model, batch, options) : single_search(model, batch, options);
     for (std::size_t b = 0; b < found.size(); ++b) results[batch.places[b]] = std::move(found[b]);
+  };
+  // The matrices of one step are too small for several threads to pay: whole batches go to threads, where there are
+  // enough of them. Ops give the same bits on one thread as on many, so it changes nothing else.
+  const auto count = static_cast<std::int64_t>(work.size());
+  if (count >= threads()) {
+    core::parallel_for(count, run);
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) run(i);
   }
   return results;
 }

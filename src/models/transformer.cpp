@@ -69,8 +69,17 @@ Tensor Transformer::finish(const nn::Stream& stream, const std::unique_ptr<nn::N
   return nn::normalize(*norm, stream, {.dropout = options_.dropout, .generator = generator()}).output;
 }
 
+namespace {
+/// The same rows, with a node of their own on the tape: a layer's contributions to their gradient are added up there
+/// before they join those of other layers, in the order in which a checkpointed layer adds them.
+Tensor own_gradient(const Tensor& memory) {
+  if (!memory.defined()) return memory;
+  return reshape(reshape(memory, {1, memory.size(0), memory.size(1)}), memory.shape());
+}
+}  // namespace
+
 nn::Stream Transformer::run(const Layer& layer, const nn::Stream& in, const Tensor& memory) {
-  if (!options_.checkpoint_activations || !autograd::recording()) return layer(in, memory);
+  if (!options_.checkpoint_activations || !autograd::recording()) return layer(in, own_gradient(memory));
   const bool has_update = in.update.defined();
   std::vector<Tensor> inputs{in.sum};
   if (has_update) inputs.push_back(in.update);

@@ -4,6 +4,7 @@
 
 #include <headway/core/factory.h>
 #include <headway/nn/initial.h>
+#include <headway/ops/pointwise.h>
 
 namespace headway::inline v1::nn {
 
@@ -17,6 +18,11 @@ Linear::Linear(const LinearLayerOptions& options, Generator& generator) : option
 }
 
 Tensor Linear::operator()(const Tensor& x) const {
+  // A recorded product keeps its pre-activation, and its activation, where that is no relu, rounds differently from the
+  // fused one by a unit in the last place. In training it is kept apart throughout, so that a checkpoint's first,
+  // unrecorded run gives the bits of the second.
+  if (training() && options_.activation == Activation::gelu) return gelu(linear(x, weight_, bias_));
+  if (training() && options_.activation == Activation::silu) return silu(linear(x, weight_, bias_));
   return linear(x, weight_, bias_, {.activation = options_.activation});
 }
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <headway/autograd/tape.h>
+#include <headway/core/allocator.h>
 #include <headway/core/cost.h>
 #include <headway/core/factory.h>
 #include <headway/kernels/gemm.h>
@@ -72,8 +73,9 @@ RowView rows_of(const Tensor& x) {
   if (x.rank() == 1) return {contiguous(x), 1, width};
   bool uniform = x.stride(-1) == 1 || width == 1;
   for (int d = x.rank() - 3; d >= 0 && uniform; --d) uniform = x.stride(d) == x.stride(d + 1) * x.size(d + 1);
-  if (uniform && x.stride(-2) >= width) return {x, rows, x.stride(-2)};
-  return {contiguous(x), rows, width};
+  if (uniform && x.stride(-2) == width) return {x, rows, width};
+  // Rows apart would send the product down oneDNN's slow path; the copy is a small part of it.
+  return {contiguous(x.detach()), rows, width};
 }
 
 void forward(const RowView& x, const Tensor& weight, const Tensor& bias, Activation activation, const Tensor& y) {
@@ -121,9 +123,11 @@ Tensor weight_gradient(const Tensor& dz, const RowView& x, const Tensor& weight)
     kernels::reference::gemm(outputs, inputs, x.rows, dz.data<double>(), 1, outputs, x.tensor.data<double>(), x.stride, 1,
                              dw.data<double>(), inputs, false);
   } else {
-    kernels::gemm({.m = outputs, .n = inputs, .k = x.rows, .dtype = dz.dtype(), .a = dz.raw(), .a_row = 1,
-                   .a_col = outputs, .b = x.tensor.raw(), .b_row = x.stride, .b_col = 1, .c = dw.raw(), .c_row = inputs,
-                   .c_dtype = DType::float32});
+    const kernels::WeightGradientArgs args{.tokens = x.rows, .outputs = outputs, .inputs = inputs, .dtype = dz.dtype(),
+                                           .dy = dz.raw(), .dy_row = outputs, .x = x.tensor.raw(), .x_row = x.stride,
+                                           .dw = dw.data<float>()};
+    const core::Workspace workspace(kernels::weight_gradient_workspace(args));
+    kernels::weight_gradient(args, workspace.as<void>());
   }
   return dw;
 }

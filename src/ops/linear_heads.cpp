@@ -1,10 +1,14 @@
 #include <headway/ops/linear.h>
 
+#include <cstring>
+
 #include <fmt/format.h>
 
 #include <headway/autograd/tape.h>
+#include <headway/core/allocator.h>
 #include <headway/core/cost.h>
 #include <headway/core/factory.h>
+#include <headway/core/parallel.h>
 #include <headway/kernels/gemm.h>
 #include <headway/ops/views.h>
 
@@ -41,54 +45,98 @@ void check(const Tensor& x, const std::vector<Tensor>& weights, const std::vecto
   }
 }
 
-// One head's product, over strided columns of its operands.
-struct HeadProduct {
+// Sizes of every head's product.
+struct HeadShape {
   DType dtype;
-  std::int64_t rows, dim, inputs;     // N, D, columns of x that the head reads
-  std::int64_t x_row, y_row;          // strides of x and y by rows
-  std::int64_t x_column, y_column;    // where the head's columns begin
-
-  const char* at(const Tensor& t, std::int64_t column) const {
-    return static_cast<const char*>(t.raw()) + column * static_cast<std::int64_t>(size_of(dtype));
-  }
-  char* mutable_at(const Tensor& t, std::int64_t column) const { return const_cast<char*>(at(t, column)); }
-
-  void forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) const {
-    if (dtype == DType::float64) {
-      auto* out = y.data<double>() + y_column;
-      kernels::reference::gemm(rows, dim, inputs, x.data<double>() + x_column, x_row, 1, weight.data<double>(),
-                               weight.stride(1), weight.stride(0), out, y_row, false);
-      for (std::int64_t i = 0; bias.defined() && i < rows * dim; ++i) out[i / dim * y_row + i % dim] += bias.data<double>()[i % dim];
-      return;
-    }
-    kernels::gemm({.m = rows, .n = dim, .k = inputs, .dtype = dtype, .a = at(x, x_column), .a_row = x_row,
-                   .b = ops::packed_weight(weight, dtype, false), .b_packed = true, .c = mutable_at(y, y_column), .c_row = y_row,
-                   .c_dtype = dtype, .bias = bias.defined() ? bias.data<float>() : nullptr});
-  }
-
-  void weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& dw) const {
-    if (dtype == DType::float64) {
-      kernels::reference::gemm(dim, inputs, rows, dy.data<double>() + y_column, 1, y_row, x.data<double>() + x_column, x_row, 1,
-                               dw.data<double>(), inputs, false);
-      return;
-    }
-    kernels::gemm({.m = dim, .n = inputs, .k = rows, .dtype = dtype, .a = at(dy, y_column), .a_row = 1, .a_col = y_row,
-                   .b = at(x, x_column), .b_row = x_row, .c = dw.raw(), .c_row = inputs, .c_dtype = DType::float32});
-  }
-
-  // Adds to dx: heads that read the same columns follow one another.
-  void input_gradient(const Tensor& dy, const Tensor& weight, const Tensor& dx, bool add) const {
-    if (dtype == DType::float64) {
-      kernels::reference::gemm(rows, inputs, dim, dy.data<double>() + y_column, y_row, 1, weight.data<double>(),
-                               weight.stride(0), weight.stride(1), dx.data<double>() + x_column, x_row, add);
-      return;
-    }
-    kernels::gemm({.m = rows, .n = inputs, .k = dim, .dtype = dtype, .a = at(dy, y_column), .a_row = y_row,
-                   .b = ops::packed_weight(weight, dtype, true), .b_packed = true,
-                   .c = dx.dtype() == DType::float32 ? reinterpret_cast<char*>(dx.data<float>() + x_column) : mutable_at(dx, x_column),
-                   .c_row = x_row, .c_dtype = dx.dtype(), .accumulate = add});
-  }
+  std::int64_t rows, dim, inputs;  // N, D, columns of x that a head reads
+  std::int64_t x_width, heads;
 };
+
+char* at(const Tensor& t, std::int64_t element) {
+  return static_cast<char*>(t.raw()) + element * static_cast<std::int64_t>(size_of(t.dtype()));
+}
+
+// Columns [h·width, (h+1)·width) of x [N, heads·width] -> dense [heads][N][width]. oneDNN's fast kernels take dense
+// operands only.
+Tensor by_heads(const Tensor& x, std::int64_t rows, std::int64_t heads, std::int64_t width) {
+  const Tensor out = Tensor::empty({heads, rows, width}, x.dtype());
+  const auto bytes = static_cast<std::size_t>(width) * size_of(x.dtype());
+  core::parallel_for(heads, [&](std::int64_t h) {
+    for (std::int64_t i = 0; i < rows; ++i) std::memcpy(at(out, (h * rows + i) * width), at(x, (i * heads + h) * width), bytes);
+  });
+  return out;
+}
+
+// y [H][N][D] dense, one product for each head. x is [N, I], or [H][N][I] when sliced.
+void forward(const HeadShape& s, const Tensor& x, bool sliced, const std::vector<Tensor>& weights,
+             const std::vector<Tensor>& biases, const Tensor& y) {
+  for (std::int64_t h = 0; h < s.heads; ++h) {
+    const Tensor& weight = weights[static_cast<std::size_t>(h)];
+    const Tensor bias = biases.empty() ? Tensor() : biases[static_cast<std::size_t>(h)];
+    const char* in = at(x, sliced ? h * s.rows * s.inputs : 0);
+    char* out = at(y, h * s.rows * s.dim);
+    if (s.dtype == DType::float64) {
+      auto* wide = reinterpret_cast<double*>(out);
+      kernels::reference::gemm(s.rows, s.dim, s.inputs, reinterpret_cast<const double*>(in), s.inputs, 1,
+                               weight.data<double>(), weight.stride(1), weight.stride(0), wide, s.dim, false);
+      for (std::int64_t i = 0; bias.defined() && i < s.rows * s.dim; ++i) wide[i] += bias.data<double>()[i % s.dim];
+    } else {
+      kernels::gemm({.m = s.rows, .n = s.dim, .k = s.inputs, .dtype = s.dtype, .a = in, .a_row = s.inputs,
+                     .b = ops::packed_weight(weight, s.dtype, false), .b_packed = true, .c = out, .c_row = s.dim,
+                     .c_dtype = s.dtype, .bias = bias.defined() ? bias.data<float>() : nullptr});
+    }
+  }
+}
+
+// dy [N, H, D], x [N, width].
+void weight_gradient(const HeadShape& s, std::int64_t h, const Tensor& dy, const Tensor& x, bool sliced, const Tensor& dw) {
+  const std::int64_t column = sliced ? h * s.inputs : 0;
+  if (s.dtype == DType::float64) {
+    kernels::reference::gemm(s.dim, s.inputs, s.rows, dy.data<double>() + h * s.dim, 1, s.heads * s.dim,
+                             x.data<double>() + column, s.x_width, 1, dw.data<double>(), s.inputs, false);
+    return;
+  }
+  const kernels::WeightGradientArgs args{.tokens = s.rows, .outputs = s.dim, .inputs = s.inputs, .dtype = s.dtype,
+                                         .dy = at(dy, h * s.dim), .dy_row = s.heads * s.dim, .x = at(x, column),
+                                         .x_row = s.x_width, .dw = dw.data<float>()};
+  const core::Workspace workspace(kernels::weight_gradient_workspace(args));
+  kernels::weight_gradient(args, workspace.as<void>());
+}
+
+// dx = dy·W for one head, dy [N][D] dense; adds where heads share columns of x.
+void input_gradient(const HeadShape& s, const char* dy, const Tensor& weight, char* dx, DType dx_dtype, bool add) {
+  if (s.dtype == DType::float64) {
+    kernels::reference::gemm(s.rows, s.inputs, s.dim, reinterpret_cast<const double*>(dy), s.dim, 1, weight.data<double>(),
+                             weight.stride(0), weight.stride(1), reinterpret_cast<double*>(dx), s.inputs, add);
+    return;
+  }
+  kernels::gemm({.m = s.rows, .n = s.inputs, .k = s.dim, .dtype = s.dtype, .a = dy, .a_row = s.dim,
+                 .b = ops::packed_weight(weight, s.dtype, true), .b_packed = true, .c = dx, .c_row = s.inputs,
+                 .c_dtype = dx_dtype, .accumulate = add});
+}
+
+// Gradient of x [N, width] from dy [N, H, D].
+Tensor input_gradients(const HeadShape& s, const Tensor& dy, const std::vector<autograd::Saved>& weights, bool sliced,
+                       const Shape& shape) {
+  const Tensor parts = by_heads(dy, s.rows, s.heads, s.dim);
+  // Heads add to the same columns: a bfloat16 sum would be rounded after each.
+  const DType sum_dtype = s.dtype == DType::bfloat16 && !sliced ? DType::float32 : s.dtype;
+  const Tensor dx = Tensor::empty(shape, sum_dtype);
+  const Tensor apart = sliced ? Tensor::empty({s.heads, s.rows, s.inputs}, sum_dtype) : dx;
+  for (std::int64_t h = 0; h < s.heads; ++h) {
+    input_gradient(s, at(parts, h * s.rows * s.dim), weights[static_cast<std::size_t>(h)].get("linear_heads"),
+                   at(apart, sliced ? h * s.rows * s.inputs : 0), sum_dtype, h > 0 && !sliced);
+  }
+  if (sliced) {
+    const auto bytes = static_cast<std::size_t>(s.inputs) * size_of(sum_dtype);
+    for (std::int64_t h = 0; h < s.heads; ++h) {
+      for (std::int64_t i = 0; i < s.rows; ++i) {
+        std::memcpy(at(dx, i * s.x_width + h * s.inputs), at(apart, (h * s.rows + i) * s.inputs), bytes);
+      }
+    }
+  }
+  return cast(dx, s.dtype);
+}
 
 // Column sums of dy [N, W], whose columns are the heads' one after another.
 std::vector<double> column_sums_double(const Tensor& dy, std::int64_t width) {
@@ -129,25 +177,30 @@ Tensor linear_heads(const Tensor& x_any, const std::vector<Tensor>& weights, con
   const std::int64_t dim = weights[0].size(0);
   const std::int64_t inputs = weights[0].size(1);
   const std::int64_t rows = width == 0 ? 0 : x.numel() / width;
+  const HeadShape sizes{x.dtype(), rows, dim, inputs, width, heads};
+  // The heads' results lie one after another; the view puts them beside each other.
+  const Tensor apart = Tensor::empty({heads, rows, dim}, x.dtype(), x.device());
   Shape shape;
-  for (int d = 0; d + 1 < x.rank(); ++d) shape.push_back(x.size(d));
+  Strides strides;
+  std::int64_t inner = rows;
+  for (int d = 0; d + 1 < x.rank(); ++d) {
+    inner = x.size(d) == 0 ? 0 : inner / x.size(d);
+    shape.push_back(x.size(d));
+    strides.push_back(inner * dim);
+  }
   shape.push_back(heads);
   shape.push_back(dim);
-  const Tensor y = Tensor::empty(shape, x.dtype(), x.device());
+  strides.push_back(rows * dim);
+  strides.push_back(1);
+  const Tensor y = apart.strided(shape, strides, 0);
   const auto element = static_cast<double>(size_of(x.dtype()));
   for (std::int64_t h = 0; h < heads; ++h) {
     report_cost("linear", 2.0 * static_cast<double>(rows * dim) * static_cast<double>(inputs),
                 element * static_cast<double>(rows * (inputs + dim)) +
                     static_cast<double>(size_of(weights[0].dtype())) * static_cast<double>(dim * inputs));
   }
-  const auto product = [=, dtype = x.dtype()](std::int64_t h) {
-    return HeadProduct{dtype, rows, dim, inputs, width, heads * dim, sliced_input ? h * inputs : 0, h * dim};
-  };
   if (x.device() != Device::meta && y.numel() > 0) {
-    for (std::int64_t h = 0; h < heads; ++h) {
-      const auto i = static_cast<std::size_t>(h);
-      product(h).forward(x, weights[i], biases.empty() ? Tensor() : biases[i], y);
-    }
+    forward(sizes, sliced_input ? by_heads(x, rows, heads, inputs) : x, sliced_input, weights, biases, apart);
   }
 
   std::vector<Tensor> recorded{x};
@@ -164,20 +217,18 @@ Tensor linear_heads(const Tensor& x_any, const std::vector<Tensor>& weights, con
         const Tensor& in = saved_x.get("linear_heads");
         std::vector<Tensor> out(count);
         const bool meta = dy.device() == Device::meta;
-        // Heads add to the same columns of dX: a bfloat16 sum would round after each.
-        const DType sum_dtype = in.dtype() == DType::bfloat16 && !sliced_input ? DType::float32 : in.dtype();
-        Tensor dx = wanted[0] ? Tensor::empty(in.shape(), sum_dtype, dy.device()) : Tensor();
         for (std::int64_t h = 0; h < heads; ++h) {
           const auto i = static_cast<std::size_t>(h);
           const Tensor& weight = saved_weights[i].get("linear_heads");
-          if (wanted[1 + i]) {
-            out[1 + i] = rows == 0 ? zeros(weight.shape(), weight.dtype(), dy.device())
-                                   : Tensor::empty(weight.shape(), weight.dtype(), dy.device());
-            if (!meta && rows > 0) product(h).weight_gradient(dy, in, out[1 + i]);
-          }
-          if (wanted[0] && !meta) product(h).input_gradient(dy, weight, dx, h > 0 && !sliced_input);
+          if (!wanted[1 + i]) continue;
+          out[1 + i] = rows == 0 ? zeros(weight.shape(), weight.dtype(), dy.device())
+                                 : Tensor::empty(weight.shape(), weight.dtype(), dy.device());
+          if (!meta && rows > 0) weight_gradient(sizes, h, dy, in, sliced_input, out[1 + i]);
         }
-        if (wanted[0]) out[0] = cast(dx, in.dtype());
+        if (wanted[0]) {
+          out[0] = meta ? Tensor::empty(in.shape(), in.dtype(), Device::meta)
+                        : input_gradients(sizes, dy, saved_weights, sliced_input, in.shape());
+        }
         const auto first = static_cast<std::size_t>(1 + heads);
         if (meta) {
           for (std::size_t i = first; i < count; ++i) out[i] = Tensor::empty({dim}, DType::float32, Device::meta);

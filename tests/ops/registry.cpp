@@ -2,24 +2,22 @@
 
 #include <filesystem>
 #include <fstream>
-#include <regex>
-#include <sstream>
+#include <string>
 
 namespace headway {
 namespace {
 
-// Public ops, as declared: "HEADWAY_API <type> <name>(" in include/headway/ops, but for the compositions.
+// Public ops, as declared: a line "HEADWAY_API <type> <name>(" in include/headway/ops, but for the compositions.
 std::set<std::string> declared_ops() {
   std::set<std::string> names;
-  const std::regex declaration(R"(HEADWAY_API\s+[A-Za-z0-9_:<>]+[\s&*]+([a-z0-9_]+)\()");
   for (const auto& entry : std::filesystem::directory_iterator(HEADWAY_SOURCE_DIR "/include/headway/ops")) {
     if (entry.path().extension() != ".h" || entry.path().filename() == "composed.h") continue;
     std::ifstream file(entry.path());
-    std::stringstream text;
-    text << file.rdbuf();
-    const std::string content = text.str();
-    for (auto it = std::sregex_iterator(content.begin(), content.end(), declaration); it != std::sregex_iterator(); ++it) {
-      names.insert((*it)[1]);
+    for (std::string line; std::getline(file, line);) {
+      const std::string declared = line.substr(0, line.find('('));
+      if (line.rfind("HEADWAY_API ", 0) == 0 && declared.size() < line.size()) {
+        names.insert(declared.substr(declared.find_last_of(" &*") + 1));
+      }
     }
   }
   return names;

@@ -35,9 +35,9 @@ def problems_of(path, name):
     if path.suffix in CODE | {".py"} and len(lines) - 1 > MAX_LINES:
         yield f"{name}: {len(lines) - 1} lines; split it by topic below {MAX_LINES}"
     if path.suffix in CODE:
-        if not re.fullmatch(r"[a-z0-9_]+(\.[a-z]+)+", path.name):
+        if not re.fullmatch(r"[a-z0-9_]+(-inl)?(\.[a-z]+)+", path.name):
             yield f"{name}: file names are snake_case"
-        # Highway compiles a file once per instruction set by including it again: those guard themselves.
+        # -inl.h: Highway compiles a file once per instruction set by including it again: those guard themselves.
         if path.suffix == ".h" and "#pragma once" not in text and "HWY_TARGET_TOGGLE" not in text:
             yield f"{name}: a header begins with #pragma once"
     for number, line in enumerate(lines, 1):

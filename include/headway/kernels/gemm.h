@@ -16,7 +16,7 @@ struct GemmArgs {
   std::int64_t m = 0, n = 0, k = 0;
   DType dtype = DType::float32;         ///< of A and B: float32 or bfloat16
   const void* a = nullptr;
-  std::int64_t a_row = 0, a_col = 1;    ///< strides in elements; one of them 1
+  std::int64_t a_row = 0, a_col = 1;    ///< strides in elements; one of them 1. Rows that lie apart are slower
   const void* b = nullptr;
   std::int64_t b_row = 0, b_col = 1;    ///< not used when packed
   bool b_packed = false;                ///< b is the result of pack()
@@ -36,6 +36,20 @@ HEADWAY_API std::size_t packed_bytes(DType dtype, std::int64_t k, std::int64_t n
 /// Reorders (and converts, float32 to bfloat16) B [k, n] with the given strides.
 HEADWAY_API void pack(DType source_dtype, const void* b, std::int64_t b_row, std::int64_t b_col, DType dtype,
                       std::int64_t k, std::int64_t n, void* packed);
+
+/// dW [outputs, inputs] = dYᵀ·X, float32, whole.
+struct WeightGradientArgs {
+  std::int64_t tokens = 0, outputs = 0, inputs = 0;  ///< tokens at least 1
+  DType dtype = DType::float32;                      ///< of dY and X: float32 or bfloat16
+  const void* dy = nullptr;
+  std::int64_t dy_row = 0;                           ///< stride of rows; columns are adjacent
+  const void* x = nullptr;
+  std::int64_t x_row = 0;
+  float* dw = nullptr;
+};
+HEADWAY_API std::size_t weight_gradient_workspace(const WeightGradientArgs& args);
+/// Adds over tokens in pieces of fixed length, in order. oneDNN would cut a transposed product by threads.
+HEADWAY_API void weight_gradient(const WeightGradientArgs& args, void* workspace);
 
 /// dZ = dY·act'(…) and db = column sums of dZ, in one pass. y is the activation's output, used for relu alone
 /// (d relu = [y > 0]); gelu and silu are not fused in training. Rows of dy, y and dz are c columns, adjacent.

@@ -28,7 +28,7 @@ struct TransformerOptions {
   bool share_source = false;            ///< the source embedding, too; wants equal vocabularies
   DType precision = DType::float32;     ///< of activations: float32 or bfloat16; parameters and logits stay float32
   bool checkpoint_activations = false;  ///< keep only the borders of layers for the backward pass: less memory, a third
-                                        ///< more time, the same bits
+                                        ///< more time, the same bits in training
 };
 
 /// Error(value) or Error(shape) naming the field that cannot be.

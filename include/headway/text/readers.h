@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include <headway/core/export.h>
 #include <headway/text/corpus.h>
@@ -52,5 +53,9 @@ HEADWAY_API Pairs read_tsv(const std::filesystem::path& file, const TableOptions
 /// Line i of one file translates line i of the other. Columns of the options do not apply.
 HEADWAY_API Pairs read_parallel(const std::filesystem::path& source, const std::filesystem::path& target,
                                 const TableOptions& options = {});
+
+/// The lines of a file without their ends (LF or CR LF), a byte order mark skipped.
+HEADWAY_API std::vector<std::string> read_sentences(const std::filesystem::path& file,
+                                                    std::size_t max_line_bytes = 1 << 20);
 
 }  // namespace headway::inline v1::text

@@ -4,7 +4,7 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <array>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -20,16 +20,19 @@
 #include <headway/core/allocator.h>
 #include <headway/core/error.h>
 #include <headway/core/parallel.h>
+#include <headway/kernels/transpose.h>
 
 namespace headway::inline v1::kernels {
 namespace {
 
 using dnnl::memory;
 
-// A piece of B stays in half of a 1 MiB L2 while the rows of A stream past it.
-constexpr std::int64_t kPieceBytes = 512 << 10;
-// Along k a weight gradient adds pieces of 512 tokens: longer ones push B's piece out of L2.
+// Tokens that a weight gradient takes at a time: with 256 columns of X that is half of a 1 MiB L2, and the lengths that
+// occur (512, and multiples of 16 below) are few primitives.
 constexpr std::int64_t kDepth = 512;
+// Few rows alone would leave threads idle (decoding): then columns are cut, in pieces of 8 of the layout's blocks of 64.
+constexpr std::int64_t kFewRows = 32;
+constexpr std::int64_t kPieceColumns = 512;
 
 dnnl::engine& engine() {
   static dnnl::engine instance(dnnl::engine::kind::cpu, 0);
@@ -186,14 +189,6 @@ void execute(const Key& key, const void* a, const void* b, const float* bias, vo
   made->primitive.execute(stream(), args);
 }
 
-// Columns of B in one piece: a multiple of 64 (four vectors of 16), the pieces nearly equal.
-std::int64_t piece_columns(DType dtype, std::int64_t k, std::int64_t n) {
-  const std::int64_t fit = kPieceBytes / (std::max<std::int64_t>(k, 1) * static_cast<std::int64_t>(size_of(dtype)));
-  const std::int64_t most = std::clamp<std::int64_t>(fit / 64 * 64, 64, 1024);
-  const std::int64_t pieces = (n + most - 1) / most;
-  return ((n + pieces - 1) / pieces + 63) / 64 * 64;
-}
-
 // Whatever the rows of A, B keeps the layout oneDNN chose for 64 of them.
 memory::desc packed_desc(DType dtype, std::int64_t k, std::int64_t n) {
   static std::mutex mutex;
@@ -213,8 +208,11 @@ memory::desc packed_desc(DType dtype, std::int64_t k, std::int64_t n) {
   }
 }
 
-std::size_t piece_bytes(DType dtype, std::int64_t k, std::int64_t n) {
-  return (packed_desc(dtype, k, n).get_size() + 63) / 64 * 64;
+// Blocks of columns lie one after another in the packed layout, so that a piece of whole blocks is packed as it stands.
+bool can_cut(DType dtype, std::int64_t k, std::int64_t n) {
+  return n % kPieceColumns == 0 && n > kPieceColumns &&
+         packed_desc(dtype, k, kPieceColumns).get_size() * static_cast<std::size_t>(n / kPieceColumns) ==
+             packed_desc(dtype, k, n).get_size();
 }
 
 // Lengths at 16-steps, then the rest below 16: few shapes, so few primitives to compile, whatever the batch.
@@ -225,75 +223,93 @@ void in_steps(std::int64_t begin, std::int64_t end, Call&& call) {
   if (begin + whole < end) call(begin + whole, end);
 }
 
+// Rows of C (and A) in one unit: enough of them to keep a thread busy for some tens of microseconds.
+std::int64_t rows_per_unit(std::int64_t m) { return m >= 256 ? 64 : 32; }
+
+// C [rows, n] is cut by columns: each piece goes through a dense buffer, since oneDNN's fast kernels write no other.
+void gemm_few_rows(const GemmArgs& args) {
+  const auto out = static_cast<std::int64_t>(size_of(args.c_dtype));
+  const std::size_t piece_bytes = packed_desc(args.dtype, args.k, kPieceColumns).get_size();
+  const Key key{args.m, kPieceColumns, args.k, args.a_row, args.a_col, 0, 0, kPieceColumns, args.dtype, args.c_dtype,
+                args.epilogue, true, args.bias != nullptr, false};
+  core::parallel_for(args.n / kPieceColumns, [&](std::int64_t piece) {
+    thread_local Scratch buffer;
+    auto* dense = static_cast<char*>(buffer.at_least(static_cast<std::size_t>(kFewRows * kPieceColumns * out)));
+    const std::int64_t column = piece * kPieceColumns;
+    execute(key, args.a, static_cast<const char*>(args.b) + static_cast<std::size_t>(piece) * piece_bytes,
+            args.bias ? args.bias + column : nullptr, dense);
+    for (std::int64_t i = 0; i < args.m; ++i) {
+      std::memcpy(static_cast<char*>(args.c) + (i * args.c_row + column) * out, dense + i * kPieceColumns * out,
+                  static_cast<std::size_t>(kPieceColumns * out));
+    }
+  });
+}
+
 }  // namespace
 
 std::size_t packed_bytes(DType dtype, std::int64_t k, std::int64_t n) {
-  if (k == 0 || n == 0) return 0;
-  const std::int64_t columns = piece_columns(dtype, k, n);
-  std::size_t total = 0;
-  for (std::int64_t j = 0; j < n; j += columns) total += piece_bytes(dtype, k, std::min(columns, n - j));
-  return total;
+  return k == 0 || n == 0 ? 0 : packed_desc(dtype, k, n).get_size();
 }
 
 void pack(DType source_dtype, const void* b, std::int64_t b_row, std::int64_t b_col, DType dtype, std::int64_t k,
           std::int64_t n, void* packed) {
   if (k == 0 || n == 0) return;
-  const std::int64_t columns = piece_columns(dtype, k, n);
-  const std::size_t full = piece_bytes(dtype, k, std::min(columns, n));
-  const auto element = static_cast<std::int64_t>(size_of(source_dtype));
-  core::parallel_for((n + columns - 1) / columns, [&](std::int64_t piece) {
-    const OneThread plan;
-    const std::int64_t begin = piece * columns;
-    const std::int64_t width = std::min(columns, n - begin);
-    const memory::desc from({k, width}, type_of(source_dtype), memory::dims{b_row, b_col});
-    const auto* data = static_cast<const char*>(b) + begin * b_col * element;
-    memory source(from, engine(), const_cast<char*>(data));
-    memory target(packed_desc(dtype, k, width), engine(), static_cast<char*>(packed) + static_cast<std::size_t>(piece) * full);
-    dnnl::reorder(source, target).execute(stream(), source, target);
-  });
+  const OneThread plan;
+  const memory::desc from({k, n}, type_of(source_dtype), memory::dims{b_row, b_col});
+  memory source(from, engine(), const_cast<void*>(b));
+  memory target(packed_desc(dtype, k, n), engine(), packed);
+  dnnl::reorder(source, target).execute(stream(), source, target);
 }
 
 void gemm(const GemmArgs& args) {
   if (args.m == 0 || args.n == 0) return;
   if (args.k == 0) fail(ErrorCode::shape, "gemm", "inner dimension is 0; want at least 1");
-  const std::int64_t columns = piece_columns(args.dtype, args.b_packed ? args.k : std::min(args.k, kDepth), args.n);
-  const std::int64_t pieces = (args.n + columns - 1) / columns;
-  // An unpacked B is copied by oneDNN for every block of rows: fewer, larger blocks then.
-  const std::int64_t rows = !args.b_packed && args.m >= 256 ? 128 : args.m >= 128 ? 64 : 32;
-  const std::int64_t blocks = (args.m + rows - 1) / rows;
-  // A bfloat16 result is rounded once, so it takes the whole depth in one piece.
-  const std::int64_t depth = args.b_packed || args.c_dtype == DType::bfloat16 ? args.k : kDepth;
+  if (args.b_packed && args.m <= kFewRows && !args.accumulate && can_cut(args.dtype, args.k, args.n)) {
+    return gemm_few_rows(args);
+  }
   const auto in = static_cast<std::int64_t>(size_of(args.dtype));
   const auto out = static_cast<std::int64_t>(size_of(args.c_dtype));
-  const std::size_t full_piece = args.b_packed ? piece_bytes(args.dtype, args.k, std::min(columns, args.n)) : 0;
-
-  const auto part = [&](std::int64_t i0, std::int64_t i1, std::int64_t piece, std::int64_t l0, std::int64_t l1) {
-    const std::int64_t j0 = piece * columns;
-    const bool first = l0 == 0;
-    const bool last = l1 == args.k;
-    const Key key{i1 - i0, std::min(columns, args.n - j0), l1 - l0, args.a_row, args.a_col,
-                  args.b_packed ? 0 : args.b_row, args.b_packed ? 0 : args.b_col, args.c_row, args.dtype, args.c_dtype,
-                  last ? args.epilogue : Epilogue::none, args.b_packed, args.bias && first, args.accumulate || !first};
-    const auto* a = static_cast<const char*>(args.a) + (i0 * args.a_row + l0 * args.a_col) * in;
-    const auto* b = static_cast<const char*>(args.b) +
-                    (args.b_packed ? piece * static_cast<std::int64_t>(full_piece) : (l0 * args.b_row + j0 * args.b_col) * in);
-    auto* c = static_cast<char*>(args.c) + (i0 * args.c_row + j0) * out;
-    execute(key, a, b, args.bias && first ? args.bias + j0 : nullptr, c);
-  };
-
-  core::parallel_for(pieces * blocks, [&](std::int64_t unit) {
-    const std::int64_t piece = unit / blocks;  // neighbours share a piece of B
-    const std::int64_t begin = unit % blocks * rows;
-    in_steps(begin, std::min(args.m, begin + rows), [&](std::int64_t i0, std::int64_t i1) {
-      for (std::int64_t l = 0; l < args.k; l += depth) {
-        if (depth == args.k) {
-          part(i0, i1, piece, 0, args.k);
-        } else {
-          in_steps(l, std::min(args.k, l + depth),
-                   [&](std::int64_t l0, std::int64_t l1) { part(i0, i1, piece, l0, l1); });
-        }
-      }
+  core::parallel_ranges(args.m, rows_per_unit(args.m), [&](std::int64_t begin, std::int64_t end) {
+    in_steps(begin, end, [&](std::int64_t i0, std::int64_t i1) {
+      const Key key{i1 - i0, args.n, args.k, args.a_row, args.a_col, args.b_packed ? 0 : args.b_row,
+                    args.b_packed ? 0 : args.b_col, args.c_row, args.dtype, args.c_dtype, args.epilogue, args.b_packed,
+                    args.bias != nullptr, args.accumulate};
+      execute(key, static_cast<const char*>(args.a) + i0 * args.a_row * in, args.b, args.bias,
+              static_cast<char*>(args.c) + i0 * args.c_row * out);
     });
+  });
+}
+
+std::size_t weight_gradient_workspace(const WeightGradientArgs& args) {
+  return static_cast<std::size_t>(args.tokens * args.outputs) * size_of(args.dtype);
+}
+
+void weight_gradient(const WeightGradientArgs& args, void* workspace) {
+  // dYᵀ, cut by tokens in pieces [outputs][length] that are dense, as oneDNN's fast kernels want them.
+  std::vector<std::pair<std::int64_t, std::int64_t>> pieces;
+  for (std::int64_t t = 0; t < args.tokens; t += kDepth) {
+    in_steps(t, std::min(args.tokens, t + kDepth), [&](std::int64_t t0, std::int64_t t1) { pieces.emplace_back(t0, t1); });
+  }
+  const auto in = static_cast<std::int64_t>(size_of(args.dtype));
+  const auto transposed = [&](std::int64_t t0) { return static_cast<char*>(workspace) + t0 * args.outputs * in; };
+  constexpr std::int64_t kColumns = 64;
+  const std::int64_t blocks = (args.outputs + kColumns - 1) / kColumns;
+  core::parallel_for(static_cast<std::int64_t>(pieces.size()) * blocks, [&](std::int64_t unit) {
+    const auto [t0, t1] = pieces[static_cast<std::size_t>(unit / blocks)];
+    const std::int64_t o0 = unit % blocks * kColumns;
+    const std::int64_t o1 = std::min(args.outputs, o0 + kColumns);
+    transpose_elements(args.dtype, static_cast<const char*>(args.dy) + (t0 * args.dy_row + o0) * in, args.dy_row, t1 - t0,
+                       o1 - o0, transposed(t0) + o0 * (t1 - t0) * in, t1 - t0);
+  });
+  // oneDNN copies X for each block of rows anew, so blocks are as large as leaves every thread some.
+  core::parallel_ranges(args.outputs, args.outputs >= 512 ? 128 : 64, [&](std::int64_t o0, std::int64_t o1) {
+    for (const auto& [t0, t1] : pieces) {
+      const std::int64_t length = t1 - t0;
+      const Key key{o1 - o0, args.inputs, length, length, 1, args.x_row, 1, args.inputs, args.dtype, DType::float32,
+                    Epilogue::none, false, false, t0 > 0};
+      execute(key, transposed(t0) + o0 * length * in, static_cast<const char*>(args.x) + t0 * args.x_row * in, nullptr,
+              args.dw + o0 * args.inputs);
+    }
   });
 }
 

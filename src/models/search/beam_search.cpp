@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <limits>
 
 #include "models/search/stepper.h"
 
@@ -26,7 +28,7 @@ struct Search {
   bool best_ended = false;
 };
 
-/// The 2·beam_size best continuations of all rows. Per row no more can matter.
+/// The 2·beam_size best continuations of all rows, of which a row can contribute no more than its own 2·beam_size best.
 std::vector<Candidate> candidates(const Search& search, const Best& best, std::int64_t first_row) {
   std::vector<Candidate> all;
   for (std::size_t row = 0; row < search.beam.size(); ++row) {
@@ -36,7 +38,9 @@ std::vector<Candidate> candidates(const Search& search, const Best& best, std::i
                      best.token[i]});
     }
   }
-  const auto keep = all.begin() + best.k;
+  // Suppressed tokens are -inf, and no continuation.
+  std::erase_if(all, [](const Candidate& c) { return c.log_probability == -std::numeric_limits<float>::infinity(); });
+  const auto keep = all.begin() + std::min<std::ptrdiff_t>(best.k, std::ssize(all));
   std::partial_sort(all.begin(), keep, all.end(), [](const Candidate& a, const Candidate& b) {
     if (a.log_probability != b.log_probability) return a.log_probability > b.log_probability;
     return a.row != b.row ? a.row < b.row : a.token < b.token;
@@ -51,11 +55,11 @@ std::vector<std::int32_t> extended(const Search& search, const Candidate& candid
   return tokens;
 }
 
-/// Takes one step of a sentence; the rows to go on with, or nothing when it is done. Each row of the vocabulary holds
-/// one end token, so among 2·beam_size candidates there are always beam_size that do not end.
+/// Takes one step of a sentence; the rows to go on with, or nothing when it is done. A row has one end token, so of
+/// 2·beam_size candidates at least beam_size do not end; only a tiny or heavily suppressed vocabulary offers fewer.
 std::vector<std::int32_t> advance(Search& search, const std::vector<Candidate>& found, std::int64_t step,
                                   const DecodingOptions& options) {
-  const auto width = static_cast<std::size_t>(options.beam_size);
+  const std::size_t width = std::min(found.size(), static_cast<std::size_t>(options.beam_size));
   const bool last = step + 1 == search.limit;
   std::vector<Partial> next;
   std::vector<std::int32_t> rows;
@@ -78,7 +82,7 @@ std::vector<std::int32_t> advance(Search& search, const std::vector<Candidate>& 
                         ? search.best_ended &&
                               search.finished.size() >= static_cast<std::size_t>(options.num_hypotheses)
                         : search.finished.size() >= enough;
-  if (last || done) return {};
+  if (last || done || next.empty()) return {};
   search.beam = std::move(next);
   return rows;
 }

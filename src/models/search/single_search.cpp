@@ -49,7 +49,8 @@ std::vector<std::vector<Hypothesis>> single_search(Transformer& model, const Sea
   for (std::size_t b = 0; b < batch.sources.size(); ++b) {
     for (std::int64_t j = 0; j < rows_each; ++j) {
       alive.push_back({.source = b,
-                       .stream = batch.places[b] * static_cast<std::uint64_t>(rows_each) + static_cast<std::uint64_t>(j),
+                       .stream = batch.places[b] * static_cast<std::uint64_t>(rows_each) +
+                                 static_cast<std::uint64_t>(j),
                        .limit = length_limit(options, model, batch.sources[b]->size())});
     }
   }

@@ -9,6 +9,7 @@
 
 #include <headway/core/factory.h>
 #include <headway/kernels/beam.h>
+#include <headway/models/batch.h>
 
 namespace headway::inline v1::models {
 namespace {
@@ -24,14 +25,10 @@ Tensor ids_of(const std::vector<std::int32_t>& ids) { return from(ids, {static_c
 }  // namespace
 
 Stepper::Stepper(Transformer& model, const SearchBatch& batch, std::int64_t rows_each) : model_(model) {
-  std::vector<std::int32_t> ids;
-  std::vector<std::int64_t> lengths;
-  for (const std::vector<std::int32_t>* source : batch.sources) {
-    ids.insert(ids.end(), source->begin(), source->end());
-    lengths.push_back(static_cast<std::int64_t>(source->size()));
-  }
-  const std::vector<std::int64_t> offsets = offsets_of(lengths);
-  state_ = model_.start(model_.encode(ids_of(ids), offsets), offsets);
+  std::vector<std::vector<std::int32_t>> sources;
+  for (const std::vector<std::int32_t>* source : batch.sources) sources.push_back(*source);
+  const PackedTokens packed = pack(sources);
+  state_ = model_.start(model_.encode(packed.ids, packed.offsets), packed.offsets);
   query_offsets_ = offsets_of(std::vector<std::int64_t>(batch.sources.size(), rows_each));
 }
 

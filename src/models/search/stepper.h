@@ -11,8 +11,8 @@ struct SearchBatch {
   std::vector<std::size_t> places;  ///< of each source in the whole input
 };
 
-/// One step at a time of many hypotheses: rows of one source stand together and share its memory, which is never copied.
-/// A source whose rows are all gone stays as an empty sequence of queries, so that nothing moves.
+/// One step at a time of many hypotheses: rows of one source stand together and share its memory, which is never
+/// copied. A source whose rows are all gone stays as an empty sequence of queries, so that nothing moves.
 class Stepper {
  public:
   /// Encodes the sources; each begins with `rows_each` rows.

@@ -1,0 +1,295 @@
+#include <headway/train/trainer.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include <headway/autograd/tape.h>
+#include <headway/core/factory.h>
+#include <headway/io/atomic_file.h>
+#include <headway/train/average.h>
+#include <headway/train/checkpoint.h>
+#include <headway/train/curves.h>
+#include <headway/train/log.h>
+
+namespace headway::inline v1::train {
+namespace {
+
+[[noreturn]] void refuse(const std::string& message) { fail(ErrorCode::value, "train", message); }
+
+class Clock {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+double value_of(const Tensor& loss) {
+  return loss.dtype() == DType::float64 ? loss.item<double>() : static_cast<double>(loss.item<float>());
+}
+
+void check_arguments(const TrainerParts& parts, const TrainerOptions& options) {
+  if (!parts.optimizer || !parts.batches || !parts.generator || !parts.loss) {
+    refuse("a part is missing; want optimizer, batches, generator and loss");
+  }
+  if ((options.steps > 0) == (options.minutes > 0)) {
+    refuse(fmt::format("steps is {} and minutes {}; want one of them above 0", options.steps, options.minutes));
+  }
+  if (options.accumulate < 1) refuse(fmt::format("accumulate is {}; want 1 or more", options.accumulate));
+  if (options.calibration_steps < 1) {
+    refuse(fmt::format("calibration_steps is {}; want 1 or more", options.calibration_steps));
+  }
+  check(options.schedule);
+  if (options.minutes > 0 && needs_length(options.schedule) && options.schedule.steps == 0 &&
+      options.schedule.warmup < 2) {
+    refuse(fmt::format("warmup is {}: {} is measured in minutes while it warms up; want 2 steps or more",
+                       options.schedule.warmup, name_of(options.schedule.decay)));
+  }
+}
+
+class Run {
+ public:
+  Run(const TrainerParts& parts, const TrainerOptions& options, const TrainerCallbacks& callbacks)
+      : parts_(parts), options_(options), callbacks_(callbacks), store_(options.folder, options.keep) {
+    if (options.average_decay > 0) average_ = std::make_unique<ExponentialAverage>(parts.parameters, options.average_decay);
+    state_.schedule = options.schedule;
+    state_.total_steps = options.steps;
+    if (saves()) open_folder();
+    if (state_.schedule.steps == 0) state_.schedule.steps = state_.total_steps;
+    before_ = state_.seconds;
+  }
+
+  TrainSummary go() {
+    clear_gradients();
+    while (!finished() && !out_of_patience()) {
+      const Clock clock;
+      update();
+      measure(clock.seconds());
+      const bool calibrated = state_.total_steps == 0 && calibrating_.steps >= calibration_steps();
+      if (calibrated) calibrate();
+      report();
+      bool save_now = calibrated || due(options_.checkpoint_every) || finished();
+      if (due(options_.evaluate_every) || finished()) save_now = evaluate() || save_now;
+      const bool stop = options_.stop && options_.stop->load();
+      if (save_now || stop || out_of_patience()) save();
+      if (stop && !finished() && !out_of_patience()) return summary(Ending::stopped);
+    }
+    if (saves()) draw_curves();
+    return summary(finished() ? Ending::completed : Ending::out_of_patience);
+  }
+
+ private:
+  bool saves() const { return !options_.folder.empty(); }
+  bool finished() const { return state_.total_steps > 0 && state_.step >= state_.total_steps; }
+  bool out_of_patience() const { return options_.patience > 0 && state_.stale >= options_.patience; }
+  bool due(std::int64_t every) const { return every > 0 && state_.step % every == 0; }
+  double seconds() const { return before_ + clock_.seconds(); }
+
+  void open_folder() {
+    io::make_folder(options_.folder);
+    const std::int64_t newest = store_.recover();
+    if (newest > 0 && !options_.resume) {
+      refuse(fmt::format("{} holds checkpoints of a run; want to resume it, or another folder", options_.folder.string()));
+    }
+    if (newest > 0) restore(store_.load(newest));
+    log_ = std::make_unique<RunLog>(options_.folder / "log.jsonl", state_.log_bytes);
+  }
+
+  void restore(const Checkpoint& checkpoint) {
+    const std::string what = store_.path(checkpoint.state.step).string();
+    io::assign(model_tensors(), checkpoint.model, what + "/model.safetensors");
+    parts_.optimizer->load_state(checkpoint.optimizer, what + "/optimizer.safetensors");
+    if (average_) {
+      average_->load_state(checkpoint.average, checkpoint.state.average_updates, what + "/average.safetensors");
+    }
+    *parts_.generator = Generator(checkpoint.state.seed, checkpoint.state.next_call);
+    parts_.batches->seek(checkpoint.state.position);
+    // The recorded schedule holds, and so does the recorded length unless another number of steps is asked for.
+    const std::int64_t asked = state_.total_steps;
+    state_ = checkpoint.state;
+    if (asked > 0 && asked != state_.total_steps) {
+      if (state_.schedule.steps == state_.total_steps) state_.schedule.steps = asked;
+      state_.total_steps = asked;
+    }
+    saved_step_ = state_.step;
+  }
+
+  std::vector<io::NamedTensor> model_tensors() const {
+    std::vector<io::NamedTensor> list;
+    for (const auto& [name, tensor] : parts_.parameters) list.push_back({name, tensor});
+    return list;
+  }
+
+  void clear_gradients() const {
+    for (const auto& parameter : parts_.parameters) {
+      if (parameter.tensor.requires_grad()) parameter.tensor.set_grad({});
+    }
+    parts_.optimizer->zero_grad();
+  }
+
+  void update() {
+    std::vector<Batch> batches;
+    report_ = {};
+    for (std::int64_t i = 0; i < options_.accumulate; ++i) {
+      batches.push_back(parts_.batches->next());
+      report_.tokens += batches.back().tokens();
+    }
+    for (const Batch& batch : batches) {
+      const Tensor loss = parts_.loss(batch);
+      // Each batch's mean is weighted by its tokens: together they are the mean over all of them.
+      const double share = static_cast<double>(batch.tokens()) / static_cast<double>(report_.tokens);
+      report_.loss += share * value_of(loss);
+      loss.backward(full(loss.shape(), share, loss.dtype()));
+    }
+    report_.rate = learning_rate(state_.schedule, state_.step + 1);
+    const StepResult result = parts_.optimizer->step(report_.rate);
+    clear_gradients();
+    if (average_) average_->update();
+    not_finite_ = result.applied ? 0 : not_finite_ + 1;
+    if (not_finite_ == 10) {
+      refuse(fmt::format("gradients were not finite ten times in a row, up to step {}; want a lower rate or clipping",
+                         state_.step + 1));
+    }
+    report_.gradient_norm = result.gradient_norm;
+    ++state_.step;
+    state_.tokens += report_.tokens;
+    state_.position = parts_.batches->position();
+  }
+
+  void measure(double step_seconds) {
+    constexpr double kSmooth = 0.95;  // a memory of about twenty steps
+    const double rate = static_cast<double>(report_.tokens) / std::max(step_seconds, 1e-9);
+    tokens_per_second_ = tokens_per_second_ > 0 ? kSmooth * tokens_per_second_ + (1 - kSmooth) * rate : rate;
+    smooth_step_ = smooth_step_ > 0 ? kSmooth * smooth_step_ + (1 - kSmooth) * step_seconds : step_seconds;
+    if (state_.total_steps == 0 && ++calibrating_.steps > calibration_steps() / 3) {
+      calibrating_.seconds += step_seconds;
+      ++calibrating_.measured;
+    }
+  }
+
+  std::int64_t calibration_steps() const {
+    const Schedule& s = state_.schedule;
+    return needs_length(s) && s.steps == 0 ? std::min(options_.calibration_steps, s.warmup) : options_.calibration_steps;
+  }
+
+  // Fixes the number of steps that fit in the time, once; the checkpoint that this step ends with records it. From then
+  // on the run is a function of its arguments and that number.
+  void calibrate() {
+    double cost = calibrating_.seconds / static_cast<double>(calibrating_.measured);
+    if (callbacks_.evaluate && options_.evaluate_every > 0) {
+      double each = options_.evaluation_seconds;
+      if (each < 0) {
+        const Clock clock;
+        measured_evaluation();
+        each = clock.seconds();
+      }
+      cost += each / static_cast<double>(options_.evaluate_every);
+    }
+    const double left = options_.minutes * 60 - seconds();
+    state_.total_steps = state_.step + std::max<std::int64_t>(1, static_cast<std::int64_t>(left / cost));
+    if (state_.schedule.steps == 0) state_.schedule.steps = state_.total_steps;
+    if (log_) {
+      log_->write({{"kind", std::string("calibration")}, {"step", state_.step}, {"seconds_per_step", cost},
+                   {"total_steps", state_.total_steps}});
+    }
+  }
+
+  void report() {
+    report_.step = state_.step;
+    report_.total_steps = state_.total_steps;
+    report_.epoch = state_.position.epoch;
+    report_.tokens_per_second = tokens_per_second_;
+    report_.seconds = seconds();
+    report_.seconds_left = static_cast<double>(std::max<std::int64_t>(0, state_.total_steps - state_.step)) * smooth_step_;
+    if (callbacks_.on_step) callbacks_.on_step(report_);
+    interval_loss_ += report_.loss * static_cast<double>(report_.tokens);
+    interval_tokens_ += report_.tokens;
+    if (!log_ || !(due(options_.log_every) || finished())) return;
+    log_->write({{"kind", std::string("step")}, {"step", state_.step}, {"epoch", report_.epoch},
+                 {"loss", interval_loss_ / static_cast<double>(interval_tokens_)}, {"rate", report_.rate},
+                 {"gradient_norm", report_.gradient_norm}, {"tokens_per_second", report_.tokens_per_second},
+                 {"seconds", report_.seconds}});
+    interval_loss_ = 0;
+    interval_tokens_ = 0;
+  }
+
+  Evaluation measured_evaluation() {
+    const NoGrad no_grad;
+    const ExponentialAverage::InUse averaged(average_.get());
+    return callbacks_.evaluate(state_.step);
+  }
+
+  // True when it is the best so far.
+  bool evaluate() {
+    if (!callbacks_.evaluate) return false;
+    const Evaluation evaluation = measured_evaluation();
+    const bool best = !std::isnan(evaluation.score) && (!state_.best_score || evaluation.score > *state_.best_score);
+    if (best) {
+      state_.best_score = evaluation.score;
+      state_.best_step = state_.step;
+    }
+    state_.stale = best ? 0 : state_.stale + 1;
+    if (log_) {
+      LogLine line{{"kind", std::string("evaluation")}, {"step", state_.step}, {"score", evaluation.score}};
+      for (const auto& [name, value] : evaluation.metrics) line.emplace_back(name, value);
+      log_->write(line);
+      draw_curves();
+    }
+    if (callbacks_.on_evaluation) callbacks_.on_evaluation(state_.step, evaluation, best);
+    return best;
+  }
+
+  void draw_curves() const { write_curves(options_.folder / "log.jsonl", options_.folder / "curves.svg"); }
+
+  void save() {
+    if (!saves() || saved_step_ == state_.step) return;
+    state_.seed = parts_.generator->seed();
+    state_.next_call = parts_.generator->next_call();
+    state_.average_updates = average_ ? average_->updates() : 0;
+    state_.seconds = seconds();
+    state_.log_bytes = log_->sync();
+    Checkpoint checkpoint{.model = model_tensors(), .optimizer = parts_.optimizer->state(), .average = {},
+                          .files = options_.files, .state = state_};
+    if (average_) checkpoint.average = average_->state();
+    store_.save(checkpoint);
+    saved_step_ = state_.step;
+    if (callbacks_.on_checkpoint) callbacks_.on_checkpoint(store_.path(state_.step));
+  }
+
+  TrainSummary summary(Ending ending) const {
+    return {.ending = ending, .steps = state_.step, .tokens = state_.tokens, .best_step = state_.best_step,
+            .best_score = state_.best_score, .seconds = seconds(), .last_loss = report_.loss};
+  }
+
+  const TrainerParts& parts_;
+  const TrainerOptions& options_;
+  const TrainerCallbacks& callbacks_;
+  CheckpointStore store_;
+  std::unique_ptr<ExponentialAverage> average_;
+  std::unique_ptr<RunLog> log_;
+  TrainState state_;
+  StepReport report_;
+  Clock clock_;
+  struct {
+    std::int64_t steps = 0, measured = 0;
+    double seconds = 0;
+  } calibrating_;
+  double before_ = 0;  // seconds of earlier runs
+  double tokens_per_second_ = 0, smooth_step_ = 0, interval_loss_ = 0;
+  std::int64_t interval_tokens_ = 0, saved_step_ = 0;
+  int not_finite_ = 0;
+};
+
+}  // namespace
+
+TrainSummary train(const TrainerParts& parts, const TrainerOptions& options, const TrainerCallbacks& callbacks) {
+  check_arguments(parts, options);
+  return Run(parts, options, callbacks).go();
+}
+
+}  // namespace headway::inline v1::train

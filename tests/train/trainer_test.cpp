@@ -1,0 +1,246 @@
+#include <headway/train/trainer.h>
+
+#include <fstream>
+#include <limits>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <headway/core/parallel.h>
+#include <headway/train/checkpoint.h>
+
+#include "io/temporary.h"
+#include "train/tiny.h"
+
+namespace headway::train {
+namespace {
+
+namespace fs = std::filesystem;
+using test::TemporaryFolder;
+using test::Tiny;
+
+TrainerOptions options_in(const fs::path& folder) {
+  return {.folder = folder,
+          .steps = 40,
+          .schedule = {.decay = Decay::cosine, .rate = 0.05, .warmup = 5},
+          .accumulate = 2,
+          .average_decay = 0.9,
+          .log_every = 3,
+          .evaluate_every = 10,
+          .checkpoint_every = 4,
+          .keep = 100,
+          .files = {{"config.json", "{}"}}};
+}
+
+TrainSummary run(Tiny& tiny, const TrainerOptions& options, TrainerCallbacks callbacks = {}) {
+  if (!callbacks.evaluate) callbacks.evaluate = [&](std::int64_t) { return tiny.evaluate(); };
+  return train(tiny.parts(), options, callbacks);
+}
+
+// The lines of a log without what depends on the clock.
+std::vector<std::string> timeless(const fs::path& log) {
+  std::vector<std::string> lines;
+  std::ifstream file(log);
+  for (std::string line; std::getline(file, line);) lines.push_back(line.substr(0, line.find(",\"tokens_per_second\"")));
+  return lines;
+}
+
+TEST(Trainer, learns) {
+  Tiny tiny;
+  const double before = tiny.evaluate().metrics.at("validation_loss");
+  TrainerOptions options = options_in({});
+  options.steps = 300;
+  const TrainSummary summary = run(tiny, options);
+  EXPECT_EQ(summary.ending, Ending::completed);
+  EXPECT_EQ(summary.steps, 300);
+  // Nine tokens follow by rule nine times in ten: far below the log 12 = 2.5 of knowing nothing.
+  EXPECT_LT(tiny.evaluate().metrics.at("validation_loss"), 1.9);
+  EXPECT_LT(tiny.evaluate().metrics.at("validation_loss"), before);
+  EXPECT_TRUE(summary.best_score.has_value());
+}
+
+TEST(Trainer, resumed_from_any_checkpoint_it_ends_with_the_same_bits) {
+  const TemporaryFolder folder;
+  Tiny uninterrupted;
+  const TrainSummary whole = run(uninterrupted, options_in(folder / "whole"));
+  const auto steps = CheckpointStore(folder / "whole").steps();
+  ASSERT_EQ(steps.size(), 12u);  // every 4th, and 10 and 30, which were the best
+  for (const std::int64_t step : steps) {
+    // The folder as a kill some steps later leaves it: no newer checkpoint, half of one, a longer log, an old LATEST.
+    const fs::path copy = folder / ("from-" + std::to_string(step));
+    fs::copy(folder / "whole", copy, fs::copy_options::recursive);
+    for (const std::int64_t later : steps) {
+      if (later > step) fs::remove_all(copy / ("step-" + std::to_string(later)));
+    }
+    test::put(copy / "LATEST", "step-4\n");
+    fs::create_directory(copy / ".step-99.partial-1-1");
+    Tiny resumed;
+    const TrainSummary rest = run(resumed, options_in(copy));
+    EXPECT_EQ(resumed.weights(), uninterrupted.weights()) << step;
+    EXPECT_EQ(rest.best_step, whole.best_step);
+    EXPECT_EQ(rest.best_score, whole.best_score);
+    EXPECT_EQ(rest.tokens, whole.tokens);
+    for (const char* file : {"model.safetensors", "optimizer.safetensors", "average.safetensors"}) {
+      EXPECT_EQ(test::get(copy / "step-40" / file), test::get(folder / "whole/step-40" / file)) << step << file;
+    }
+    EXPECT_EQ(timeless(copy / "log.jsonl").size(), timeless(folder / "whole/log.jsonl").size()) << step;
+    EXPECT_FALSE(fs::exists(copy / ".step-99.partial-1-1"));
+    EXPECT_EQ(test::get(copy / "LATEST"), "step-40\n");
+  }
+}
+
+TEST(Trainer, a_kill_in_any_step_loses_only_the_steps_since_the_checkpoint) {
+  struct Killed {};
+  const TemporaryFolder folder;
+  Tiny uninterrupted;
+  run(uninterrupted, options_in({}));
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    Tiny tiny;
+    int left = 7;
+    TrainerCallbacks callbacks;
+    callbacks.on_step = [&](const StepReport& report) {
+      if (report.step < 40 && --left == 0) throw Killed();
+    };
+    try {
+      run(tiny, options_in(folder / "run"), callbacks);
+    } catch (const Killed&) {
+      continue;
+    }
+    EXPECT_EQ(tiny.weights(), uninterrupted.weights());
+    EXPECT_GT(attempt, 5);
+    return;
+  }
+  FAIL() << "it never ended";
+}
+
+TEST(Trainer, gives_the_same_bits_for_any_number_of_threads) {
+  const int before = threads();
+  std::vector<std::vector<float>> results;
+  for (const int count : {1, 2, 3, 4, 7}) {
+    set_threads(count);
+    Tiny tiny;
+    run(tiny, options_in({}));
+    results.push_back(tiny.weights());
+  }
+  set_threads(before);
+  for (const auto& result : results) EXPECT_EQ(result, results.front());
+}
+
+TEST(Trainer, accumulated_batches_weigh_by_their_tokens) {
+  // One update from two batches equals one from both as a single batch, up to rounding.
+  Tiny two, one;
+  TrainerOptions options{.steps = 1, .schedule = {.decay = Decay::constant, .rate = 0.01}, .accumulate = 2};
+  const Batch first = two.batches.next(), second = two.batches.next();
+  two.batches.seek({0, 0});
+  std::vector<std::int64_t> both = first.examples;
+  both.insert(both.end(), second.examples.begin(), second.examples.end());
+  const Batch joined = make_batch(one.batches.examples(), both, one.batches.options());
+  TrainerParts two_parts = two.parts(), one_parts = one.parts();
+  two_parts.loss = [&](const Batch& batch) { return two.loss(batch, false); };
+  one_parts.loss = [&](const Batch&) { return one.loss(joined, false); };
+  double norm_of_two = 0, norm_of_one = 0;
+  train(two_parts, options, {.on_step = [&](const StepReport& r) { norm_of_two = r.gradient_norm; }});
+  options.accumulate = 1;
+  train(one_parts, options, {.on_step = [&](const StepReport& r) { norm_of_one = r.gradient_norm; }});
+  // Sums of at most 120 float32 products in another order.
+  EXPECT_NEAR(norm_of_two, norm_of_one, 120 * 0x1p-23 * norm_of_one);
+}
+
+TEST(Trainer, stops_on_request_with_a_checkpoint_and_goes_on_exactly) {
+  const TemporaryFolder folder;
+  Tiny uninterrupted, stopped, resumed;
+  run(uninterrupted, options_in({}));
+  std::atomic<bool> stop{false};
+  TrainerOptions options = options_in(folder / "run");
+  options.stop = &stop;
+  TrainerCallbacks callbacks;
+  callbacks.on_step = [&](const StepReport& report) { stop = report.step == 17; };
+  const TrainSummary summary = run(stopped, options, callbacks);
+  EXPECT_EQ(summary.ending, Ending::stopped);
+  EXPECT_EQ(summary.steps, 17);
+  EXPECT_EQ(CheckpointStore(folder / "run").latest(), folder / "run/step-17");
+  stop = false;
+  EXPECT_EQ(run(resumed, options).ending, Ending::completed);
+  EXPECT_EQ(resumed.weights(), uninterrupted.weights());
+}
+
+TEST(Trainer, patience_ends_it_and_the_best_checkpoint_stays) {
+  const TemporaryFolder folder;
+  Tiny tiny;
+  TrainerOptions options = options_in(folder / "run");
+  options.patience = 2;
+  options.evaluate_every = 5;
+  options.keep = 1;
+  TrainerCallbacks callbacks;
+  callbacks.evaluate = [](std::int64_t step) { return Evaluation{.score = step == 10 ? 9.0 : 1.0, .metrics = {}}; };
+  const TrainSummary summary = run(tiny, options, callbacks);
+  EXPECT_EQ(summary.ending, Ending::out_of_patience);
+  EXPECT_EQ(summary.steps, 20);
+  EXPECT_EQ(summary.best_step, 10);
+  EXPECT_THAT(CheckpointStore(folder / "run").steps(), testing::ElementsAre(10, 20));
+  Tiny again;
+  EXPECT_EQ(run(again, options, callbacks).steps, 20);  // it stays ended
+}
+
+TEST(Trainer, minutes_become_steps_once_and_a_resumed_run_keeps_them) {
+  const TemporaryFolder folder;
+  Tiny first, resumed;
+  TrainerOptions options = options_in(folder / "run");
+  options.steps = 0;
+  options.minutes = 1e-9;  // used up at once: one step is left after the calibration
+  options.calibration_steps = 30;
+  const TrainSummary summary = run(first, options);
+  EXPECT_EQ(summary.steps, 6);  // cosine must know its length when its warm-up of 5 is over
+  EXPECT_EQ(read_state(folder / "run/step-5").total_steps, 6);
+  EXPECT_EQ(read_state(folder / "run/step-5").schedule.steps, 6);
+  fs::remove_all(folder / "run/step-6");
+  options.minutes = 100;
+  EXPECT_EQ(run(resumed, options).steps, 6);
+  EXPECT_EQ(resumed.weights(), first.weights());
+}
+
+TEST(Trainer, the_averaged_weights_are_evaluated_and_the_trained_ones_go_on) {
+  Tiny tiny;
+  TrainerOptions options = options_in({});
+  std::vector<float> trained, evaluated;
+  TrainerCallbacks callbacks;
+  callbacks.on_step = [&](const StepReport&) { trained = tiny.weights(); };
+  callbacks.evaluate = [&](std::int64_t) {
+    evaluated = tiny.weights();
+    return Evaluation{};
+  };
+  run(tiny, options, callbacks);
+  EXPECT_NE(evaluated, trained);
+  EXPECT_EQ(tiny.weights(), trained);
+}
+
+TEST(Trainer, a_folder_with_checkpoints_is_not_overwritten) {
+  const TemporaryFolder folder;
+  Tiny one, two;
+  TrainerOptions options = options_in(folder / "run");
+  run(one, options);
+  options.resume = false;
+  EXPECT_THROW(run(two, options), Error);
+}
+
+TEST(Trainer, gradients_that_stay_infinite_end_it_with_an_error) {
+  Tiny tiny;
+  TrainerParts parts = tiny.parts();
+  parts.loss = [&](const Batch& batch) { return scale(tiny.loss(batch, false), std::numeric_limits<double>::infinity()); };
+  EXPECT_THROW(train(parts, options_in({})), Error);
+  EXPECT_EQ(tiny.weights(), Tiny().weights());
+}
+
+TEST(Trainer, wrong_options_are_named) {
+  Tiny tiny;
+  TrainerOptions options = options_in({});
+  options.minutes = 1;
+  EXPECT_THROW(run(tiny, options), Error);
+  options.steps = 0;
+  options.schedule.warmup = 0;
+  EXPECT_THROW(run(tiny, options), Error);
+  EXPECT_THROW(train({}, options_in({})), Error);
+}
+
+}  // namespace
+}  // namespace headway::train
