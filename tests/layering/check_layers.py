@@ -23,7 +23,7 @@ THIRD_PARTY = {
     r"nlohmann/": {"text", "io", "models", "train", "inspect", "cli"},
     r"CLI/": {"cli"},
     r"fmt/": set(LEVEL),
-    r"(fcntl|unistd|poll|dirent)\.h$|sys/": {"core", "io", "text", "cli"},
+    r"(fcntl|unistd|poll|spawn)\.h$|sys/": {"core", "io", "text", "train", "cli"},
     r"(immintrin|cpuid)\.h$": {"kernels"},
 }
 

@@ -1,9 +1,11 @@
 // Does wrong on purpose, in the ways our sanitizer presets are there to see. Each preset has a test that requires the
 // report: a sanitizer that sees nothing (a missing runtime, Archer not loaded, a caching allocator) would pass all others.
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <limits>
 #include <string_view>
+#include <thread>
 
 #include <headway/core/factory.h>
 #include <headway/core/parallel.h>
@@ -15,7 +17,13 @@ int main(int count, char** arguments) {
   if (slip == "race") {
     hw::set_threads(4);
     long total = 0;
-    hw::core::parallel_for(10000, [&](std::int64_t unit) { total += unit; });
+    // Each unit waits for the others, so that all stand on threads of their own; relaxed counting orders nothing.
+    std::atomic<int> arrived{0};
+    hw::core::parallel_for(4, [&](std::int64_t unit) {
+      arrived.fetch_add(1, std::memory_order_relaxed);
+      while (arrived.load(std::memory_order_relaxed) < 4) std::this_thread::yield();
+      total += unit;
+    });
     std::printf("%ld\n", total);
   } else if (slip == "beyond") {
     const hw::Tensor x = hw::zeros({5, 13});

@@ -56,7 +56,7 @@ TEST_P(AdamAgainstPlain, every_tail_length_follows_the_published_algorithm) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Both, AdamAgainstPlain, testing::Bool(),
-                         [](const auto& info) { return info.param ? "decoupled" : "coupled"; });
+                         [](const auto& which) { return which.param ? "decoupled" : "coupled"; });
 
 TEST(Adam, float32_follows_float64_within_its_rounding) {
   Generator generator(4);

@@ -15,12 +15,12 @@ namespace headway::inline v1::train {
 /// state.json: everything a run needs, beside its tensors, to go on as if it had never stopped.
 struct TrainState {
   std::int64_t step = 0;          ///< updates made
-  BatchPosition position;         ///< the next batch
+  BatchPosition position = {};    ///< the next batch
   std::uint64_t seed = 0;         ///< the generator of the dropout …
   std::uint64_t next_call = 0;    ///< … and the number of its next call
   std::int64_t total_steps = 0;   ///< length of the training; 0: not known yet
-  Schedule schedule;
-  std::optional<double> best_score;
+  Schedule schedule = {};
+  std::optional<double> best_score = {};
   std::int64_t best_step = 0;     ///< 0: none yet
   std::int64_t stale = 0;         ///< evaluations since the best
   std::int64_t average_updates = 0;
@@ -30,10 +30,10 @@ struct TrainState {
 };
 
 struct Checkpoint {
-  std::vector<io::NamedTensor> model, optimizer;
-  std::vector<io::NamedTensor> average;      ///< empty: none
-  std::map<std::string, std::string> files;  ///< further files by name: config.json, tokenizer.model
-  TrainState state;
+  std::vector<io::NamedTensor> model = {}, optimizer = {};
+  std::vector<io::NamedTensor> average = {};      ///< empty: none
+  std::map<std::string, std::string> files = {};  ///< further files by name: config.json, tokenizer.model
+  TrainState state = {};
 };
 
 /// The checkpoints of one run: folders step-N, which are complete from the moment they have that name and never change,

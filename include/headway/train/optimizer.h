@@ -9,7 +9,7 @@ namespace headway::inline v1::train {
 
 /// Parameters that are treated alike.
 struct ParameterGroup {
-  std::vector<nn::NamedParameter> parameters;
+  std::vector<nn::NamedParameter> parameters = {};
   double rate_factor = 1;  ///< of the learning rate
   bool decay = true;       ///< weight decay applies (customary: to matrices, not to biases and norms)
   bool frozen = false;     ///< left as they are, whatever their gradient
