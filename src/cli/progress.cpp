@@ -23,7 +23,8 @@ std::size_t columns(std::FILE* stream) {
 
 std::string duration(double seconds) {
   const auto s = static_cast<long long>(std::llround(std::clamp(seconds, 0.0, 1e9)));
-  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60) : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+  return s < 3600 ? fmt::format("{}:{:02}", s / 60, s % 60)
+                  : fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
 }
 
 std::string short_number(double value) {
@@ -35,7 +36,8 @@ std::string short_number(double value) {
 Progress::Progress(std::string label, std::FILE* stream)
     : label_(std::move(label)), stream_(stream), terminal_(::isatty(::fileno(stream)) == 1) {}
 
-std::string Progress::line(std::int64_t done, std::int64_t total, const std::string& details, double left) const {
+std::string Progress::line(std::int64_t done, std::int64_t total, const std::string& details,
+                           double left) const {
   const double spent = std::chrono::duration<double>(Clock::now() - start_).count();
   std::string text = label_;
   if (total > 0) {
@@ -56,7 +58,8 @@ std::string Progress::line(std::int64_t done, std::int64_t total, const std::str
   return left >= 0 ? text + "  " + duration(left) + " left" : text;
 }
 
-void Progress::update(std::int64_t done, std::int64_t total, const std::string& details, double seconds_left) {
+void Progress::update(std::int64_t done, std::int64_t total, const std::string& details,
+                      double seconds_left) {
   const auto now = Clock::now();
   pending_ = true;
   latest_ = line(done, total, details, seconds_left);

@@ -5,8 +5,8 @@
 
 namespace headway::cli {
 
-/// Shows how far long work has come: a bar that is drawn over and over on a terminal, plain lines now and then in a
-/// pipe.
+/// Shows how far long work has come: a bar that is drawn over and over on a terminal, plain lines now and
+/// then in a pipe.
 class Progress {
  public:
   /// `stream` is told apart by isatty().
@@ -15,8 +15,10 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// done of total (0: not known yet). details: "loss 3.21  12.3k tokens/s". seconds_left below 0: estimated here.
-  void update(std::int64_t done, std::int64_t total, const std::string& details = {}, double seconds_left = -1);
+  /// done of total (0: not known yet). details: "loss 3.21  12.3k tokens/s". seconds_left below 0: estimated
+  /// here.
+  void update(std::int64_t done, std::int64_t total, const std::string& details = {},
+              double seconds_left = -1);
   /// A line of its own above the bar.
   void note(const std::string& line);
   /// Leaves the last state on the screen.
@@ -24,13 +26,14 @@ class Progress {
 
  private:
   using Clock = std::chrono::steady_clock;
-  std::string line(std::int64_t done, std::int64_t total, const std::string& details, double seconds_left) const;
+  std::string line(std::int64_t done, std::int64_t total, const std::string& details,
+                   double seconds_left) const;
   void draw();
   std::string label_;
   std::FILE* stream_;
   bool terminal_;
   Clock::time_point start_ = Clock::now(), drawn_{};
-  std::string latest_;   // not shown yet, or shown on the terminal
+  std::string latest_;  // not shown yet, or shown on the terminal
   bool pending_ = false;
 };
 

@@ -25,7 +25,8 @@ class Complaints {
 
 }  // namespace
 
-void assign(const std::vector<NamedTensor>& target, const std::vector<NamedTensor>& source, std::string_view what) {
+void assign(const std::vector<NamedTensor>& target, const std::vector<NamedTensor>& source,
+            std::string_view what) {
   std::map<std::string_view, const Tensor*> from;
   for (const NamedTensor& entry : source) from[entry.name] = &entry.tensor;
   Complaints complaints;
@@ -35,8 +36,10 @@ void assign(const std::vector<NamedTensor>& target, const std::vector<NamedTenso
     const auto found = from.find(entry.name);
     if (found == from.end()) {
       complaints.add(fmt::format("\"{}\" is missing", entry.name));
-    } else if (found->second->shape() != entry.tensor.shape() || found->second->dtype() != entry.tensor.dtype()) {
-      complaints.add(fmt::format("\"{}\" is {}, want {}", entry.name, found->second->describe(), entry.tensor.describe()));
+    } else if (found->second->shape() != entry.tensor.shape() ||
+               found->second->dtype() != entry.tensor.dtype()) {
+      complaints.add(fmt::format("\"{}\" is {}, want {}", entry.name, found->second->describe(),
+                                 entry.tensor.describe()));
     } else if (!found->second->is_contiguous() || !entry.tensor.is_contiguous()) {
       complaints.add(fmt::format("\"{}\" is not contiguous", entry.name));
     }

@@ -20,7 +20,8 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPartial = ".partial-";
 
-[[noreturn]] void fail_io(std::string_view operation, std::string_view what, const fs::path& path, int error) {
+[[noreturn]] void fail_io(std::string_view operation, std::string_view what, const fs::path& path,
+                          int error) {
   fail(ErrorCode::io, operation,
        fmt::format("cannot {} {}: {}", what, path.string(), std::generic_category().message(error)));
 }
@@ -37,7 +38,9 @@ bool is_leftover(const fs::path& name) {
   return text.starts_with('.') && text.find(kPartial) != std::string::npos;
 }
 
-fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
+fs::path folder_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
 
 void sync_folder(std::string_view operation, const fs::path& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -51,7 +54,8 @@ void sync_folder(std::string_view operation, const fs::path& folder) {
 
 fs::path checked_target(std::string_view operation, fs::path target) {
   if (!target.has_filename()) {
-    fail(ErrorCode::value, operation, fmt::format("path is \"{}\"; want the name of a file or folder", target.string()));
+    fail(ErrorCode::value, operation,
+         fmt::format("path is \"{}\"; want the name of a file or folder", target.string()));
   }
   return target;
 }
@@ -87,7 +91,8 @@ void AtomicFile::commit() {
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail_io("write_file", "write", target_, errno);
   ::close(descriptor_);
   descriptor_ = -1;
-  sync_folder("write_file", folder_of(target_));
+  // Within an AtomicFolder that folder's commit() syncs all its entries at once.
+  if (!is_leftover(folder_of(target_).filename())) sync_folder("write_file", folder_of(target_));
 }
 
 AtomicFolder::AtomicFolder(fs::path target)
@@ -155,7 +160,8 @@ void remove_folder(const fs::path& path) {
   if (::rename(path.c_str(), doomed.c_str()) != 0) fail_io("remove_folder", "remove", path, errno);
   std::error_code error;
   fs::remove_all(doomed, error);
-  if (error) fail(ErrorCode::io, "remove_folder", fmt::format("cannot remove {}: {}", path.string(), error.message()));
+  if (error)
+    fail(ErrorCode::io, "remove_folder", fmt::format("cannot remove {}: {}", path.string(), error.message()));
 }
 
 void remove_leftovers(const fs::path& folder) {

@@ -32,9 +32,11 @@ Json parse_json(std::string_view text, std::string_view what) {
     }
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(value.get_ref<const std::string&>()).second) {
+    if (event == Json::parse_event_t::key &&
+        !keys.back().insert(value.get_ref<const std::string&>()).second) {
       fail(ErrorCode::format, "read_json",
-           fmt::format("{} has the key \"{}\" twice", what, value.get_ref<const std::string&>().substr(0, 80)));
+           fmt::format("{} has the key \"{}\" twice", what,
+                       value.get_ref<const std::string&>().substr(0, 80)));
     }
     return true;
   };
@@ -47,7 +49,9 @@ Json parse_json(std::string_view text, std::string_view what) {
   }
 }
 
-Json read_json(const std::filesystem::path& path) { return parse_json(read_file(path, kMaxFile), path.string()); }
+Json read_json(const std::filesystem::path& path) {
+  return parse_json(read_file(path, kMaxFile), path.string());
+}
 
 std::string dump_json(const OrderedJson& value, int indent) { return dump(value, indent); }
 std::string dump_json(const Json& value, int indent) { return dump(value, indent); }

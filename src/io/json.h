@@ -19,11 +19,11 @@
 
 namespace headway::inline v1::io {
 
-using Json = nlohmann::json;                // read: keys are found in logarithmic time, whatever a file holds
+using Json = nlohmann::json;  // read: keys are found in logarithmic time, whatever a file holds
 using OrderedJson = nlohmann::ordered_json;  // written: keys in the order people expect
 
-/// Error(format) naming `what` for anything that is not one JSON value: broken syntax, invalid UTF-8, a key given
-/// twice, nesting beyond 64.
+/// Error(format) naming `what` for anything that is not one JSON value: broken syntax, invalid UTF-8, a key
+/// given twice, nesting beyond 64.
 HEADWAY_API Json parse_json(std::string_view text, std::string_view what);
 HEADWAY_API Json read_json(const std::filesystem::path& path);
 /// Error(value) for text that is not UTF-8. indent -1: one line.

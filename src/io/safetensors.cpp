@@ -31,7 +31,8 @@ constexpr std::array<TypeName, 7> kTypes{{{DType::float64, "F64"},
                                           {DType::boolean, "BOOL"}}};
 
 std::string_view type_name(DType dtype) {
-  return std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeName& t) { return t.dtype == dtype; })->name;
+  return std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeName& t) { return t.dtype == dtype; })
+      ->name;
 }
 
 // Names come from the file: long ones are cut, and what is no printable ASCII is shown as '?'.
@@ -78,7 +79,8 @@ class Reader {
     file_.seekg(static_cast<std::streamoff>(at));
     file_.read(static_cast<char*>(out), static_cast<std::streamsize>(bytes));
     if (!file_ || static_cast<std::uint64_t>(file_.gcount()) != bytes) {
-      fail(ErrorCode::io, "load_safetensors", fmt::format("{}: cannot read {} bytes at {}", path_, bytes, at));
+      fail(ErrorCode::io, "load_safetensors",
+           fmt::format("{}: cannot read {} bytes at {}", path_, bytes, at));
     }
   }
 
@@ -88,8 +90,10 @@ class Reader {
     read(0, prefix.data(), prefix.size());
     std::uint64_t length = 0;
     for (int i = 7; i >= 0; --i) length = length << 8 | prefix[static_cast<std::size_t>(i)];
-    if (length > kMaxHeader) refuse(fmt::format("its header has {} bytes; want at most {}", length, kMaxHeader));
-    if (length > size_ - 8) refuse(fmt::format("its header has {} bytes, the file only {} more", length, size_ - 8));
+    if (length > kMaxHeader)
+      refuse(fmt::format("its header has {} bytes; want at most {}", length, kMaxHeader));
+    if (length > size_ - 8)
+      refuse(fmt::format("its header has {} bytes, the file only {} more", length, size_ - 8));
     std::string text(length, '\0');
     read(8, text.data(), length);
     data_ = 8 + length;
@@ -154,8 +158,8 @@ class Reader {
     entry.begin = offsets[0];
     entry.end = offsets[1];
     if (entry.begin > entry.end || entry.end > size_ - data_) {
-      refuse(name, fmt::format("has data_offsets {} to {}, out of range: the file holds {} bytes of data", entry.begin,
-                               entry.end, size_ - data_));
+      refuse(name, fmt::format("has data_offsets {} to {}, out of range: the file holds {} bytes of data",
+                               entry.begin, entry.end, size_ - data_));
     }
     if (entry.end - entry.begin != bytes) {
       refuse(name, fmt::format("of shape {} and dtype {} has {} bytes; want {}", entry.shape.str(),
@@ -194,8 +198,10 @@ class Reader {
     });
     std::uint64_t next = 0;
     for (const Entry& entry : entries) {
-      if (entry.begin < next) refuse(entry.name, fmt::format("overlaps another: it begins at {}, not {}", entry.begin, next));
-      if (entry.begin > next) refuse(entry.name, fmt::format("begins at {}: a hole after {}", entry.begin, next));
+      if (entry.begin < next)
+        refuse(entry.name, fmt::format("overlaps another: it begins at {}, not {}", entry.begin, next));
+      if (entry.begin > next)
+        refuse(entry.name, fmt::format("begins at {}: a hole after {}", entry.begin, next));
       next = entry.end;
     }
     if (next != size_ - data_) {
@@ -233,7 +239,8 @@ void save_safetensors(const std::filesystem::path& path, const std::vector<Named
   std::set<std::string_view> names{kMetadata};
   for (const NamedTensor& entry : tensors) {
     if (!names.insert(entry.name).second) {
-      fail(ErrorCode::value, "save_safetensors", fmt::format("the name \"{}\" is given twice or reserved", entry.name));
+      fail(ErrorCode::value, "save_safetensors",
+           fmt::format("the name \"{}\" is given twice or reserved", entry.name));
     }
     if (!entry.tensor.defined()) {
       fail(ErrorCode::value, "save_safetensors", fmt::format("tensor \"{}\" is undefined", entry.name));
@@ -280,13 +287,27 @@ void save_safetensors(const std::filesystem::path& path, const std::vector<Named
       }
     };
     switch (t.dtype()) {
-      case DType::float32: write_all.operator()<float>(); break;
-      case DType::float64: write_all.operator()<double>(); break;
-      case DType::bfloat16: write_all.operator()<bfloat16>(); break;
-      case DType::float16: write_all.operator()<float16>(); break;
-      case DType::int32: write_all.operator()<std::int32_t>(); break;
-      case DType::int64: write_all.operator()<std::int64_t>(); break;
-      case DType::boolean: write_all.operator()<bool>(); break;
+      case DType::float32:
+        write_all.operator()<float>();
+        break;
+      case DType::float64:
+        write_all.operator()<double>();
+        break;
+      case DType::bfloat16:
+        write_all.operator()<bfloat16>();
+        break;
+      case DType::float16:
+        write_all.operator()<float16>();
+        break;
+      case DType::int32:
+        write_all.operator()<std::int32_t>();
+        break;
+      case DType::int64:
+        write_all.operator()<std::int64_t>();
+        break;
+      case DType::boolean:
+        write_all.operator()<bool>();
+        break;
     }
   }
   file.commit();

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <headway/core/parallel.h>
+#include <headway/ops/views.h>
 
 namespace headway::inline v1::nn {
 namespace {
@@ -33,7 +34,13 @@ Tensor regrow(const Tensor& old, std::int64_t capacity, const std::vector<std::i
 
 }  // namespace
 
-void KeyValueCache::append(const Tensor& key, const Tensor& value) {
+void KeyValueCache::append(const Tensor& new_key, const Tensor& new_value) {
+  // A position is copied whole: its heads must stand side by side, as a combined projection leaves them, and separate
+  // ones do not.
+  const auto side_by_side = [](const Tensor& t) {
+    return t.stride(-1) == 1 && t.stride(-2) == t.size(-1) ? t : contiguous(t);
+  };
+  const Tensor key = side_by_side(new_key), value = side_by_side(new_value);
   const std::int64_t rows = key.size(0);
   const std::int64_t count = key.size(1);
   if (lengths_.empty()) lengths_.assign(static_cast<std::size_t>(rows), 0);

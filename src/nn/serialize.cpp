@@ -11,13 +11,16 @@ namespace {
 
 std::vector<NamedTensor> tensors_of(const nn::Module& module) {
   std::vector<NamedTensor> list;
-  for (const nn::NamedParameter& parameter : module.parameters()) list.push_back({parameter.name, parameter.tensor});
+  for (const nn::NamedParameter& parameter : module.parameters())
+    list.push_back({parameter.name, parameter.tensor});
   return list;
 }
 
 }  // namespace
 
-void save(const nn::Module& module, const std::filesystem::path& path) { save_safetensors(path, tensors_of(module)); }
+void save(const nn::Module& module, const std::filesystem::path& path) {
+  save_safetensors(path, tensors_of(module));
+}
 
 void load(nn::Module& module, const std::filesystem::path& path) {
   const std::vector<NamedTensor> target = tensors_of(module);

@@ -53,18 +53,23 @@ void check_heads(const HeadsView& q, const HeadsView& k, const HeadsView& v) {
   }
 }
 
-void check_offsets(const char* argument, const std::vector<std::int64_t>& offsets, std::int64_t rows) {
+void check_offsets(const char* argument, const std::vector<std::int64_t>& offsets, const HeadsView& x) {
+  const std::int64_t rows = x.length;
+  if (offsets.empty()) {
+    wrong_shape(fmt::format("{} are missing for {}, taken as packed [N, H, D]; want them rising from 0 to {} (is it "
+                            "[B, T, C], not yet projected? attention() takes heads: nn::MultiHeadAttention makes them)",
+                            argument, x.tensor.shape().str(), rows));
+  }
   const bool ordered = std::is_sorted(offsets.begin(), offsets.end());
-  if (offsets.empty() || offsets.front() != 0 || offsets.back() != rows || !ordered) {
+  if (offsets.front() != 0 || offsets.back() != rows || !ordered) {
     wrong_shape(fmt::format("{} run from {} to {}{} for {} packed rows; want them rising from 0 to {}", argument,
-                            offsets.empty() ? -1 : offsets.front(), offsets.empty() ? -1 : offsets.back(),
-                            ordered ? "" : ", not in order,", rows, rows));
+                            offsets.front(), offsets.back(), ordered ? "" : ", not in order,", rows, rows));
   }
 }
 
 void add_packed(const HeadsView& q, const HeadsView& k, const AttentionOptions& options, AttentionCall& call) {
-  check_offsets("query_offsets", options.query_offsets, q.length);
-  check_offsets("key_offsets", options.key_offsets, k.length);
+  check_offsets("query_offsets", options.query_offsets, q);
+  check_offsets("key_offsets", options.key_offsets, k);
   if (options.query_offsets.size() != options.key_offsets.size()) {
     wrong_shape(fmt::format("query_offsets name {} sequences, key_offsets {}; want equal",
                             options.query_offsets.size() - 1, options.key_offsets.size() - 1));
@@ -101,7 +106,12 @@ void add_padded(const HeadsView& q, const HeadsView& k, const AttentionOptions& 
 void apply_mask(const Mask& mask, const Shape& pairs_shape, AttentionCall& call) {
   const auto& lengths = mask.lengths();
   if (!lengths.empty() && lengths.size() != call.sequences.size()) {
-    wrong_shape(fmt::format("mask {} has {} lengths for {} sequences", mask.str(), lengths.size(), call.sequences.size()));
+    const bool swapped = !call.sequences.empty() && call.sequences[0].query_count == static_cast<std::int64_t>(lengths.size());
+    wrong_shape(fmt::format("mask {} has {} lengths for {} sequences; want one for each{}", mask.str(), lengths.size(),
+                            call.sequences.size(),
+                            swapped ? " (the sequences have that many positions: is the input [T, B, C]? want [B, T, C]: "
+                                      "transpose(x, 0, 1))"
+                                    : ""));
   }
   for (std::size_t b = 0; b < call.sequences.size(); ++b) {
     kernels::SequenceDesc& s = call.sequences[b];
@@ -135,7 +145,8 @@ void apply_mask(const Mask& mask, const Shape& pairs_shape, AttentionCall& call)
 
 HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed) {
   if (!x.defined() || x.rank() < 3 || x.rank() > 4) {
-    wrong_shape(fmt::format("{} is {}; want [B, T, H, D], or packed [N, H, D] with offsets", argument, x.describe()));
+    wrong_shape(fmt::format("{} is {}; want [B, T, H, D], or packed [N, H, D] with offsets{}", argument, x.describe(),
+                            x.defined() && x.rank() == 2 ? " (attention() takes heads: nn::MultiHeadAttention makes them)" : ""));
   }
   HeadsView view;
   view.packed = x.rank() == 3;
@@ -168,9 +179,13 @@ kernels::PairStrides broadcast_pairs(const char* argument, const Tensor& x, cons
   if (!fits(x.shape())) {
     Shape swapped = x.shape();
     if (swapped.rank() >= 2) std::swap(swapped[-1], swapped[-2]);
+    std::string hint;
+    if (fits(swapped)) hint = " (its last two dimensions are [S, T]: transpose(x, -1, -2))";
+    if (x.rank() == 3 && fits({x.size(0), 1, x.size(1), x.size(2)})) {
+      hint = fmt::format(" (one map for each sequence is {}: reshape it)", Shape{x.size(0), 1, x.size(1), x.size(2)}.str());
+    }
     wrong_shape(fmt::format("{} is {}; want something that broadcasts to [B, H, T, S] = {}{}", argument, x.describe(),
-                            target.str(),
-                            fits(swapped) ? " (its last two dimensions are [S, T]: transpose(x, -1, -2))" : ""));
+                            target.str(), hint));
   }
   const auto stride = [&](int from_end) { return x.rank() < from_end || x.size(-from_end) == 1 ? 0 : x.stride(-from_end); };
   return {stride(4), stride(3), stride(2), stride(1)};

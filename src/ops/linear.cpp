@@ -159,8 +159,9 @@ BiasGradient bias_gradient(const Tensor& dy, const Tensor& y, bool relu, const T
 
 }  // namespace
 
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, LinearOptions options) {
-  check(x, weight, bias, options);
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias_any, LinearOptions options) {
+  check(x, weight, bias_any, options);
+  const Tensor bias = bias_any.defined() ? contiguous(bias_any) : bias_any;
   const bool record = autograd::needs_grad({x, weight, bias});
   const bool wide = options.widen;
   // relu's derivative is told by its output; the others need their input, so in training they are ops of their own.

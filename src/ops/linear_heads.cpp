@@ -72,7 +72,7 @@ void forward(const HeadShape& s, const Tensor& x, bool sliced, const std::vector
              const std::vector<Tensor>& biases, const Tensor& y) {
   for (std::int64_t h = 0; h < s.heads; ++h) {
     const Tensor& weight = weights[static_cast<std::size_t>(h)];
-    const Tensor bias = biases.empty() ? Tensor() : biases[static_cast<std::size_t>(h)];
+    const Tensor bias = biases.empty() ? Tensor() : contiguous(biases[static_cast<std::size_t>(h)].detach());
     const char* in = at(x, sliced ? h * s.rows * s.inputs : 0);
     char* out = at(y, h * s.rows * s.dim);
     if (s.dtype == DType::float64) {

@@ -79,6 +79,11 @@ double document_position(std::string_view name, std::string_view salt) {
   for (const std::string_view part : {salt, name}) {
     for (const char c : part) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
   }
+  // FNV's last characters hardly reach its upper bits, so that "page 17" and "page 18" would fall together: the
+  // finaliser of MurmurHash3 spreads every bit over all.
+  hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccdu;
+  hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53u;
+  hash ^= hash >> 33;
   return static_cast<double>(hash >> 11) * 0x1p-53;
 }
 

@@ -81,7 +81,7 @@ const std::string& Tokenizer::to_bytes() const { return impl_->bytes; }
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
   require_utf8(text, "encode", "text");
   std::vector<int> ids;
-  const auto status = impl_->processor.Encode(text, &ids);
+  const auto status = impl_->processor.Encode(plain_blanks(text), &ids);
   if (!status.ok()) fail(ErrorCode::internal, "encode", status.message());
   return {ids.begin(), ids.end()};
 }
@@ -99,7 +99,7 @@ std::vector<std::vector<std::int32_t>> Tokenizer::encode(const std::vector<std::
 std::vector<std::string> Tokenizer::encode_pieces(std::string_view text) const {
   require_utf8(text, "encode", "text");
   std::vector<std::string> pieces;
-  const auto status = impl_->processor.Encode(text, &pieces);
+  const auto status = impl_->processor.Encode(plain_blanks(text), &pieces);
   if (!status.ok()) fail(ErrorCode::internal, "encode", status.message());
   return pieces;
 }

@@ -103,7 +103,10 @@ Tokenizer Tokenizer::train(const std::vector<std::string>& sentences, const Toke
       {"max_sentence_length", std::to_string(kMaxSentenceBytes)},
       {"normalization_rule_name", options.normalization == TokenizerNormalization::nfkc ? "nmt_nfkc" : "identity"},
   };
-  Sentences iterator(sentences);
+  std::vector<std::string> prepared;
+  prepared.reserve(sentences.size());
+  for (const std::string& sentence : sentences) prepared.push_back(plain_blanks(sentence));
+  Sentences iterator(prepared);
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &model);
   if (!status.ok()) explain(status.message(), options);

@@ -110,6 +110,20 @@ bool is_ignorable(char32_t c) {
          c == 0xFEFF;
 }
 
+std::string plain_blanks(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t begin = at;
+    if (is_space(next_code_point(text, at))) {
+      out.push_back(' ');
+    } else {
+      out.append(text.substr(begin, at - begin));
+    }
+  }
+  return out;
+}
+
 std::string lower(std::string_view text) {
   if (is_ascii(text)) return ascii_lower(text);
   std::string out;

@@ -29,6 +29,8 @@ bool is_space(char32_t c);        // White_Space
 bool is_upper(char32_t c);        // Lu or Lt
 bool is_ignorable(char32_t c);    // soft hyphen, zero-width characters, byte order mark
 
+/// Every white-space character as one blank; all else stays.
+std::string plain_blanks(std::string_view text);
 std::string lower(std::string_view text);
 std::string fold_case(std::string_view text);
 std::size_t count_code_points(std::string_view text);

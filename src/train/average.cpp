@@ -18,9 +18,11 @@ ExponentialAverage::ExponentialAverage(std::vector<nn::NamedParameter> parameter
     fail(ErrorCode::value, "average", fmt::format("decay is {}; want more than 0 and less than 1", decay));
   }
   for (const auto& [name, tensor] : parameters_) {
-    if (!tensor.is_contiguous()) fail(ErrorCode::unsupported, "average", fmt::format("\"{}\" is not contiguous", name));
+    if (!tensor.is_contiguous())
+      fail(ErrorCode::unsupported, "average", fmt::format("\"{}\" is not contiguous", name));
     averages_.push_back(Tensor::empty(tensor.shape(), tensor.dtype()));
-    std::copy_n(static_cast<const char*>(tensor.raw()), static_cast<std::size_t>(tensor.numel()) * size_of(tensor.dtype()),
+    std::copy_n(static_cast<const char*>(tensor.raw()),
+                static_cast<std::size_t>(tensor.numel()) * size_of(tensor.dtype()),
                 static_cast<char*>(averages_.back().raw()));
   }
 }
@@ -35,7 +37,8 @@ void ExponentialAverage::for_blocks(Body&& body) const {
     const std::size_t width = size_of(weight.dtype());
     core::parallel_ranges(weight.numel(), kBlock, [&](std::int64_t begin, std::int64_t end) {
       const std::size_t skip = static_cast<std::size_t>(begin) * width;
-      body(weight.dtype(), static_cast<char*>(average.raw()) + skip, static_cast<char*>(weight.raw()) + skip, end - begin);
+      body(weight.dtype(), static_cast<char*>(average.raw()) + skip, static_cast<char*>(weight.raw()) + skip,
+           end - begin);
     });
   }
 }

@@ -14,7 +14,9 @@ namespace {
 
 using Indices = std::vector<std::int64_t>;
 
-std::int64_t load_of(const Example& e) { return static_cast<std::int64_t>(e.source.size() + e.target.size() + 1); }
+std::int64_t load_of(const Example& e) {
+  return static_cast<std::int64_t>(e.source.size() + e.target.size() + 1);
+}
 
 const Example& at(const std::vector<Example>& examples, std::int64_t index) {
   return examples[static_cast<std::size_t>(index)];
@@ -24,18 +26,20 @@ void check(const std::vector<Example>& examples, const BatchOptions& options) {
   const auto refuse = [](const std::string& message) { fail(ErrorCode::value, "batches", message); };
   if (options.tokens < 1) refuse(fmt::format("tokens is {}; want 1 or more", options.tokens));
   if (options.pool < 1) refuse(fmt::format("pool is {}; want 1 or more", options.pool));
-  if (options.max_sequences < 0) refuse(fmt::format("max_sequences is {}; want 0 or more", options.max_sequences));
+  if (options.max_sequences < 0)
+    refuse(fmt::format("max_sequences is {}; want 0 or more", options.max_sequences));
   if (examples.empty()) refuse("examples are 0; want at least 1");
   for (std::size_t i = 0; i < examples.size(); ++i) {
     if (load_of(examples[i]) > options.tokens) {
-      refuse(fmt::format("example {} has {} tokens, source and target together; want at most {}, the budget of a batch",
-                         i, load_of(examples[i]), options.tokens));
+      refuse(fmt::format(
+          "example {} has {} tokens, source and target together; want at most {}, the budget of a batch", i,
+          load_of(examples[i]), options.tokens));
     }
   }
 }
 
-// Fisher and Yates' shuffle. The bound of the multiplication method (Lemire 2019) is used without rejection: its bias
-// is below 2^-32 of the range.
+// Fisher and Yates' shuffle. The bound of the multiplication method (Lemire 2019) is used without rejection:
+// its bias is below 2^-32 of the range.
 template <typename Item>
 void shuffle(std::vector<Item>& items, const RandomCall& random, std::uint32_t lane) {
   for (std::size_t i = items.size(); i > 1; --i) {
@@ -58,7 +62,8 @@ void cut(Indices& indices, const std::vector<Example>& examples, const BatchOpti
   std::int64_t load = 0;
   for (std::size_t i = 0; i < indices.size(); ++i) {
     const std::int64_t extra = load_of(at(examples, indices[i]));
-    const bool many = options.max_sequences > 0 && static_cast<std::int64_t>(i - begin) == options.max_sequences;
+    const bool many =
+        options.max_sequences > 0 && static_cast<std::int64_t>(i - begin) == options.max_sequences;
     if (load + extra > options.tokens || many) {
       batches.emplace_back(indices.begin() + static_cast<std::ptrdiff_t>(begin),
                            indices.begin() + static_cast<std::ptrdiff_t>(i));
@@ -79,8 +84,8 @@ BatchStream::BatchStream(std::vector<Example> examples, const BatchOptions& opti
 }
 
 void BatchStream::plan_epoch() {
-  // One call id per epoch; lanes tell the two shuffles apart. The mark keeps this stream away from a generator of the
-  // same seed that counts its calls from 0.
+  // One call id per epoch; lanes tell the two shuffles apart. The mark keeps this stream away from a
+  // generator of the same seed that counts its calls from 0.
   constexpr std::uint64_t kMark = std::uint64_t{0xBA7C} << 48;
   const RandomCall random{options_.seed, kMark + static_cast<std::uint64_t>(position_.epoch)};
   Indices order(examples_.size());
@@ -107,7 +112,8 @@ Batch BatchStream::next() {
 
 void BatchStream::seek(const BatchPosition& position) {
   if (position.epoch < 0 || position.batch < 0) {
-    fail(ErrorCode::value, "batches", fmt::format("position is epoch {}, batch {}", position.epoch, position.batch));
+    fail(ErrorCode::value, "batches",
+         fmt::format("position is epoch {}, batch {}", position.epoch, position.batch));
   }
   if (position.epoch != position_.epoch) {
     position_ = {position.epoch, 0};
@@ -115,7 +121,8 @@ void BatchStream::seek(const BatchPosition& position) {
   }
   if (position.batch > batches()) {
     fail(ErrorCode::value, "batches",
-         fmt::format("position is batch {} of epoch {}, which has {}", position.batch, position.epoch, batches()));
+         fmt::format("position is batch {} of epoch {}, which has {}", position.batch, position.epoch,
+                     batches()));
   }
   position_ = position;
 }
@@ -127,7 +134,8 @@ Batch make_batch(const std::vector<Example>& examples, const Indices& indices, c
   for (const std::int64_t index : indices) {
     const Example& e = examples.at(static_cast<std::size_t>(index));
     batch.source_offsets.push_back(batch.source_offsets.back() + static_cast<std::int64_t>(e.source.size()));
-    batch.target_offsets.push_back(batch.target_offsets.back() + static_cast<std::int64_t>(e.target.size()) + 1);
+    batch.target_offsets.push_back(batch.target_offsets.back() + static_cast<std::int64_t>(e.target.size()) +
+                                   1);
   }
   batch.source = Tensor::empty({batch.source_offsets.back()}, DType::int32);
   batch.target_in = Tensor::empty({batch.target_offsets.back()}, DType::int32);

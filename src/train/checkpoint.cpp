@@ -33,7 +33,9 @@ CheckpointStore::CheckpointStore(fs::path folder, int keep) : folder_(std::move(
   if (keep < 1) fail(ErrorCode::value, "checkpoint", fmt::format("keep is {}; want 1 or more", keep));
 }
 
-fs::path CheckpointStore::path(std::int64_t step) const { return folder_ / fmt::format("{}{}", kPrefix, step); }
+fs::path CheckpointStore::path(std::int64_t step) const {
+  return folder_ / fmt::format("{}{}", kPrefix, step);
+}
 
 std::vector<std::int64_t> CheckpointStore::steps() const {
   std::vector<std::int64_t> steps;
@@ -112,7 +114,8 @@ Checkpoint CheckpointStore::load(std::int64_t step, const std::vector<std::strin
   Checkpoint checkpoint;
   checkpoint.state = read_state(at);
   if (checkpoint.state.step != step) {
-    fail(ErrorCode::format, "checkpoint", fmt::format("{} holds step {}", at.string(), checkpoint.state.step));
+    fail(ErrorCode::format, "checkpoint",
+         fmt::format("{} holds step {}", at.string(), checkpoint.state.step));
   }
   checkpoint.model = io::load_safetensors(at / "model.safetensors").tensors;
   checkpoint.optimizer = io::load_safetensors(at / "optimizer.safetensors").tensors;
@@ -133,8 +136,9 @@ fs::path find_checkpoint(const fs::path& place) {
   const CheckpointStore store(place);
   if (auto best = store.best()) return *best;
   if (auto latest = store.latest()) return *latest;
-  fail(ErrorCode::io, "checkpoint", fmt::format("{} is neither a run nor a checkpoint: it has no LATEST and no state.json",
-                                                place.string()));
+  fail(ErrorCode::io, "checkpoint",
+       fmt::format("{} is neither a run nor a checkpoint: it has no LATEST and no state.json",
+                   place.string()));
 }
 
 }  // namespace headway::inline v1::train

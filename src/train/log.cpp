@@ -15,7 +15,8 @@ namespace headway::inline v1::train {
 namespace {
 
 [[noreturn]] void fail_log(const std::filesystem::path& path, const char* what) {
-  fail(ErrorCode::io, "log", fmt::format("cannot {} {}: {}", what, path.string(), std::generic_category().message(errno)));
+  fail(ErrorCode::io, "log",
+       fmt::format("cannot {} {}: {}", what, path.string(), std::generic_category().message(errno)));
 }
 
 io::OrderedJson json_of(const LogValue& value) {

@@ -13,8 +13,8 @@
 namespace headway::inline v1::train {
 namespace {
 
-// 16k elements of weight, gradient and two averages are 256 KiB: they stay in the second-level cache, and a unit lasts
-// some ten microseconds, long beside the cost of handing it out.
+// 16k elements of weight, gradient and two averages are 256 KiB: they stay in the second-level cache, and a
+// unit lasts some ten microseconds, long beside the cost of handing it out.
 constexpr std::int64_t kBlock = 1 << 14;
 
 const char* at(const Tensor& t, std::int64_t element) {
@@ -33,7 +33,8 @@ void require(bool right, std::string_view field, double got, std::string_view wa
 std::vector<ParameterGroup> groups_by_rank(const std::vector<nn::NamedParameter>& parameters) {
   ParameterGroup matrices, vectors;
   vectors.decay = false;
-  for (const nn::NamedParameter& p : parameters) (p.tensor.rank() >= 2 ? matrices : vectors).parameters.push_back(p);
+  for (const nn::NamedParameter& p : parameters)
+    (p.tensor.rank() >= 2 ? matrices : vectors).parameters.push_back(p);
   return {matrices, vectors};
 }
 
@@ -52,7 +53,8 @@ Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options)
   for (std::size_t group = 0; group < groups_.size(); ++group) {
     for (const auto& [name, parameter] : groups_[group].parameters) {
       if (!parameter.requires_grad()) {
-        fail(ErrorCode::value, "adam", fmt::format("parameter \"{}\" takes no gradient; want require_grad()", name));
+        fail(ErrorCode::value, "adam",
+             fmt::format("parameter \"{}\" takes no gradient; want require_grad()", name));
       }
       if (!seen.insert(parameter.gradient_state().get()).second) continue;
       if (!names.insert(name).second) {
@@ -71,8 +73,8 @@ Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options)
   }
 }
 
-// The work of one step: blocks of the slots that have a gradient, gathered into units of about kBlock elements, since
-// most parameters of a model are short vectors.
+// The work of one step: blocks of the slots that have a gradient, gathered into units of about kBlock
+// elements, since most parameters of a model are short vectors.
 struct Adam::Plan {
   std::vector<Block> blocks;
   std::vector<std::size_t> unit_begin;  // unit u: blocks unit_begin[u] … unit_begin[u + 1] - 1
@@ -98,8 +100,9 @@ Adam::Plan Adam::plan() const {
     if (!gradient.defined() || gradient.numel() == 0) continue;
     if (gradient.shape() != slot.parameter.shape() || gradient.dtype() != slot.parameter.dtype() ||
         !gradient.is_contiguous()) {
-      fail(ErrorCode::shape, "adam", fmt::format("the gradient of \"{}\" is {}; want contiguous {}", slot.name,
-                                                 gradient.describe(), slot.parameter.describe()));
+      fail(ErrorCode::shape, "adam",
+           fmt::format("the gradient of \"{}\" is {}; want contiguous {}", slot.name, gradient.describe(),
+                       slot.parameter.describe()));
     }
     plan.gradients[i] = gradient;
     for (std::int64_t begin = 0; begin < gradient.numel(); begin += kBlock) {
@@ -124,7 +127,8 @@ StepResult Adam::step(double rate, double divisor) {
   work.run([&](std::size_t b) {
     const Block& block = work.blocks[b];
     const Tensor& gradient = work.gradients[block.slot];
-    squares[b] = kernels::sum_of_squares(gradient.dtype(), at(gradient, block.begin), block.end - block.begin);
+    squares[b] =
+        kernels::sum_of_squares(gradient.dtype(), at(gradient, block.begin), block.end - block.begin);
   });
   double total = 0;
   for (const double square : squares) total += square;

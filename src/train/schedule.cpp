@@ -44,7 +44,8 @@ double learning_rate(const Schedule& s, std::int64_t step) {
   if (step <= s.warmup) return s.rate * t / w;
   if (s.decay == Decay::constant) return s.rate;
   if (s.decay == Decay::inverse_sqrt) return s.rate * std::sqrt(std::max(w, 1.0) / t);
-  if (s.steps == 0) refuse(fmt::format("{} is asked for step {}; want steps, its length", name_of(s.decay), step));
+  if (s.steps == 0)
+    refuse(fmt::format("{} is asked for step {}; want steps, its length", name_of(s.decay), step));
   if (step >= s.steps) return s.rate * s.floor;
   const double p = (t - w) / (static_cast<double>(s.steps) - w);
   if (s.decay == Decay::linear) return s.rate * (1 - (1 - s.floor) * p);

@@ -23,7 +23,9 @@ namespace {
 
 class Clock {
  public:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
 
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
@@ -38,7 +40,8 @@ void check_arguments(const TrainerParts& parts, const TrainerOptions& options) {
     refuse("a part is missing; want optimizer, batches, generator and loss");
   }
   if ((options.steps > 0) == (options.minutes > 0)) {
-    refuse(fmt::format("steps is {} and minutes {}; want one of them above 0", options.steps, options.minutes));
+    refuse(
+        fmt::format("steps is {} and minutes {}; want one of them above 0", options.steps, options.minutes));
   }
   if (options.accumulate < 1) refuse(fmt::format("accumulate is {}; want 1 or more", options.accumulate));
   if (options.calibration_steps < 1) {
@@ -56,7 +59,8 @@ class Run {
  public:
   Run(const TrainerParts& parts, const TrainerOptions& options, const TrainerCallbacks& callbacks)
       : parts_(parts), options_(options), callbacks_(callbacks), store_(options.folder, options.keep) {
-    if (options.average_decay > 0) average_ = std::make_unique<ExponentialAverage>(parts.parameters, options.average_decay);
+    if (options.average_decay > 0)
+      average_ = std::make_unique<ExponentialAverage>(parts.parameters, options.average_decay);
     state_.schedule = options.schedule;
     state_.total_steps = options.steps;
     if (saves()) open_folder();
@@ -94,7 +98,8 @@ class Run {
     io::make_folder(options_.folder);
     const std::int64_t newest = store_.recover();
     if (newest > 0 && !options_.resume) {
-      refuse(fmt::format("{} holds checkpoints of a run; want to resume it, or another folder", options_.folder.string()));
+      refuse(fmt::format("{} holds checkpoints of a run; want to resume it, or another folder",
+                         options_.folder.string()));
     }
     if (newest > 0) restore(store_.load(newest));
     log_ = std::make_unique<RunLog>(options_.folder / "log.jsonl", state_.log_bytes);
@@ -105,11 +110,13 @@ class Run {
     io::assign(model_tensors(), checkpoint.model, what + "/model.safetensors");
     parts_.optimizer->load_state(checkpoint.optimizer, what + "/optimizer.safetensors");
     if (average_) {
-      average_->load_state(checkpoint.average, checkpoint.state.average_updates, what + "/average.safetensors");
+      average_->load_state(checkpoint.average, checkpoint.state.average_updates,
+                           what + "/average.safetensors");
     }
     *parts_.generator = Generator(checkpoint.state.seed, checkpoint.state.next_call);
     parts_.batches->seek(checkpoint.state.position);
-    // The recorded schedule holds, and so does the recorded length unless another number of steps is asked for.
+    // The recorded schedule holds, and so does the recorded length unless another number of steps is asked
+    // for.
     const std::int64_t asked = state_.total_steps;
     state_ = checkpoint.state;
     if (asked > 0 && asked != state_.total_steps) {
@@ -152,8 +159,9 @@ class Run {
     if (average_) average_->update();
     not_finite_ = result.applied ? 0 : not_finite_ + 1;
     if (not_finite_ == 10) {
-      refuse(fmt::format("gradients were not finite ten times in a row, up to step {}; want a lower rate or clipping",
-                         state_.step + 1));
+      refuse(fmt::format(
+          "gradients were not finite ten times in a row, up to step {}; want a lower rate or clipping",
+          state_.step + 1));
     }
     report_.gradient_norm = result.gradient_norm;
     ++state_.step;
@@ -174,11 +182,12 @@ class Run {
 
   std::int64_t calibration_steps() const {
     const Schedule& s = state_.schedule;
-    return needs_length(s) && s.steps == 0 ? std::min(options_.calibration_steps, s.warmup) : options_.calibration_steps;
+    return needs_length(s) && s.steps == 0 ? std::min(options_.calibration_steps, s.warmup)
+                                           : options_.calibration_steps;
   }
 
-  // Fixes the number of steps that fit in the time, once; the checkpoint that this step ends with records it. From then
-  // on the run is a function of its arguments and that number.
+  // Fixes the number of steps that fit in the time, once; the checkpoint that this step ends with records it.
+  // From then on the run is a function of its arguments and that number.
   void calibrate() {
     double cost = calibrating_.seconds / static_cast<double>(calibrating_.measured);
     if (callbacks_.evaluate && options_.evaluate_every > 0) {
@@ -194,7 +203,9 @@ class Run {
     state_.total_steps = state_.step + std::max<std::int64_t>(1, static_cast<std::int64_t>(left / cost));
     if (state_.schedule.steps == 0) state_.schedule.steps = state_.total_steps;
     if (log_) {
-      log_->write({{"kind", std::string("calibration")}, {"step", state_.step}, {"seconds_per_step", cost},
+      log_->write({{"kind", std::string("calibration")},
+                   {"step", state_.step},
+                   {"seconds_per_step", cost},
                    {"total_steps", state_.total_steps}});
     }
   }
@@ -205,14 +216,19 @@ class Run {
     report_.epoch = state_.position.epoch;
     report_.tokens_per_second = tokens_per_second_;
     report_.seconds = seconds();
-    report_.seconds_left = static_cast<double>(std::max<std::int64_t>(0, state_.total_steps - state_.step)) * smooth_step_;
+    report_.seconds_left =
+        static_cast<double>(std::max<std::int64_t>(0, state_.total_steps - state_.step)) * smooth_step_;
     if (callbacks_.on_step) callbacks_.on_step(report_);
     interval_loss_ += report_.loss * static_cast<double>(report_.tokens);
     interval_tokens_ += report_.tokens;
     if (!log_ || !(due(options_.log_every) || finished())) return;
-    log_->write({{"kind", std::string("step")}, {"step", state_.step}, {"epoch", report_.epoch},
-                 {"loss", interval_loss_ / static_cast<double>(interval_tokens_)}, {"rate", report_.rate},
-                 {"gradient_norm", report_.gradient_norm}, {"tokens_per_second", report_.tokens_per_second},
+    log_->write({{"kind", std::string("step")},
+                 {"step", state_.step},
+                 {"epoch", report_.epoch},
+                 {"loss", interval_loss_ / static_cast<double>(interval_tokens_)},
+                 {"rate", report_.rate},
+                 {"gradient_norm", report_.gradient_norm},
+                 {"tokens_per_second", report_.tokens_per_second},
                  {"seconds", report_.seconds}});
     interval_loss_ = 0;
     interval_tokens_ = 0;
@@ -228,7 +244,8 @@ class Run {
   bool evaluate() {
     if (!callbacks_.evaluate) return false;
     const Evaluation evaluation = measured_evaluation();
-    const bool best = !std::isnan(evaluation.score) && (!state_.best_score || evaluation.score > *state_.best_score);
+    const bool best =
+        !std::isnan(evaluation.score) && (!state_.best_score || evaluation.score > *state_.best_score);
     if (best) {
       state_.best_score = evaluation.score;
       state_.best_step = state_.step;
@@ -253,8 +270,11 @@ class Run {
     state_.average_updates = average_ ? average_->updates() : 0;
     state_.seconds = seconds();
     state_.log_bytes = log_->sync();
-    Checkpoint checkpoint{.model = model_tensors(), .optimizer = parts_.optimizer->state(), .average = {},
-                          .files = options_.files, .state = state_};
+    Checkpoint checkpoint{.model = model_tensors(),
+                          .optimizer = parts_.optimizer->state(),
+                          .average = {},
+                          .files = options_.files,
+                          .state = state_};
     if (average_) checkpoint.average = average_->state();
     store_.save(checkpoint);
     saved_step_ = state_.step;
@@ -262,8 +282,13 @@ class Run {
   }
 
   TrainSummary summary(Ending ending) const {
-    return {.ending = ending, .steps = state_.step, .tokens = state_.tokens, .best_step = state_.best_step,
-            .best_score = state_.best_score, .seconds = seconds(), .last_loss = report_.loss};
+    return {.ending = ending,
+            .steps = state_.step,
+            .tokens = state_.tokens,
+            .best_step = state_.best_step,
+            .best_score = state_.best_score,
+            .seconds = seconds(),
+            .last_loss = report_.loss};
   }
 
   const TrainerParts& parts_;
@@ -287,7 +312,8 @@ class Run {
 
 }  // namespace
 
-TrainSummary train(const TrainerParts& parts, const TrainerOptions& options, const TrainerCallbacks& callbacks) {
+TrainSummary train(const TrainerParts& parts, const TrainerOptions& options,
+                   const TrainerCallbacks& callbacks) {
   check_arguments(parts, options);
   return Run(parts, options, callbacks).go();
 }

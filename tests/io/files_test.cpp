@@ -121,7 +121,8 @@ TEST(JsonFile, each_wrong_type_is_named) {
   EXPECT_THAT(message_of([&] { fields.version(2); }), HasSubstr("reads 1 to 2"));
   EXPECT_THAT(message_of([&] { fields.get<std::uint32_t>("n"); }), HasSubstr("out of range"));
   EXPECT_THAT(message_of([&] { fields.get<std::int8_t>("big"); }), HasSubstr("out of range"));
-  EXPECT_THAT(message_of([&] { fields.get<int>("t"); }), HasSubstr("c.json has string for \"t\"; want an integer"));
+  EXPECT_THAT(message_of([&] { fields.get<int>("t"); }),
+              HasSubstr("c.json has string for \"t\"; want an integer"));
   EXPECT_THAT(message_of([&] { fields.get<int>("f"); }), HasSubstr("want an integer"));
   EXPECT_THAT(message_of([&] { fields.get<bool>("n"); }), HasSubstr("true or false"));
   EXPECT_THAT(message_of([&] { fields.get<std::string>("n"); }), HasSubstr("want a text"));

@@ -66,7 +66,8 @@ TEST(SafeTensors, every_dtype_comes_back_bit_for_bit) {
   EXPECT_EQ(after.metadata.at("note"), "ä\n\"");
   ASSERT_EQ(after.tensors.size(), before.size());
   for (const NamedTensor& a : before) {
-    const auto b = std::find_if(after.tensors.begin(), after.tensors.end(), [&](auto& t) { return t.name == a.name; });
+    const auto b =
+        std::find_if(after.tensors.begin(), after.tensors.end(), [&](auto& t) { return t.name == a.name; });
     ASSERT_NE(b, after.tensors.end()) << a.name;
     EXPECT_EQ(b->tensor.describe(), a.tensor.describe());
     if (a.tensor.numel() > 0) {
@@ -77,7 +78,8 @@ TEST(SafeTensors, every_dtype_comes_back_bit_for_bit) {
 
 TEST(SafeTensors, order_is_kept_among_equal_widths_and_wider_types_come_first) {
   const TemporaryFolder folder;
-  save_safetensors(folder / "o", {{"z", zeros({1})}, {"a", zeros({1})}, {"wide", zeros({1}, DType::float64)}});
+  save_safetensors(folder / "o",
+                   {{"z", zeros({1})}, {"a", zeros({1})}, {"wide", zeros({1}, DType::float64)}});
   const auto tensors = load_safetensors(folder / "o").tensors;
   ASSERT_EQ(tensors.size(), 3u);
   EXPECT_EQ(tensors[0].name + tensors[1].name + tensors[2].name, "wideza");
@@ -89,7 +91,8 @@ TEST(SafeTensors, header_is_what_the_format_says) {
   const std::string file = get(folder / "h");
   const auto length = static_cast<std::size_t>(static_cast<unsigned char>(file[0]));
   EXPECT_EQ((8 + length) % 8, 0u);
-  EXPECT_THAT(file.substr(8, length), AllOf(HasSubstr("\"dtype\":\"F32\""), HasSubstr("\"data_offsets\":[0,8]")));
+  EXPECT_THAT(file.substr(8, length),
+              AllOf(HasSubstr("\"dtype\":\"F32\""), HasSubstr("\"data_offsets\":[0,8]")));
   EXPECT_EQ(file.size(), 8 + length + 8);
 }
 
@@ -97,7 +100,8 @@ TEST(SafeTensors, strided_views_are_written_in_row_major_order) {
   const TemporaryFolder folder;
   const Tensor x = from<float>(std::vector<float>{1, 2, 3, 4, 5, 6}, {2, 3});
   save_safetensors(folder / "t", {{"t", x.strided({3, 2}, {1, 3}, 0)}});
-  EXPECT_EQ(load_safetensors(folder / "t").tensors[0].tensor.to_vector<float>(), (std::vector<float>{1, 4, 2, 5, 3, 6}));
+  EXPECT_EQ(load_safetensors(folder / "t").tensors[0].tensor.to_vector<float>(),
+            (std::vector<float>{1, 4, 2, 5, 3, 6}));
 }
 
 TEST(SafeTensors, a_file_cut_at_any_length_is_an_error) {
@@ -154,16 +158,22 @@ TEST(SafeTensors, each_fault_of_the_header_is_named) {
   EXPECT_THAT(with(R"({"dtype":"F32","shape":[2],"data_offsets":[0]})"), HasSubstr("1 data_offsets"));
   EXPECT_THAT(with(R"({"dtype":"F32","shape":[2],"data_offsets":[8,0]})"), HasSubstr("out of range"));
   EXPECT_THAT(with(R"({"dtype":"F32","shape":[2],"data_offsets":[0,16]})"), HasSubstr("out of range"));
-  EXPECT_THAT(with(R"({"dtype":"F32","shape":[1,1,1,1,1,1,1,1,2],"data_offsets":[0,8]})"), HasSubstr("dimensions"));
-  EXPECT_THAT(with(R"({"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]})"), HasSubstr("overflows"));
-  EXPECT_THAT(with(R"({"dtype":"F32","shape":[4611686018427387904,4,0],"data_offsets":[0,0]})"), HasSubstr("overflows"));
-  EXPECT_THAT(with(R"({"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]})"), HasSubstr("dimension of"));
+  EXPECT_THAT(with(R"({"dtype":"F32","shape":[1,1,1,1,1,1,1,1,2],"data_offsets":[0,8]})"),
+              HasSubstr("dimensions"));
+  EXPECT_THAT(with(R"({"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]})"),
+              HasSubstr("overflows"));
+  EXPECT_THAT(with(R"({"dtype":"F32","shape":[4611686018427387904,4,0],"data_offsets":[0,0]})"),
+              HasSubstr("overflows"));
+  EXPECT_THAT(with(R"({"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]})"),
+              HasSubstr("dimension of"));
   EXPECT_THAT(with(R"({"dtype":"F32","shape":[1e999],"data_offsets":[0,8]})"), HasSubstr("header"));
   EXPECT_THAT(with(R"({"dtype":"F32","shape":[1],"data_offsets":[4,8]})"), HasSubstr("hole"));
   EXPECT_THAT(with(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]})"), HasSubstr("end at 4"));
   EXPECT_THAT(with(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":3)"), HasSubstr("twice"));
-  EXPECT_THAT(with(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]},"v":{"dtype":"F32","shape":[1],"data_offsets":[4,8]})"),
-              HasSubstr("overlaps"));
+  EXPECT_THAT(
+      with(
+          R"({"dtype":"F32","shape":[2],"data_offsets":[0,8]},"v":{"dtype":"F32","shape":[1],"data_offsets":[4,8]})"),
+      HasSubstr("overlaps"));
   EXPECT_THAT(message_for(file_of(R"({"b":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}})", "\x02")),
               HasSubstr("neither 0 nor 1"));
 }
@@ -192,8 +202,9 @@ TEST(Assign, lists_everything_that_does_not_fit_and_changes_nothing) {
     assign(target, {{"a", ones({2})}, {"b", ones({3})}, {"d", ones({1})}}, "model.safetensors");
     FAIL();
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("model.safetensors"), HasSubstr("\"b\" is float32 [3], want float32 [2]"),
-                                    HasSubstr("\"c\" is missing"), HasSubstr("\"d\" is not wanted")));
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("model.safetensors"), HasSubstr("\"b\" is float32 [3], want float32 [2]"),
+                      HasSubstr("\"c\" is missing"), HasSubstr("\"d\" is not wanted")));
   }
   EXPECT_EQ(target[0].tensor.to_vector<float>(), (std::vector<float>{0, 0}));
 }

@@ -13,7 +13,8 @@ namespace {
 std::vector<Batch> epoch_of(BatchStream& stream) {
   std::vector<Batch> batches;
   const std::int64_t epoch = stream.position().epoch;
-  while (stream.position().epoch == epoch && stream.position().batch < stream.batches()) batches.push_back(stream.next());
+  while (stream.position().epoch == epoch && stream.position().batch < stream.batches())
+    batches.push_back(stream.next());
   return batches;
 }
 
@@ -54,7 +55,8 @@ TEST(Batches, an_epoch_holds_every_example_once_within_the_budget) {
 TEST(Batches, all_but_one_are_nearly_full) {
   BatchStream stream(test::tiny_corpus(300), {.tokens = 100, .pool = 50, .seed = 3});
   int light = 0;
-  for (const Batch& batch : epoch_of(stream)) light += batch.all_tokens() <= 100 - 22;  // the longest has 21 tokens
+  for (const Batch& batch : epoch_of(stream))
+    light += batch.all_tokens() <= 100 - 22;  // the longest has 21 tokens
   EXPECT_LE(light, 1);
 }
 

@@ -42,7 +42,8 @@ TEST(Curves, show_every_series_and_survive_broken_lines) {
             "{\"step\":2,\"score\":3,\"bleu\":3,\"validation_loss\":4}\n{\"step\":3,\"loss\":null}\n{\"ste");
   write_curves(folder / "log.jsonl", folder / "curves.svg");
   const std::string svg = test::get(folder / "curves.svg");
-  for (const char* part : {"<svg", "Loss per token", "Validation BLEU", "Learning rate", ">validation<", "</svg>"}) {
+  for (const char* part :
+       {"<svg", "Loss per token", "Validation BLEU", "Learning rate", ">validation<", "</svg>"}) {
     EXPECT_THAT(svg, HasSubstr(part));
   }
   EXPECT_THAT(svg, Not(HasSubstr("nan")));

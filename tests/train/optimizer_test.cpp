@@ -12,7 +12,8 @@
 namespace headway::train {
 namespace {
 
-nn::NamedParameter parameter(std::string name, const Shape& shape, Generator& generator, DType dtype = DType::float32) {
+nn::NamedParameter parameter(std::string name, const Shape& shape, Generator& generator,
+                             DType dtype = DType::float32) {
   return {std::move(name), require_grad(randn(shape, generator, dtype))};
 }
 
@@ -51,7 +52,8 @@ TEST_P(AdamAgainstPlain, every_tail_length_follows_the_published_algorithm) {
     const auto got = p.tensor.to_vector<double>();
     for (std::size_t i = 0; i < got.size(); ++i) {
       // A dozen roundings a step on numbers below 4.
-      EXPECT_NEAR(got[i], plain.w[i], 5 * 12 * 4 * std::numeric_limits<double>::epsilon()) << count << " " << i;
+      EXPECT_NEAR(got[i], plain.w[i], 5 * 12 * 4 * std::numeric_limits<double>::epsilon())
+          << count << " " << i;
     }
   }
 }
@@ -84,8 +86,9 @@ TEST(Adam, gives_the_same_bits_for_any_number_of_threads) {
   for (const int count : {1, 2, 3, 4, 7}) {
     set_threads(count);
     Generator generator(7);
-    std::vector<nn::NamedParameter> list{parameter("big", {300, 211}, generator), parameter("b", {5}, generator),
-                                         parameter("c", {17000}, generator), parameter("d", {1}, generator)};
+    std::vector<nn::NamedParameter> list{parameter("big", {300, 211}, generator),
+                                         parameter("b", {5}, generator), parameter("c", {17000}, generator),
+                                         parameter("d", {1}, generator)};
     Adam adam(list, {.weight_decay = 0.01, .clip_norm = 0.5});
     std::vector<float> result;
     for (int step = 0; step < 3; ++step) {
@@ -128,7 +131,8 @@ TEST(Adam, divisor_turns_accumulated_sums_into_means) {
   const auto a = parameter("w", {4}, one), b = parameter("w", {4}, two);
   a.tensor.set_grad(full({4}, 8));
   b.tensor.set_grad(full({4}, 2));
-  EXPECT_EQ(Adam(std::vector{a}, {.eps = 1}).step(0.1, 4).gradient_norm, Adam(std::vector{b}, {.eps = 1}).step(0.1).gradient_norm);
+  EXPECT_EQ(Adam(std::vector{a}, {.eps = 1}).step(0.1, 4).gradient_norm,
+            Adam(std::vector{b}, {.eps = 1}).step(0.1).gradient_norm);
   EXPECT_EQ(a.tensor.to_vector<float>(), b.tensor.to_vector<float>());
 }
 
@@ -153,13 +157,15 @@ TEST(Adam, skips_parameters_without_gradient_and_frozen_ones) {
 
 TEST(Adam, rate_factor_scales_a_groups_steps) {
   Generator generator(8);
-  const auto slow = parameter("slow", {1}, generator, DType::float64), fast = parameter("fast", {1}, generator, DType::float64);
+  const auto slow = parameter("slow", {1}, generator, DType::float64),
+             fast = parameter("fast", {1}, generator, DType::float64);
   const double slow_before = slow.tensor.item<double>(), fast_before = fast.tensor.item<double>();
   Adam adam({{.parameters = {slow}, .rate_factor = 0.5}, {.parameters = {fast}}});
   slow.tensor.set_grad(ones({1}, DType::float64));
   fast.tensor.set_grad(ones({1}, DType::float64));
   adam.step(0.1);
-  EXPECT_NEAR(2 * (slow_before - slow.tensor.item<double>()), fast_before - fast.tensor.item<double>(), 1e-14);
+  EXPECT_NEAR(2 * (slow_before - slow.tensor.item<double>()), fast_before - fast.tensor.item<double>(),
+              1e-14);
 }
 
 TEST(Adam, a_gradient_that_is_not_finite_changes_nothing) {
@@ -212,7 +218,8 @@ TEST(Adam, wrong_options_and_parameters_are_named) {
   EXPECT_THROW(Adam(std::vector{p}, {.beta1 = 1}), Error);
   EXPECT_THROW(Adam(std::vector{p}, {.eps = 0}), Error);
   EXPECT_THROW(Adam(std::vector<nn::NamedParameter>{{"x", zeros({2})}}), Error);
-  EXPECT_THROW(Adam(std::vector<nn::NamedParameter>{{"x", require_grad(zeros({2}, DType::bfloat16))}}), Error);
+  EXPECT_THROW(Adam(std::vector<nn::NamedParameter>{{"x", require_grad(zeros({2}, DType::bfloat16))}}),
+               Error);
   EXPECT_THROW(Adam(std::vector{p}).step(-1), Error);
 }
 

@@ -36,7 +36,8 @@ TEST(Schedule, cosine_and_linear_pass_their_middle_and_end_at_the_floor) {
     EXPECT_DOUBLE_EQ(learning_rate(schedule, 120), 0.1);
     EXPECT_DOUBLE_EQ(learning_rate(schedule, 500), 0.1);
   }
-  EXPECT_NEAR(learning_rate({.decay = Decay::cosine, .rate = 1, .steps = 100}, 25), (1 + std::sqrt(0.5)) / 2, 1e-15);
+  EXPECT_NEAR(learning_rate({.decay = Decay::cosine, .rate = 1, .steps = 100}, 25), (1 + std::sqrt(0.5)) / 2,
+              1e-15);
   EXPECT_NEAR(learning_rate({.decay = Decay::linear, .rate = 1, .steps = 100}, 25), 0.75, 1e-15);
 }
 

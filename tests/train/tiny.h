@@ -1,5 +1,6 @@
 #pragma once
-// The smallest thing that learns: from a target token to the next, through an embedding, dropout and a linear layer.
+// The smallest thing that learns: from a target token to the next, through an embedding, dropout and a linear
+// layer.
 #include <cmath>
 #include <string>
 #include <vector>
@@ -27,7 +28,8 @@ inline std::vector<train::Example> tiny_corpus(int count) {
     for (std::uint64_t k = 0; k < length; ++k) {
       e.source.push_back(token);
       e.target.push_back(token);
-      token = generator.below(10) == 0 ? static_cast<std::int32_t>(3 + generator.below(9)) : 3 + (token * 5 + 1) % 9;
+      token = generator.below(10) == 0 ? static_cast<std::int32_t>(3 + generator.below(9))
+                                       : 3 + (token * 5 + 1) % 9;
     }
     examples.push_back(std::move(e));
   }
@@ -45,7 +47,10 @@ struct Tiny {
   train::BatchStream batches{tiny_corpus(60), {.tokens = 60, .pool = 16, .seed = 5}};
 
   train::TrainerParts parts() {
-    return {.parameters = parameters, .optimizer = &optimizer, .batches = &batches, .generator = &dropout_generator,
+    return {.parameters = parameters,
+            .optimizer = &optimizer,
+            .batches = &batches,
+            .generator = &dropout_generator,
             .loss = [this](const train::Batch& batch) { return loss(batch, true); }};
   }
   Tensor loss(const train::Batch& batch, bool training) {

@@ -22,8 +22,8 @@ struct AdamFactors {
 };
 
 /// Updates weight, first (m) and second (v) of `count` elements in place, in one pass. float32 or float64.
-HEADWAY_API void adam(DType dtype, void* weight, const void* gradient, void* first, void* second, std::int64_t count,
-                      const AdamFactors& factors);
+HEADWAY_API void adam(DType dtype, void* weight, const void* gradient, void* first, void* second,
+                      std::int64_t count, const AdamFactors& factors);
 /// Σ x², added up in float64.
 HEADWAY_API double sum_of_squares(DType dtype, const void* x, std::int64_t count);
 /// average ← keep·average + (1 - keep)·x.

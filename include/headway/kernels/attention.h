@@ -46,7 +46,7 @@ struct PairMask {
   bool allow = true;  ///< what a 1 means
 };
 
-struct Dropout {
+struct WeightDropout {
   /// A weight is dropped when its 16 random bits are below this; 0: no dropout. Kept weights are divided by
   /// 1 - threshold/65536, the exact probability of keeping. Bits of (i, j): half number j % 8 of
   /// call.words(i | j/8 << 32, sequence·H + h).
@@ -64,7 +64,7 @@ struct AttentionArgs {
   const void* bias = nullptr;  ///< float32 (reference: float64), or null
   PairStrides bias_strides;
   std::span<const PairMask> pairs;
-  Dropout dropout;
+  WeightDropout dropout;
   HeadRows o;            ///< output of forward; input of backward
   void* lse = nullptr;   ///< [H, lse_rows] float32 (reference: float64), indexed by row of q
   std::int64_t lse_rows = 0;

@@ -35,9 +35,9 @@ struct MultiHeadAttentionOptions {
 
 /// Arguments of one call. Inputs are [B, T, C], or packed [N, C] with offsets (without them [N, C] is one sequence).
 struct AttendOptions {
-  Mask mask;
-  Tensor bias;  ///< added to the scores, broadcast to [B, H, T, S]
-  std::vector<std::int64_t> query_offsets, key_offsets;  ///< key_offsets: query_offsets unless given, in self-attention
+  Mask mask = {};
+  Tensor bias = {};  ///< added to the scores, broadcast to [B, H, T, S]
+  std::vector<std::int64_t> query_offsets = {}, key_offsets = {};  ///< key_offsets: query_offsets unless given, in self-attention
   Weights weights = Weights::none;
 };
 

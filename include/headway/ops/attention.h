@@ -12,17 +12,17 @@ namespace headway::inline v1 {
 enum class Weights { none, per_head, averaged };
 
 struct AttentionOptions {
-  Mask mask;
-  std::optional<double> scale;  ///< 1/sqrt(D) unless given
+  Mask mask = {};
+  std::optional<double> scale = {};  ///< 1/sqrt(D) unless given
   /// Added to the scaled scores, broadcast to [B, H, T, S]; float32; -inf hides a pair; differentiable.
-  Tensor bias;
+  Tensor bias = {};
   double dropout = 0;              ///< probability of dropping a weight; the weights returned are those before it
   Generator* generator = nullptr;  ///< wanted when dropout > 0
   /// Packed batches: sequence b is rows offsets[b] … offsets[b+1] - 1 of q (of k and v). Both or neither.
-  std::vector<std::int64_t> query_offsets, key_offsets;
+  std::vector<std::int64_t> query_offsets = {}, key_offsets = {};
   /// Of a padded k and v, only the first key_lengths[b] positions exist (a cache): positions and alignment count them
   /// alone. Mask::padding, in contrast, hides keys without moving anything.
-  std::vector<std::int64_t> key_lengths;
+  std::vector<std::int64_t> key_lengths = {};
   Weights weights = Weights::none;
   bool log_sum_exp = false;
 };

@@ -1,5 +1,7 @@
 #pragma once
+#include <headway/ops/attention.h>
 #include <headway/ops/embedding.h>
+#include <headway/ops/linear.h>
 #include <headway/ops/loss.h>
 #include <headway/ops/norm.h>
 
@@ -11,5 +13,9 @@ HEADWAY_API NormResult layer_norm(const Tensor& x, const Tensor& weight, const T
 HEADWAY_API NormResult rms_norm(const Tensor& x, const Tensor& weight, const NormOptions& options = {});
 HEADWAY_API Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEntropyOptions& options = {});
 HEADWAY_API Tensor embedding(const Tensor& ids, const Tensor& table, const EmbeddingOptions& options = {});
+/// matmul and a bias; the activation is an op of its own.
+HEADWAY_API Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, LinearOptions options = {});
+/// All T·S scores, hidden pairs by adding -inf. The output alone. A NaN in a hidden pair is not kept out.
+HEADWAY_API Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options = {});
 
 }  // namespace headway::inline v1::composed

@@ -15,7 +15,7 @@ enum class TokenizerType { bpe, unigram, characters, words };
 HEADWAY_API TokenizerType tokenizer_type(std::string_view name);
 HEADWAY_API std::string_view name_of(TokenizerType type);
 
-/// identity keeps every character (decode(encode(x)) is x but for runs of blanks); nfkc also unifies compatible forms
+/// identity keeps every character (decode(encode(x)) is x but for white space); nfkc also unifies compatible forms
 /// ("…" becomes "...", full-width letters become plain ones), as SentencePiece does by default.
 enum class TokenizerNormalization { identity, nfkc };
 

@@ -8,9 +8,9 @@
 
 namespace headway::inline v1::train {
 
-/// The exponential moving average of the weights, a ← d·a + (1 - d)·w after each update (Polyak & Juditsky 1992, as
-/// used by Vaswani 2017's successors). d grows as min(decay, (1 + t)/(10 + t)), so that the first updates, when the
-/// weights move far, are soon forgotten.
+/// The exponential moving average of the weights, a ← d·a + (1 - d)·w after each update (Polyak & Juditsky
+/// 1992, as used by Vaswani 2017's successors). d grows as min(decay, (1 + t)/(10 + t)), so that the first
+/// updates, when the weights move far, are soon forgotten.
 class HEADWAY_API ExponentialAverage {
  public:
   ExponentialAverage(std::vector<nn::NamedParameter> parameters, double decay);
@@ -50,8 +50,8 @@ class HEADWAY_API ExponentialAverage {
   std::int64_t updates_ = 0;
 };
 
-/// The mean of the weights of several safetensors files with the same names and shapes (Vaswani 2017, section 6.1,
-/// averages the last 5 to 20 checkpoints). Sums are float64; the result has the files' dtypes.
+/// The mean of the weights of several safetensors files with the same names and shapes (Vaswani 2017,
+/// section 6.1, averages the last 5 to 20 checkpoints). Sums are float64; the result has the files' dtypes.
 HEADWAY_API std::vector<io::NamedTensor> average_files(const std::vector<std::filesystem::path>& files);
 
 }  // namespace headway::inline v1::train

@@ -6,19 +6,20 @@
 
 namespace headway::inline v1::train {
 
-/// A sentence and its translation, as ids without begin or end marks, unless the model wants such in the source.
+/// A sentence and its translation, as ids without begin or end marks, unless the model wants such in the
+/// source.
 struct Example {
   std::vector<std::int32_t> source, target;
 };
 
 struct BatchOptions {
-  /// Budget of a batch: source tokens plus target tokens, each target counting its end mark. The sum, since packed
-  /// batches have no padding and their cost is nearly linear in it.
+  /// Budget of a batch: source tokens plus target tokens, each target counting its end mark. The sum, since
+  /// packed batches have no padding and their cost is nearly linear in it.
   std::int64_t tokens = 4096;
   std::int64_t max_sequences = 0;  ///< 0: as many as the budget holds
   std::int32_t bos = 1, eos = 2;   ///< marks put before target_in and after target_out
-  /// Examples that are sorted by length together. Packing does not need sorting, but kernels run best on sequences
-  /// of like length. 1: no sorting.
+  /// Examples that are sorted by length together. Packing does not need sorting, but kernels run best on
+  /// sequences of like length. 1: no sorting.
   std::int64_t pool = 4096;
   std::uint64_t seed = 0;
 };
@@ -29,7 +30,7 @@ struct Batch {
   Tensor target_in;   ///< bos and the target: what the decoder reads
   Tensor target_out;  ///< the target and eos: what it is to say
   std::vector<std::int64_t> source_offsets, target_offsets;
-  std::vector<std::int64_t> examples;  ///< which examples these are
+  std::vector<std::int64_t> examples;                            ///< which examples these are
   std::int64_t tokens() const { return target_offsets.back(); }  ///< targets that count in the loss
   std::int64_t all_tokens() const { return source_offsets.back() + target_offsets.back(); }
 };
@@ -40,10 +41,10 @@ struct BatchPosition {
   bool operator==(const BatchPosition&) const = default;
 };
 
-/// An endless stream over the examples, each once per epoch. An epoch is a permutation (by Philox, from seed and epoch
-/// alone), cut into pools; within a pool examples are sorted by length and cut into batches, and what does not
-/// fill a batch waits for the next pool; then the batches are shuffled. So any place of the stream is found again from
-/// two numbers.
+/// An endless stream over the examples, each once per epoch. An epoch is a permutation (by Philox, from seed
+/// and epoch alone), cut into pools; within a pool examples are sorted by length and cut into batches, and
+/// what does not fill a batch waits for the next pool; then the batches are shuffled. So any place of the
+/// stream is found again from two numbers.
 class HEADWAY_API BatchStream {
  public:
   /// Error(value) naming the example that does not fit the budget.

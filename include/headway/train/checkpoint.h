@@ -14,19 +14,19 @@ namespace headway::inline v1::train {
 
 /// state.json: everything a run needs, beside its tensors, to go on as if it had never stopped.
 struct TrainState {
-  std::int64_t step = 0;          ///< updates made
-  BatchPosition position = {};    ///< the next batch
-  std::uint64_t seed = 0;         ///< the generator of the dropout …
-  std::uint64_t next_call = 0;    ///< … and the number of its next call
-  std::int64_t total_steps = 0;   ///< length of the training; 0: not known yet
+  std::int64_t step = 0;         ///< updates made
+  BatchPosition position = {};   ///< the next batch
+  std::uint64_t seed = 0;        ///< the generator of the dropout …
+  std::uint64_t next_call = 0;   ///< … and the number of its next call
+  std::int64_t total_steps = 0;  ///< length of the training; 0: not known yet
   Schedule schedule = {};
   std::optional<double> best_score = {};
-  std::int64_t best_step = 0;     ///< 0: none yet
-  std::int64_t stale = 0;         ///< evaluations since the best
+  std::int64_t best_step = 0;  ///< 0: none yet
+  std::int64_t stale = 0;      ///< evaluations since the best
   std::int64_t average_updates = 0;
-  std::int64_t tokens = 0;        ///< target tokens trained on
-  double seconds = 0;             ///< spent in all runs so far
-  std::int64_t log_bytes = 0;     ///< length of log.jsonl
+  std::int64_t tokens = 0;     ///< target tokens trained on
+  double seconds = 0;          ///< spent in all runs so far
+  std::int64_t log_bytes = 0;  ///< length of log.jsonl
 };
 
 struct Checkpoint {
@@ -36,8 +36,8 @@ struct Checkpoint {
   TrainState state = {};
 };
 
-/// The checkpoints of one run: folders step-N, which are complete from the moment they have that name and never change,
-/// LATEST and BEST, files that name one of them.
+/// The checkpoints of one run: folders step-N, which are complete from the moment they have that name and
+/// never change, LATEST and BEST, files that name one of them.
 class HEADWAY_API CheckpointStore {
  public:
   /// keep: how many of the last to keep, beside the best.
@@ -50,8 +50,8 @@ class HEADWAY_API CheckpointStore {
   std::optional<std::filesystem::path> latest() const { return named("LATEST"); }
   std::optional<std::filesystem::path> best() const { return named("BEST"); }
 
-  /// After a kill: removes half-written files and folders, and points LATEST and BEST at what the newest complete
-  /// checkpoint says. Returns that checkpoint's step, 0 when there is none.
+  /// After a kill: removes half-written files and folders, and points LATEST and BEST at what the newest
+  /// complete checkpoint says. Returns that checkpoint's step, 0 when there is none.
   std::int64_t recover();
   /// Writes step-N, then LATEST, then BEST, then removes what need not be kept.
   void save(const Checkpoint& checkpoint);

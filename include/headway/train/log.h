@@ -14,8 +14,8 @@ namespace headway::inline v1::train {
 using LogValue = std::variant<std::int64_t, double, std::string>;
 using LogLine = std::vector<std::pair<std::string, LogValue>>;
 
-/// log.jsonl: one JSON object per line, appended at once, so that a killed program leaves at most one broken line, the
-/// last.
+/// log.jsonl: one JSON object per line, appended at once, so that a killed program leaves at most one broken
+/// line, the last.
 class HEADWAY_API RunLog {
  public:
   /// Opens it for appending, cut back to its first `keep_bytes` bytes.

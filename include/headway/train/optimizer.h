@@ -21,8 +21,8 @@ HEADWAY_API std::vector<ParameterGroup> groups_by_rank(const std::vector<nn::Nam
 struct AdamOptions {
   double beta1 = 0.9, beta2 = 0.98, eps = 1e-9;  ///< as in Vaswani 2017, section 5.3
   double weight_decay = 0;
-  /// Decoupled: AdamW (Loshchilov & Hutter 2019), the weight shrinks by rate·weight_decay. Else Adam with an L2
-  /// penalty: weight_decay·w joins the gradient.
+  /// Decoupled: AdamW (Loshchilov & Hutter 2019), the weight shrinks by rate·weight_decay. Else Adam with an
+  /// L2 penalty: weight_decay·w joins the gradient.
   bool decoupled = true;
   double clip_norm = 0;  ///< the gradient of all parameters together is scaled down to this length; 0: never
 };
@@ -32,20 +32,21 @@ struct StepResult {
   bool applied = true;       ///< false: the norm is not finite, and nothing was changed
 };
 
-/// Adam (Kingma & Ba 2015) and AdamW, for all parameters in one parallel pass. The blocks it is cut in depend on the
-/// shapes alone, so the bits do not depend on the number of threads.
+/// Adam (Kingma & Ba 2015) and AdamW, for all parameters in one parallel pass. The blocks it is cut in depend
+/// on the shapes alone, so the bits do not depend on the number of threads.
 class HEADWAY_API Adam {
  public:
   /// A tensor that occurs twice (tied weights) is updated once. Error(dtype) unless float32 or float64.
   explicit Adam(std::vector<ParameterGroup> groups, const AdamOptions& options = {});
   explicit Adam(const std::vector<nn::NamedParameter>& parameters, const AdamOptions& options = {});
 
-  /// One update from the gradients that are there, divided by `divisor` (sums over accumulated batches become means).
-  /// Parameters without gradient are skipped: their averages and their step count stay.
+  /// One update from the gradients that are there, divided by `divisor` (sums over accumulated batches become
+  /// means). Parameters without gradient are skipped: their averages and their step count stay.
   StepResult step(double rate, double divisor = 1);
   void zero_grad() const;
 
-  /// "NAME.first", "NAME.second" (averages of gradient and squared gradient) and "NAME.steps" of each parameter.
+  /// "NAME.first", "NAME.second" (averages of gradient and squared gradient) and "NAME.steps" of each
+  /// parameter.
   std::vector<io::NamedTensor> state() const;
   /// Error(format) beginning with `what` when names or shapes do not fit.
   void load_state(const std::vector<io::NamedTensor>& state, std::string_view what = "optimizer state");

@@ -15,10 +15,10 @@ HEADWAY_API Decay decay_named(std::string_view name);
 /// A learning rate for each step: a linear warm-up to `rate`, then a decay. A function of the step alone.
 struct Schedule {
   Decay decay = Decay::inverse_sqrt;
-  double rate = 1e-3;          ///< the highest, reached at step `warmup`
+  double rate = 1e-3;  ///< the highest, reached at step `warmup`
   std::int64_t warmup = 0;
-  std::int64_t steps = 0;      ///< length of the training; wanted by cosine and linear, which end there
-  double floor = 0;            ///< cosine and linear end at floor·rate
+  std::int64_t steps = 0;  ///< length of the training; wanted by cosine and linear, which end there
+  double floor = 0;        ///< cosine and linear end at floor·rate
 };
 
 /// True when the rate depends on the length of the training.

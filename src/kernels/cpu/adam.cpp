@@ -13,7 +13,8 @@ HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The last, partial vector goes through zero-filled copies, so that a tail is computed like any other element.
+// The last, partial vector goes through zero-filled copies, so that a tail is computed like any other
+// element.
 template <typename T>
 struct Tail {
   static constexpr std::size_t kLanes = HWY_MAX_BYTES / sizeof(T);
@@ -29,9 +30,16 @@ struct AdamVectors {
   V keep1, add1, keep2, add2, eps, rate, second_scale, scale, coupled, shrink;
 
   explicit AdamVectors(const AdamFactors& f)
-      : keep1(set(f.beta1)), add1(set(1 - f.beta1)), keep2(set(f.beta2)), add2(set(1 - f.beta2)), eps(set(f.eps)),
-        rate(set(-f.rate)), second_scale(set(f.second_scale)), scale(set(f.gradient_scale)),
-        coupled(set(f.coupled_decay)), shrink(set(f.shrink)) {}
+      : keep1(set(f.beta1)),
+        add1(set(1 - f.beta1)),
+        keep2(set(f.beta2)),
+        add2(set(1 - f.beta2)),
+        eps(set(f.eps)),
+        rate(set(-f.rate)),
+        second_scale(set(f.second_scale)),
+        scale(set(f.gradient_scale)),
+        coupled(set(f.coupled_decay)),
+        shrink(set(f.shrink)) {}
   V set(double value) const { return hn::Set(d, static_cast<T>(value)); }
 
   HWY_INLINE void update(T* weight, const T* gradient, T* first, T* second) const {
@@ -47,7 +55,8 @@ struct AdamVectors {
 };
 
 template <typename T>
-void adam_of(T* weight, const T* gradient, T* first, T* second, std::int64_t count, const AdamFactors& factors) {
+void adam_of(T* weight, const T* gradient, T* first, T* second, std::int64_t count,
+             const AdamFactors& factors) {
   const AdamVectors<T> vectors(factors);
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(vectors.d));
   std::int64_t i = 0;
@@ -150,8 +159,10 @@ void adam(DType dtype, void* weight, const void* gradient, void* first, void* se
 }
 
 double sum_of_squares(DType dtype, const void* x, std::int64_t count) {
-  if (dtype == DType::float32) return HWY_DYNAMIC_DISPATCH(sum_of_squares_f32)(static_cast<const float*>(x), count);
-  if (dtype == DType::float64) return HWY_DYNAMIC_DISPATCH(sum_of_squares_f64)(static_cast<const double*>(x), count);
+  if (dtype == DType::float32)
+    return HWY_DYNAMIC_DISPATCH(sum_of_squares_f32)(static_cast<const float*>(x), count);
+  if (dtype == DType::float64)
+    return HWY_DYNAMIC_DISPATCH(sum_of_squares_f64)(static_cast<const double*>(x), count);
   refuse("sum_of_squares");
 }
 
@@ -159,7 +170,8 @@ void blend(DType dtype, void* average, const void* x, std::int64_t count, double
   if (dtype == DType::float32) {
     HWY_DYNAMIC_DISPATCH(blend_f32)(static_cast<float*>(average), static_cast<const float*>(x), count, keep);
   } else if (dtype == DType::float64) {
-    HWY_DYNAMIC_DISPATCH(blend_f64)(static_cast<double*>(average), static_cast<const double*>(x), count, keep);
+    HWY_DYNAMIC_DISPATCH(blend_f64)
+    (static_cast<double*>(average), static_cast<const double*>(x), count, keep);
   } else {
     refuse("blend");
   }

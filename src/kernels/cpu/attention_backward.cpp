@@ -108,9 +108,10 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
     for (std::int64_t j = 0; j < j1 - j0; ++j) {
       float* weight = t.weights + j * kQueries + c * kLanes;
       float* slope = t.d_scores + j * kQueries + c * kLanes;
-      const Floats p = exp2(hn::Sub(hn::LoadU(f, weight), sums));
-      // A hidden pair has p = 0, and its dP may be NaN.
-      const auto seen = hn::Ne(p, hn::Zero(f));
+      // A hidden pair has p = 0, though the log-sum-exp or its dP may be NaN.
+      const Floats score = hn::LoadU(f, weight);
+      const Floats p = hn::IfThenZeroElse(hn::Eq(score, hn::Set(f, -kInfinity)), exp2(hn::Sub(score, sums)));
+      const auto seen = hn::Not(hn::Eq(p, hn::Zero(f)));
       hn::StoreU(hn::IfThenElseZero(seen, hn::Mul(p, hn::Sub(hn::LoadU(f, slope), base))), f, slope);
       hn::StoreU(p, f, weight);
     }

@@ -91,7 +91,7 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
 
   for (int c = 0; c < block.vectors; ++c) {
     const Floats sum = hn::LoadU(f, total + c * kLanes);
-    const auto seen = hn::Ne(sum, hn::Zero(f));
+    const auto seen = hn::Not(hn::Eq(sum, hn::Zero(f)));  // true for NaN, too
     const Floats inverse = hn::IfThenElseZero(seen, hn::Div(hn::Set(f, 1.f), sum));
     for (std::int64_t d = 0; d < a.value_dim; ++d) {
       float* at = output + d * kQueries + c * kLanes;

@@ -52,7 +52,8 @@ void weights_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
       const Floats base = hn::LoadU(f, lse + c * kLanes);
       for (std::int64_t j = 0; j < j1 - j0; ++j) {
         float* at = scores + j * kQueries + c * kLanes;
-        hn::StoreU(exp2(hn::Sub(hn::LoadU(f, at), base)), f, at);
+        const Floats score = hn::LoadU(f, at);
+        hn::StoreU(hn::IfThenZeroElse(hn::Eq(score, hn::Set(f, -kInfinity)), exp2(hn::Sub(score, base))), f, at);
       }
     }
     transpose(scores, kQueries, j1 - j0, block.count, factor, by_row, kKeys);

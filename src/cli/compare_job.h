@@ -1,0 +1,34 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include <headway/attention/mask.h>
+#include <headway/core/generator.h>
+#include <headway/core/tensor.h>
+
+namespace headway::cli {
+
+/// Where examples come from.
+struct Job {
+  struct Batch {
+    Tensor ids;      ///< [B, T] int32
+    Tensor targets;  ///< [B·T] int32, -1 where nothing is asked
+  };
+  virtual ~Job() = default;
+  virtual std::string task() const = 0;
+  virtual std::int64_t vocabulary() const = 0;
+  virtual std::int64_t length() const = 0;
+  virtual std::int64_t steps() const = 0;
+  virtual Mask mask() const = 0;
+  /// True: quality is the share of right answers; false: bits per token.
+  virtual bool asks_questions() const = 0;
+  virtual Batch draw(Generator& generator, bool held_out) const = 0;
+};
+
+/// Remember eight key-value pairs, answer eight questions "value of key a minus value of key b": two places matter at
+/// once, and which is which.
+std::unique_ptr<Job> make_recall_job();
+/// Predict each next byte of a text; the last tenth is held out.
+std::unique_ptr<Job> make_text_job(const std::string& file);
+
+}  // namespace headway::cli
