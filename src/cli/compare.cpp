@@ -46,6 +46,9 @@ inspect::CompareSize size_of(const std::string& text) {
   return size;
 }
 
+// Equal bits deserve a plain 0.
+std::string difference_text(double difference) { return difference == 0 ? "0" : fmt::format("{:.1e}", difference); }
+
 std::string title(const inspect::CompareSize& s) {
   return fmt::format("B={} T={} C={} H={}, float32, {} threads", s.batch, s.length, s.model_dim, s.heads, threads());
 }
@@ -56,8 +59,8 @@ void print_check(const inspect::CompareSize& size, bool json) {
     fmt::print("{}\n", Json{{"output", check.output}, {"input_gradient", check.input_gradient}, {"weight_gradient", check.weight_gradient}}.dump());
     return;
   }
-  fmt::print("combined vs split heads: max |Δ| {:.1e} (gradients: input {:.1e}, weights {:.1e})\n", check.output,
-             check.input_gradient, check.weight_gradient);
+  fmt::print("combined vs split heads: max |Δ| {} (gradients: input {}, weights {})\n",
+             difference_text(check.output), difference_text(check.input_gradient), difference_text(check.weight_gradient));
 }
 
 std::string ratio(double value, double base) { return fmt::format("{:.2f}×", value / base); }
@@ -70,7 +73,7 @@ void print_rows(const inspect::CompareSize& size, const std::vector<inspect::Com
     table.push_back({std::string(name_of(row.kind)), time_text(row.forward_seconds), ratio(row.forward_seconds, rows[0].forward_seconds),
                      time_text(row.training_seconds), ratio(row.training_seconds, rows[0].training_seconds),
                      fmt::format("{:.2f}", row.operations / 1e9), bytes_text(static_cast<double>(row.peak_bytes)),
-                     fmt::format("{}", row.parameters), row.difference ? fmt::format("{:.1e}", *row.difference) : "other",
+                     fmt::format("{}", row.parameters), row.difference ? difference_text(*row.difference) : "other",
                      std::string(use_of(row.kind))});
   }
   print_table(table, true);

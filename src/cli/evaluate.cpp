@@ -13,6 +13,7 @@
 #include <headway/text/split.h>
 
 #include "cli/commands.h"
+#include "cli/evaluate_run.h"
 
 namespace headway::cli {
 namespace {
@@ -55,7 +56,8 @@ Input read_input(const Options& options) {
     return input;
   }
   if (options.references.empty()) {
-    fail(ErrorCode::value, "evaluate", "there is no reference; want --reference FILE or --nearest-copy CORPUS");
+    fail(ErrorCode::value, "evaluate",
+         "there is no reference; want --reference FILE or --nearest-copy CORPUS");
   }
   for (const std::string& file : options.references) input.references.push_back(text::read_sentences(file));
   input.hypotheses = text::read_sentences(options.hypothesis);
@@ -73,7 +75,10 @@ Result evaluate_bleu(const Input& input, const Options& options,
   text::BleuCounts total;
   for (const auto& sentence : counts) total += sentence;
   const text::BleuScore score = text::bleu_score(total, bleu);
-  Result result{"BLEU", score.score, {}, text::bleu_signature(bleu, input.references.size(), bootstrap),
+  Result result{"BLEU",
+                score.score,
+                {},
+                text::bleu_signature(bleu, input.references.size(), bootstrap),
                 score.details()};
   if (bootstrap) result.interval = text::bleu_interval(counts, bleu, *bootstrap);
   return result;
@@ -85,8 +90,11 @@ Result evaluate_chrf(const Input& input, const Options& options, int word_order,
   const auto counts = text::chrf_counts(input.hypotheses, input.references, chrf);
   text::ChrfCounts total;
   for (const auto& sentence : counts) total += sentence;
-  Result result{text::chrf_name(chrf), text::chrf_score(total, chrf), {},
-                text::chrf_signature(chrf, input.references.size(), bootstrap), {}};
+  Result result{text::chrf_name(chrf),
+                text::chrf_score(total, chrf),
+                {},
+                text::chrf_signature(chrf, input.references.size(), bootstrap),
+                {}};
   if (bootstrap) result.interval = text::chrf_interval(counts, chrf, *bootstrap);
   return result;
 }
@@ -99,11 +107,12 @@ void print(const std::vector<Result>& results, std::size_t sentences, bool json)
           result.interval ? fmt::format(" ± {:.2f} [{:.2f}, {:.2f}]", result.interval->half_width(),
                                         result.interval->low, result.interval->high)
                           : "";
-      fmt::print("{} {:.2f}{}{}{}\n  {}\n", result.name, result.score, interval, result.details.empty() ? "" : "  ",
-                 result.details, result.signature);
+      fmt::print("{} {:.2f}{}{}{}\n  {}\n", result.name, result.score, interval,
+                 result.details.empty() ? "" : "  ", result.details, result.signature);
       continue;
     }
-    nlohmann::ordered_json item{{"name", result.name}, {"score", result.score}, {"signature", result.signature}};
+    nlohmann::ordered_json item{
+        {"name", result.name}, {"score", result.score}, {"signature", result.signature}};
     if (!result.details.empty()) item["details"] = result.details;
     if (result.interval) {
       item["mean"] = result.interval->mean;
@@ -136,9 +145,11 @@ void add_evaluate_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("evaluate", "Score translations against references (BLEU, chrF)");
   command->add_option("-r,--reference", options->references, "a file of references; repeat for several");
-  command->add_option("-i,--hypothesis", options->hypothesis, "translations, one a line; standard input by default");
-  command->add_option("--nearest-copy", options->nearest_copy,
-                      "score looking up instead: the nearest training sentence's translation, in a prepared corpus");
+  command->add_option("-i,--hypothesis", options->hypothesis,
+                      "translations, one a line; standard input by default");
+  command->add_option(
+      "--nearest-copy", options->nearest_copy,
+      "score looking up instead: the nearest training sentence's translation, in a prepared corpus");
   command->add_option("-m,--metric", options->metrics, "bleu, chrf, chrf++")
       ->check(CLI::IsMember({"bleu", "chrf", "chrf++"}))
       ->capture_default_str();
@@ -155,7 +166,24 @@ void add_evaluate_command(CLI::App& app) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--seed", options->seed, "of the bootstrap")->capture_default_str();
   command->add_flag("--json", options->json, "print one JSON object");
-  command->callback([options] { evaluate(*options); });
+  const auto run = std::make_shared<RunEvaluation>();
+  command->add_option("run", run->run,
+                      "a run's folder or a checkpoint: translate the test set of --data and score that");
+  command->add_option("--data", run->data, "with RUN: a folder made by `headway prepare`");
+  command->add_option("--beam", run->beam, "with RUN: beam size (default: the run's)")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--copy-baseline", run->copy_baseline,
+                    "with RUN: also score copying the nearest training sentence's translation");
+  command->add_option("--examples", run->examples, "with RUN: outputs to show, up to 3: best, worst, median");
+  command->callback([options, run] {
+    if (run->run.empty()) return evaluate(*options);
+    if (run->data.empty())
+      fail(ErrorCode::value, "evaluate", "RUN is given without a test set; want --data FOLDER");
+    if (options->bootstrap != 0) run->bootstrap = options->bootstrap;
+    run->seed = options->seed;
+    run->json = options->json;
+    evaluate_run(*run);
+  });
 }
 
 }  // namespace headway::cli

@@ -85,10 +85,12 @@ void run(const Options& o) {
   }
   const std::filesystem::path page = o.out.empty() ? default_page(o.run) : std::filesystem::path(o.out);
   const models::TransformerOptions& model = translator.model().options();
+  const auto alignments = inspect::best_alignment(inputs);
   inspect::write_heads_page(page, examples,
                             {.subtitle = fmt::format("{}: {} encoder and {} decoder layers of {} heads", o.run,
-                                                     model.encoder_layers, model.decoder_layers, model.heads)});
-  const auto alignments = inspect::best_alignment(inputs);
+                                                     model.encoder_layers, model.decoder_layers, model.heads),
+                             .layer = alignments[0].layer,
+                             .head = alignments[0].head});
   if (o.json) return print_json(examples, alignments, page);
   for (std::size_t i = 0; i < examples.size(); ++i) {
     fmt::print("{}  →  {}\n", examples[i].source, examples[i].translation);

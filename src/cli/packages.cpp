@@ -105,7 +105,8 @@ std::string run_program(const std::vector<std::string>& command, const fs::path&
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    fail(ErrorCode::io, kOperation, fmt::format("`{}` failed: {}", fmt::join(command, " "), messages.last_line()));
+    fail(ErrorCode::io, kOperation,
+         fmt::format("`{}` failed: {}", fmt::join(command, " "), messages.last_line()));
   }
   return text;
 }
@@ -155,7 +156,8 @@ Package fetch_package(const std::string& name, const fs::path& cache) {
   if (find().empty()) run_program({"apt-get", "download", name}, cache);
   const auto found = find();
   if (found.empty()) {
-    fail(ErrorCode::io, kOperation, fmt::format("apt-get download {} left no file in {}", name, cache.string()));
+    fail(ErrorCode::io, kOperation,
+         fmt::format("apt-get download {} left no file in {}", name, cache.string()));
   }
   return open_package(found.back(), cache);
 }

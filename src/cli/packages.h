@@ -3,11 +3,12 @@
 #include <string>
 #include <vector>
 
-// Debian packages as data: downloaded and unpacked below a cache folder, never installed (slim images leave out the
-// documentation that an installation would bring).
+// Debian packages as data: downloaded and unpacked below a cache folder, never installed (slim images leave
+// out the documentation that an installation would bring).
 namespace headway::cli {
 
-/// Runs a program (no shell) in `folder`; its standard output, or Error(io) with the last line of its messages.
+/// Runs a program (no shell) in `folder`; its standard output, or Error(io) with the last line of its
+/// messages.
 std::string run_program(const std::vector<std::string>& command, const std::filesystem::path& folder);
 
 struct Package {

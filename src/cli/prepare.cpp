@@ -49,7 +49,8 @@ void finish(const Options& options, const text::Pairs& raw, text::CorpusInfo inf
   say(options, fmt::format("split     {} pairs, by documents", pairs.size()));
   const text::Split split = text::split_by_document(pairs, options.split);
   if (split.train.empty()) {
-    fail(ErrorCode::value, "prepare", "nothing is left to train on; want more text, or smaller held-out shares");
+    fail(ErrorCode::value, "prepare",
+         "nothing is left to train on; want more text, or smaller held-out shares");
   }
   text::write_corpus(options.out, split, info);
   text::Interval copy;
@@ -75,10 +76,11 @@ void finish(const Options& options, const text::Pairs& raw, text::CorpusInfo inf
     fmt::print("{}\n", summary.dump());
     return;
   }
-  fmt::print("held out  {} + {} documents; dropped from them: {} pairs seen in training, {} at least {} similar,\n"
-             "          {} with equal sides\n",
-             split.valid_documents.size(), split.test_documents.size(), split.seen, split.similar,
-             options.split.max_similarity, split.identical);
+  fmt::print(
+      "held out  {} + {} documents; dropped from them: {} pairs seen in training, {} at least {} similar,\n"
+      "          {} with equal sides\n",
+      split.valid_documents.size(), split.test_documents.size(), split.seen, split.similar,
+      options.split.max_similarity, split.identical);
   fmt::print("corpus    {}: {} train, {} valid, {} test pairs ({:.1f} s)\n", options.out, split.train.size(),
              split.valid.size(), split.test.size(), seconds);
   if (!split.test.empty()) {
@@ -107,7 +109,8 @@ void check_language(const std::string& language) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
   });
   if (!good) {
-    fail(ErrorCode::value, "prepare", fmt::format("language is \"{}\"; want a code such as de or en-US", language));
+    fail(ErrorCode::value, "prepare",
+         fmt::format("language is \"{}\"; want a code such as de or en-US", language));
   }
 }
 
@@ -126,7 +129,8 @@ fs::path help_root(const Package& package) {
     }
   }
   fail(ErrorCode::format, "prepare",
-       fmt::format("package {} has no libreoffice/help/<language>/text; want libreoffice-help-…", package.name));
+       fmt::format("package {} has no libreoffice/help/<language>/text; want libreoffice-help-…",
+                   package.name));
 }
 
 void prepare_libreoffice(const Options& options) {
@@ -145,7 +149,8 @@ void prepare_libreoffice(const Options& options) {
 
 void prepare_dictionary(const Options& options) {
   if (options.source != "en" && options.source != "de") {
-    fail(ErrorCode::value, "prepare dictionary", fmt::format("source is \"{}\"; want en or de", options.source));
+    fail(ErrorCode::value, "prepare dictionary",
+         fmt::format("source is \"{}\"; want en or de", options.source));
   }
   text::CorpusInfo info = info_of("Ding dictionary, example sentences", "GPL-2+", {});
   fs::path file = options.first_file;
@@ -162,7 +167,8 @@ fs::path bible_text(const Package& package) {
   const fs::path sword = package.root / "usr/share/sword";
   std::string module;
   std::error_code code;
-  for (const auto& entry : fs::directory_iterator(sword / "mods.d", code)) module = entry.path().stem().string();
+  for (const auto& entry : fs::directory_iterator(sword / "mods.d", code))
+    module = entry.path().stem().string();
   if (module.empty()) {
     fail(ErrorCode::format, "prepare bible", fmt::format("package {} has no SWORD module", package.name));
   }
@@ -184,7 +190,8 @@ void prepare_bible(const Options& options) {
     return;
   }
   if (options.source_package.empty() || options.target_package.empty()) {
-    fail(ErrorCode::value, "prepare bible", "packages are missing; want --source-package and --target-package");
+    fail(ErrorCode::value, "prepare bible",
+         "packages are missing; want --source-package and --target-package");
   }
   const auto get = [&](const std::string& name) {
     return name.ends_with(".deb") ? open_package(name, options.cache) : fetch_package(name, options.cache);
@@ -199,9 +206,12 @@ CLI::App* add_kind(CLI::App& prepare, const std::shared_ptr<Options>& options, c
                    const std::string& description) {
   CLI::App* app = prepare.add_subcommand(name, description);
   app->add_option("--out", options->out, "folder to write; a prepared corpus there is replaced")->required();
-  app->add_option("--max-words", options->clean.max_words, "longest sentence, either side")->capture_default_str();
-  app->add_option("--max-ratio", options->clean.max_length_ratio, "longest side over shortest")->capture_default_str();
-  app->add_option("--test-share", options->split.test, "share of documents for testing")->capture_default_str();
+  app->add_option("--max-words", options->clean.max_words, "longest sentence, either side")
+      ->capture_default_str();
+  app->add_option("--max-ratio", options->clean.max_length_ratio, "longest side over shortest")
+      ->capture_default_str();
+  app->add_option("--test-share", options->split.test, "share of documents for testing")
+      ->capture_default_str();
   app->add_option("--valid-share", options->split.valid, "share for validation")->capture_default_str();
   app->add_option("--max-similarity", options->split.max_similarity,
                   "held-out sentences this similar to a training sentence are dropped")
@@ -232,7 +242,8 @@ void add_prepare_command(CLI::App& app) {
   prepare->require_subcommand(1);
   const auto options = std::make_shared<Options>();
 
-  CLI::App* help = add_kind(*prepare, options, "libreoffice", "LibreOffice's help in two languages (Debian packages)");
+  CLI::App* help =
+      add_kind(*prepare, options, "libreoffice", "LibreOffice's help in two languages (Debian packages)");
   add_languages(help, options);
   help->add_option("--source-package", options->source_package, "a .deb file instead of a download");
   help->add_option("--target-package", options->target_package, "a .deb file instead of a download");
@@ -243,7 +254,8 @@ void add_prepare_command(CLI::App& app) {
   tsv->add_option("file", options->first_file, "the table")->required();
   tsv->add_option("--source-column", options->table.source_column, "counted from 0")->capture_default_str();
   tsv->add_option("--target-column", options->table.target_column, "counted from 0")->capture_default_str();
-  tsv->add_option("--document-column", options->table.document_column, "-1: 20 lines each")->capture_default_str();
+  tsv->add_option("--document-column", options->table.document_column, "-1: 20 lines each")
+      ->capture_default_str();
   tsv->add_flag("--header", options->table.header, "skip the first line");
   tsv->add_option("--licence", options->licence, "recorded in corpus.json");
   on_parse(tsv, options, [](const Options& o) {
@@ -260,15 +272,18 @@ void add_prepare_command(CLI::App& app) {
            info_of(o.first_file + " " + o.second_file, o.licence, {}));
   });
 
-  CLI::App* dictionary = add_kind(*prepare, options, "dictionary", "example sentences of Debian's trans-de-en");
+  CLI::App* dictionary =
+      add_kind(*prepare, options, "dictionary", "example sentences of Debian's trans-de-en");
   add_languages(dictionary, options);
   dictionary->add_option("--file", options->first_file, "a Ding dictionary instead of a download");
   on_parse(dictionary, options, prepare_dictionary);
 
   CLI::App* bible = add_kind(*prepare, options, "bible", "two SWORD Bibles (mod2imp is in libsword-utils)");
   add_languages(bible, options);
-  bible->add_option("--source-package", options->source_package, "package name or .deb file, such as sword-text-web");
-  bible->add_option("--target-package", options->target_package, "such as sword-text-sparv, which is Spanish");
+  bible->add_option("--source-package", options->source_package,
+                    "package name or .deb file, such as sword-text-web");
+  bible->add_option("--target-package", options->target_package,
+                    "such as sword-text-sparv, which is Spanish");
   auto* first = bible->add_option("--source-file", options->first_file, "what mod2imp printed");
   auto* second = bible->add_option("--target-file", options->second_file, "what mod2imp printed");
   first->needs(second);

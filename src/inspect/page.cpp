@@ -112,7 +112,7 @@ std::string heads_page(const std::vector<PageExample>& examples, const PageOptio
   if (examples.empty()) fail(ErrorCode::value, kOperation, "there is no sentence pair; want at least one");
   Json list = Json::array();
   for (const PageExample& example : examples) list.push_back(example_of(example));
-  const Json data{{"format_version", 1}, {"examples", std::move(list)}};
+  const Json data{{"format_version", 1}, {"layer", options.layer}, {"head", options.head}, {"examples", std::move(list)}};
   return fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{0}</title>\n"

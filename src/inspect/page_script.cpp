@@ -39,7 +39,7 @@ function colour(weight) {
 const css = weight => "rgb(" + colour(weight).join(",") + ")";
 const inkOn = weight => weight > 0.3 ? "#fff" : "#17202c";
 
-const state = {s: 0, k: "cross", l: 0, h: 0};
+const state = {s: 0, k: "cross", l: data.layer, h: data.head};
 let row = -1, column = -1, pinned = false;
 for (const part of location.hash.slice(1).split("&")) {
   const [name, value] = part.split("=");
@@ -86,6 +86,8 @@ function drawOverview() {
     heads.forEach((text, h) => {
       const button = document.createElement("button"), canvas = document.createElement("canvas"), w = weights(text);
       image(canvas, w, rows, columns);
+      const unit = 84 / Math.max(rows, columns, 1);
+      canvas.style.width = columns * unit + "px"; canvas.style.height = rows * unit + "px";
       const small = document.createElement("small"), sharp = peak(w, columns);
       small.textContent = "peak " + sharp.toFixed(2);
       button.title = "Largest weight of a row, on average: " + sharp.toFixed(2);
@@ -104,7 +106,7 @@ function drawMap() {
   const canvas = at("map"), context = canvas.getContext("2d"), ratio = window.devicePixelRatio || 1;
   const font = "13px system-ui, 'DejaVu Sans', sans-serif";
   const space = Math.max(420, at("large").clientWidth - 190);
-  const size = Math.max(3, Math.min(34, Math.floor(space / keys.length)));
+  const size = Math.max(3, Math.min(40, Math.floor(space / keys.length)));
   const labelled = size >= 12;
   context.font = font;
   const widest = tokens => Math.min(170, Math.max(...tokens.map(t => context.measureText(label(t)).width)) + 12);

@@ -17,7 +17,7 @@ nav button { font: inherit; padding: 5px 14px; border: 1px solid var(--line); ba
 nav button:first-child { border-radius: 6px 0 0 6px; margin-left: 0; }
 nav button:last-child { border-radius: 0 6px 6px 0; }
 nav button[aria-pressed="true"] { background: var(--deep); border-color: var(--deep); color: #fff; }
-select { font: inherit; padding: 4px 8px; max-width: 60ch; }
+select { font: inherit; padding: 4px 8px; max-width: 44ch; }
 .pair { border-left: 3px solid var(--deep); padding: 2px 0 2px 12px; margin: 6px 0 14px; }
 .pair div + div { font-weight: 600; }
 main { display: flex; flex-wrap: wrap; gap: 26px; align-items: flex-start; }
@@ -29,7 +29,9 @@ main { display: flex; flex-wrap: wrap; gap: 26px; align-items: flex-start; }
                    cursor: pointer; }
 #overview button:hover { border-color: #8fa3b8; }
 #overview button[aria-pressed="true"] { border-color: var(--pick); }
-#overview canvas { display: block; width: 84px; height: 84px; image-rendering: pixelated; }
+#overview canvas { display: block; margin: 0 auto; outline: 1px solid #eef1f5; image-rendering: pixelated; }
+#overview small { min-width: 84px; }
+#overview td { vertical-align: bottom; }
 #overview small { display: block; color: var(--soft); font-size: 11px; padding-top: 2px; text-align: center; }
 #large { flex: 1 1 520px; min-width: 0; }
 #scroll { overflow: auto; max-height: 900px; max-width: 100%; }

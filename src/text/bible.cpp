@@ -56,8 +56,8 @@ Pairs read_bibles(const std::filesystem::path& source, const std::filesystem::pa
   }
   if (pairs.empty()) {
     fail(ErrorCode::format, "read Bible",
-         fmt::format("{} and {} have no verse in common; want two files that mod2imp printed", source.string(),
-                     target.string()));
+         fmt::format("{} and {} have no verse in common; want two files that mod2imp printed",
+                     source.string(), target.string()));
   }
   return pairs;
 }

@@ -15,12 +15,14 @@
 namespace headway::inline v1::text {
 namespace {
 
-// An n-gram as the numbers of its words, 0 where it is shorter than four; words are numbered from 1 within a sentence.
+// An n-gram as the numbers of its words, 0 where it is shorter than four; words are numbered from 1 within a
+// sentence.
 using Gram = std::array<std::int32_t, kBleuOrder>;
 using GramCounts = std::map<Gram, std::int64_t>;
 using Numbers = std::unordered_map<std::string, std::int32_t>;
 
-std::vector<std::int32_t> number_words(std::string_view sentence, const BleuOptions& options, Numbers& numbers) {
+std::vector<std::int32_t> number_words(std::string_view sentence, const BleuOptions& options,
+                                       Numbers& numbers) {
   std::u32string text = to_utf32(options.lowercase ? lower(sentence) : std::string(sentence));
   while (!text.empty() && is_python_space(text.back())) text.pop_back();
   const std::string tokens = bleu_tokenize(to_utf8(text), options.tokenizer);
@@ -50,8 +52,8 @@ std::size_t order_of(const Gram& gram) {
   return static_cast<std::size_t>(std::find(gram.begin(), gram.end(), 0) - gram.begin());
 }
 
-BleuCounts count_sentence(std::size_t i, const std::vector<std::string>& hypotheses, const References& references,
-                          const BleuOptions& options) {
+BleuCounts count_sentence(std::size_t i, const std::vector<std::string>& hypotheses,
+                          const References& references, const BleuOptions& options) {
   Numbers numbers;
   BleuCounts counts;
   const auto hypothesis = number_words(hypotheses[i], options, numbers);
@@ -101,7 +103,8 @@ std::string BleuScore::details() const {
   const auto reference = static_cast<double>(counts.reference_length);
   return fmt::format("{:.1f}/{:.1f}/{:.1f}/{:.1f} (BP = {:.3f} ratio = {:.3f} hyp_len = {} ref_len = {})",
                      precisions[0], precisions[1], precisions[2], precisions[3], brevity_penalty,
-                     reference > 0 ? hypothesis / reference : 0.0, counts.hypothesis_length, counts.reference_length);
+                     reference > 0 ? hypothesis / reference : 0.0, counts.hypothesis_length,
+                     counts.reference_length);
 }
 
 std::vector<BleuCounts> bleu_counts(const std::vector<std::string>& hypotheses, const References& references,
@@ -121,7 +124,8 @@ BleuScore bleu_score(const BleuCounts& total, const BleuOptions& options) {
   const auto c = static_cast<double>(total.hypothesis_length);
   const auto r = static_cast<double>(total.reference_length);
   if (c < r) out.brevity_penalty = c > 0 ? std::exp(1 - r / c) : 0;
-  if (std::all_of(total.matches.begin(), total.matches.end(), [](std::int64_t count) { return count == 0; })) {
+  if (std::all_of(total.matches.begin(), total.matches.end(),
+                  [](std::int64_t count) { return count == 0; })) {
     return out;
   }
   double halving = 1;

@@ -9,8 +9,9 @@
 namespace headway::inline v1::text {
 namespace {
 
-// A global substitution on pairs of neighbours, left to right and without overlap, as a regular expression of two
-// character classes does it: where both match, `emit` writes the replacement and the scan goes on after the pair.
+// A global substitution on pairs of neighbours, left to right and without overlap, as a regular expression of
+// two character classes does it: where both match, `emit` writes the replacement and the scan goes on after
+// the pair.
 template <typename First, typename Second, typename Emit>
 std::u32string replace_pairs(const std::u32string& text, First first, Second second, Emit emit) {
   std::u32string out;
@@ -96,10 +97,14 @@ std::u32string tokenize_intl(std::string_view sentence) {
 
 std::u32string tokenize(std::string_view sentence, BleuTokenizer tokenizer) {
   switch (tokenizer) {
-    case BleuTokenizer::none: return to_utf32(sentence);
-    case BleuTokenizer::v13a: return tokenize_13a(sentence);
-    case BleuTokenizer::intl: return tokenize_intl(sentence);
-    case BleuTokenizer::chars: return space_around(to_utf32(sentence), [](char32_t) { return true; });
+    case BleuTokenizer::none:
+      return to_utf32(sentence);
+    case BleuTokenizer::v13a:
+      return tokenize_13a(sentence);
+    case BleuTokenizer::intl:
+      return tokenize_intl(sentence);
+    case BleuTokenizer::chars:
+      return space_around(to_utf32(sentence), [](char32_t) { return true; });
   }
   fail(ErrorCode::value, "bleu", "tokenizer has an unknown value; want one of BleuTokenizer");
 }
@@ -125,10 +130,14 @@ BleuTokenizer bleu_tokenizer(std::string_view name) {
 
 std::string_view name_of(BleuTokenizer tokenizer) {
   switch (tokenizer) {
-    case BleuTokenizer::none: return "none";
-    case BleuTokenizer::v13a: return "13a";
-    case BleuTokenizer::intl: return "intl";
-    case BleuTokenizer::chars: return "char";
+    case BleuTokenizer::none:
+      return "none";
+    case BleuTokenizer::v13a:
+      return "13a";
+    case BleuTokenizer::intl:
+      return "intl";
+    case BleuTokenizer::chars:
+      return "char";
   }
   return "?";
 }
@@ -143,10 +152,14 @@ BleuSmoothing bleu_smoothing(std::string_view name) {
 
 std::string_view name_of(BleuSmoothing smoothing) {
   switch (smoothing) {
-    case BleuSmoothing::none: return "none";
-    case BleuSmoothing::exp: return "exp";
-    case BleuSmoothing::floor: return "floor";
-    case BleuSmoothing::add_k: return "add-k";
+    case BleuSmoothing::none:
+      return "none";
+    case BleuSmoothing::exp:
+      return "exp";
+    case BleuSmoothing::floor:
+      return "floor";
+    case BleuSmoothing::add_k:
+      return "add-k";
   }
   return "?";
 }

@@ -21,7 +21,8 @@ struct Profile {
 };
 
 bool is_ascii_punctuation(char32_t c) {
-  return (c >= U'!' && c <= U'/') || (c >= U':' && c <= U'@') || (c >= U'[' && c <= U'`') || (c >= U'{' && c <= U'~');
+  return (c >= U'!' && c <= U'/') || (c >= U':' && c <= U'@') || (c >= U'[' && c <= U'`') ||
+         (c >= U'{' && c <= U'~');
 }
 
 // One mark is cut from the end of a word, else one from its beginning, as chrF++.py does.
@@ -95,8 +96,8 @@ void check_options(const ChrfOptions& options) {
   if (options.char_order < 1 || options.char_order > 6 || options.word_order < 0 || options.word_order > 2 ||
       options.beta < 1) {
     fail(ErrorCode::value, "chrf",
-         fmt::format("char_order is {}, word_order {}, beta {}; want 1 to 6, 0 to 2, at least 1", options.char_order,
-                     options.word_order, options.beta));
+         fmt::format("char_order is {}, word_order {}, beta {}; want 1 to 6, 0 to 2, at least 1",
+                     options.char_order, options.word_order, options.beta));
   }
 }
 
@@ -171,13 +172,15 @@ Interval chrf_interval(const std::vector<ChrfCounts>& sentences, const ChrfOptio
 
 std::string chrf_signature(const ChrfOptions& options, std::size_t references,
                            const std::optional<BootstrapOptions>& bootstrap_options) {
-  return fmt::format("{}|case:{}|eff:yes|nc:{}|nw:{}|space:{}{}", signature_head(references, bootstrap_options),
-                     options.lowercase ? "lc" : "mixed", options.char_order, options.word_order,
-                     options.whitespace ? "yes" : "no", signature_tail());
+  return fmt::format("{}|case:{}|eff:yes|nc:{}|nw:{}|space:{}{}",
+                     signature_head(references, bootstrap_options), options.lowercase ? "lc" : "mixed",
+                     options.char_order, options.word_order, options.whitespace ? "yes" : "no",
+                     signature_tail());
 }
 
 std::string chrf_name(const ChrfOptions& options) {
-  return fmt::format("chrF{}{}", options.beta, std::string(static_cast<std::size_t>(options.word_order), '+'));
+  return fmt::format("chrF{}{}", options.beta,
+                     std::string(static_cast<std::size_t>(options.word_order), '+'));
 }
 
 }  // namespace headway::inline v1::text

@@ -37,7 +37,8 @@ class Reader {
  private:
   [[noreturn]] void complain(const std::string& key, std::string_view what) const {
     fail(ErrorCode::format, "read corpus",
-         fmt::format("{}: {} is {}; want format_version {} of this file", where_, key, what, kCorpusFormatVersion));
+         fmt::format("{}: {} is {}; want format_version {} of this file", where_, key, what,
+                     kCorpusFormatVersion));
   }
   const Json& object_;
   std::string where_;
@@ -133,8 +134,8 @@ CorpusInfo corpus_from_json(const std::string& text, const std::string& file, Co
   try {
     return parse(Json::parse(text), file, sizes);
   } catch (const nlohmann::json::exception& error) {
-    fail(ErrorCode::format, "read corpus", fmt::format("{}: {}; want the JSON that `headway prepare` writes", file,
-                                                       error.what()));
+    fail(ErrorCode::format, "read corpus",
+         fmt::format("{}: {}; want the JSON that `headway prepare` writes", file, error.what()));
   }
 }
 

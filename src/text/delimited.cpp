@@ -42,19 +42,21 @@ std::vector<std::string_view> columns_of(std::string_view line) {
 Pairs read_tsv(const std::filesystem::path& file, const TableOptions& options) {
   check_options(options);
   const auto lines = read_lines(file, "read TSV", options.max_line_bytes);
-  const auto wanted =
-      static_cast<std::size_t>(std::max({options.source_column, options.target_column, options.document_column})) + 1;
+  const auto wanted = static_cast<std::size_t>(
+                          std::max({options.source_column, options.target_column, options.document_column})) +
+                      1;
   Pairs pairs;
   for (std::size_t i = options.header ? 1 : 0; i < lines.size(); ++i) {
     const auto columns = columns_of(lines[i]);
     if (columns.size() < wanted) {
       fail(ErrorCode::format, "read TSV",
-           fmt::format("{}, line {}, has {} columns; want at least {}, separated by tabs", file.string(), i + 1,
-                       columns.size(), wanted));
+           fmt::format("{}, line {}, has {} columns; want at least {}, separated by tabs", file.string(),
+                       i + 1, columns.size(), wanted));
     }
     const auto column = [&](int at) { return std::string(columns[static_cast<std::size_t>(at)]); };
-    pairs.push_back({column(options.source_column), column(options.target_column),
-                     options.document_column < 0 ? document_of(i, options) : column(options.document_column)});
+    pairs.push_back(
+        {column(options.source_column), column(options.target_column),
+         options.document_column < 0 ? document_of(i, options) : column(options.document_column)});
   }
   return pairs;
 }
@@ -66,8 +68,8 @@ Pairs read_parallel(const std::filesystem::path& source, const std::filesystem::
   const auto b = read_lines(target, "read parallel files", options.max_line_bytes);
   if (a.size() != b.size()) {
     fail(ErrorCode::format, "read parallel files",
-         fmt::format("{} has {} lines, {} has {}; want equally many", source.string(), a.size(), target.string(),
-                     b.size()));
+         fmt::format("{} has {} lines, {} has {}; want equally many", source.string(), a.size(),
+                     target.string(), b.size()));
   }
   Pairs pairs;
   for (std::size_t i = options.header ? 1 : 0; i < a.size(); ++i) {

@@ -43,8 +43,8 @@ bool is_sentence(const std::string& text) {
   std::size_t at = 0;
   const char32_t first = next_code_point(text, at);
   // A slash joins alternatives that cannot be told apart from words ("der/die").
-  return (last == '.' || last == '!' || last == '?') && is_upper(first) && text.find('/') == std::string::npos &&
-         !text.ends_with("..") && text.find("…") == std::string::npos;
+  return (last == '.' || last == '!' || last == '?') && is_upper(first) &&
+         text.find('/') == std::string::npos && !text.ends_with("..") && text.find("…") == std::string::npos;
 }
 
 }  // namespace

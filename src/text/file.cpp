@@ -73,7 +73,8 @@ std::string read_file(const std::filesystem::path& file, std::string_view operat
   return Descriptor(file, O_RDONLY, operation).read_all();
 }
 
-void write_file_synced(const std::filesystem::path& file, std::string_view content, std::string_view operation) {
+void write_file_synced(const std::filesystem::path& file, std::string_view content,
+                       std::string_view operation) {
   const Descriptor out(file, O_WRONLY | O_CREAT | O_TRUNC, operation);
   out.write_all(content);
   out.sync();
@@ -83,7 +84,8 @@ void sync_folder(const std::filesystem::path& folder, std::string_view operation
   Descriptor(folder, O_RDONLY | O_DIRECTORY, operation).sync();
 }
 
-void write_file_atomically(const std::filesystem::path& file, std::string_view content, std::string_view operation) {
+void write_file_atomically(const std::filesystem::path& file, std::string_view content,
+                           std::string_view operation) {
   std::filesystem::path temporary = file;
   temporary += fmt::format(".{}.tmp", ::getpid());
   std::error_code code;
@@ -91,7 +93,8 @@ void write_file_atomically(const std::filesystem::path& file, std::string_view c
     write_file_synced(temporary, content, operation);
     std::filesystem::rename(temporary, file, code);
     if (code) {
-      fail(ErrorCode::io, operation, fmt::format("{} cannot be renamed into place: {}", file.string(), code.message()));
+      fail(ErrorCode::io, operation,
+           fmt::format("{} cannot be renamed into place: {}", file.string(), code.message()));
     }
   } catch (...) {
     std::filesystem::remove(temporary, code);

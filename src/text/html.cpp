@@ -26,8 +26,9 @@ Document parse(std::string_view html) {
   }
   static const bool ready = (xmlInitParser(), true);  // before several threads parse
   static_cast<void>(ready);
-  return Document(htmlReadMemory(html.data(), static_cast<int>(html.size()), nullptr, "UTF-8",
-                                 HTML_PARSE_RECOVER | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_NONET));
+  return Document(
+      htmlReadMemory(html.data(), static_cast<int>(html.size()), nullptr, "UTF-8",
+                     HTML_PARSE_RECOVER | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_NONET));
 }
 
 std::string_view view(const xmlChar* text) {
@@ -52,16 +53,18 @@ bool one_of(std::string_view name, const std::array<std::string_view, n>& names)
 
 constexpr std::array<std::string_view, 7> kBlockTags{"p", "h1", "h2", "h3", "h4", "h5", "h6"};
 constexpr std::array<std::string_view, 6> kSilentTags{"pre", "code", "script", "style", "noscript", "footer"};
-constexpr std::array<std::string_view, 5> kProgramClasses{"code", "codeintable", "smathcode", "bascode", "pycode"};
+constexpr std::array<std::string_view, 5> kProgramClasses{"code", "codeintable", "smathcode", "bascode",
+                                                          "pycode"};
 constexpr std::array<std::string_view, 3> kUnreadTags{"note", "title", "script"};
 
-// The recursion follows the document's depth, which libxml2 itself limits to 256 elements without HTML_PARSE_HUGE.
+// The recursion follows the document's depth, which libxml2 itself limits to 256 elements without
+// HTML_PARSE_HUGE.
 bool is_silent(const xmlNode* node) {
   return one_of(view(node->name), kSilentTags) || one_of(attribute(node, "class"), kProgramClasses);
 }
 
-// A page hides the words for other modules and operating systems inside a "switchinline" element. Where nothing in it
-// is visible (the viewer's script picks one), the first alternative reads as well as any.
+// A page hides the words for other modules and operating systems inside a "switchinline" element. Where
+// nothing in it is visible (the viewer's script picks one), the first alternative reads as well as any.
 const xmlNode* first_alternative(const xmlNode* node) {
   if (attribute(node, "class") != "switchinline") return nullptr;
   const xmlNode* first = nullptr;
@@ -126,7 +129,8 @@ void collect_markup(const xmlNode* node, std::string& text) {
     if (child->type == XML_TEXT_NODE || child->type == XML_CDATA_SECTION_NODE) {
       text += view(child->content);
     } else if (child->type == XML_ELEMENT_NODE && !one_of(view(child->name), kUnreadTags)) {
-      if (one_of(view(child->name), kBlockTags) || view(child->name) == "l" || view(child->name) == "lb") text += ' ';
+      if (one_of(view(child->name), kBlockTags) || view(child->name) == "l" || view(child->name) == "lb")
+        text += ' ';
       collect_markup(child->children, text);
     }
   }
@@ -138,7 +142,8 @@ std::vector<Block> help_blocks(std::string_view html) {
   std::vector<Block> blocks;
   const Document document = parse(html);
   if (!document) return blocks;
-  if (const xmlNode* content = find_content(xmlDocGetRootElement(document.get()))) collect_blocks(content, blocks);
+  if (const xmlNode* content = find_content(xmlDocGetRootElement(document.get())))
+    collect_blocks(content, blocks);
   return blocks;
 }
 

@@ -25,7 +25,8 @@ std::vector<std::string> list_pages(const fs::path& root) {
   std::error_code code;
   if (!fs::is_directory(root / "text", code)) {
     fail(ErrorCode::io, kOperation,
-         fmt::format("{} has no folder text/; want a help tree such as usr/share/libreoffice/help/de", root.string()));
+         fmt::format("{} has no folder text/; want a help tree such as usr/share/libreoffice/help/de",
+                     root.string()));
   }
   std::vector<std::string> pages;
   for (const auto& entry : fs::recursive_directory_iterator(root / "text")) {
@@ -43,7 +44,8 @@ std::vector<Block> read_page(const fs::path& file) {
   return help_blocks(html);
 }
 
-// Tag, id and how often that pair has been before: pages repeat an id where they embed another page's section.
+// Tag, id and how often that pair has been before: pages repeat an id where they embed another page's
+// section.
 using Key = std::tuple<std::string, std::string, int>;
 
 std::vector<Key> keys_of(const std::vector<Block>& blocks) {
@@ -115,8 +117,8 @@ Page pair_page(const fs::path& source_root, const fs::path& target_root, const s
 
 }  // namespace
 
-Pairs read_libreoffice_help(const fs::path& source_root, const fs::path& target_root, const HelpOptions& options,
-                            HelpCounts* counts) {
+Pairs read_libreoffice_help(const fs::path& source_root, const fs::path& target_root,
+                            const HelpOptions& options, HelpCounts* counts) {
   const auto source_pages = list_pages(source_root);
   const auto target_pages = list_pages(target_root);
   std::vector<std::string> names;
@@ -124,8 +126,8 @@ Pairs read_libreoffice_help(const fs::path& source_root, const fs::path& target_
                         std::back_inserter(names));
   if (names.empty()) {
     fail(ErrorCode::format, kOperation,
-         fmt::format("{} and {} have no page in common; want two languages of one version", source_root.string(),
-                     target_root.string()));
+         fmt::format("{} and {} have no page in common; want two languages of one version",
+                     source_root.string(), target_root.string()));
   }
   std::vector<Page> pages(names.size());
   core::parallel_for(static_cast<std::int64_t>(names.size()), [&](std::int64_t i) {

@@ -18,7 +18,8 @@ void check_metric_input(const std::vector<std::string>& hypotheses, const Refere
   if (references.empty()) fail(ErrorCode::value, operation, "there are 0 references; want at least one list");
   const auto check_text = [&](const std::vector<std::string>& lines, const std::string& name) {
     for (std::size_t i = 0; i < lines.size(); ++i) {
-      if (find_invalid_utf8(lines[i])) require_utf8(lines[i], operation, fmt::format("{}, line {},", name, i + 1));
+      if (find_invalid_utf8(lines[i]))
+        require_utf8(lines[i], operation, fmt::format("{}, line {},", name, i + 1));
     }
   };
   check_text(hypotheses, "hypotheses");
@@ -67,8 +68,8 @@ void check_bootstrap(const BootstrapOptions& options, std::size_t sentences) {
 Interval interval_of(std::vector<double> scores) {
   std::sort(scores.begin(), scores.end());
   const std::size_t outside = scores.size() / 40;
-  return {std::accumulate(scores.begin(), scores.end(), 0.0) / static_cast<double>(scores.size()), scores[outside],
-          scores[scores.size() - 1 - outside]};
+  return {std::accumulate(scores.begin(), scores.end(), 0.0) / static_cast<double>(scores.size()),
+          scores[outside], scores[scores.size() - 1 - outside]};
 }
 
 }  // namespace headway::inline v1::text

@@ -24,11 +24,12 @@ std::string signature_tail();
 void check_bootstrap(const BootstrapOptions& options, std::size_t sentences);
 Interval interval_of(std::vector<double> scores);
 
-/// Scores of `samples` resampled corpora. Sample k draws its sentences from call k of the seed, so that the result
-/// depends on seed and counts alone. 64 random bits scaled to [0, n) by their upper half: the bias is below 2⁻⁴⁰ for
-/// fewer than 2²⁴ sentences.
+/// Scores of `samples` resampled corpora. Sample k draws its sentences from call k of the seed, so that the
+/// result depends on seed and counts alone. 64 random bits scaled to [0, n) by their upper half: the bias is
+/// below 2⁻⁴⁰ for fewer than 2²⁴ sentences.
 template <typename Counts, typename Score>
-Interval bootstrap(const std::vector<Counts>& sentences, const BootstrapOptions& options, const Score& score) {
+Interval bootstrap(const std::vector<Counts>& sentences, const BootstrapOptions& options,
+                   const Score& score) {
   check_bootstrap(options, sentences.size());
   std::vector<double> scores;
   for (int sample = 0; sample < options.samples; ++sample) {

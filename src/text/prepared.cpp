@@ -21,7 +21,8 @@ std::string table_of(const Pairs& pairs) {
   for (const Pair& pair : pairs) {
     for (const std::string* side : {&pair.source, &pair.target}) {
       if (side->find_first_of("\t\n\r") != std::string::npos || side->find('\0') != std::string::npos) {
-        fail(ErrorCode::value, kWrite, fmt::format("sentence \"{}\" has a tab, line end or NUL; want clean() text", *side));
+        fail(ErrorCode::value, kWrite,
+             fmt::format("sentence \"{}\" has a tab, line end or NUL; want clean() text", *side));
       }
     }
     table += pair.source;
@@ -39,7 +40,8 @@ std::string list_of(const std::vector<std::string>& names) {
 }
 
 void require(const std::error_code& code, const fs::path& path, std::string_view what) {
-  if (code) fail(ErrorCode::io, kWrite, fmt::format("{} cannot be {}: {}", path.string(), what, code.message()));
+  if (code)
+    fail(ErrorCode::io, kWrite, fmt::format("{} cannot be {}: {}", path.string(), what, code.message()));
 }
 
 // The folder's name without a trailing slash, so that a sibling can be named after it.
@@ -91,7 +93,8 @@ void write_corpus(const fs::path& folder, const Split& split, CorpusInfo info) {
   info.identical = split.identical;
   info.seen = split.seen;
   info.similar = split.similar;
-  const CorpusSizes sizes{static_cast<std::int64_t>(split.train.size()), static_cast<std::int64_t>(split.valid.size()),
+  const CorpusSizes sizes{static_cast<std::int64_t>(split.train.size()),
+                          static_cast<std::int64_t>(split.valid.size()),
                           static_cast<std::int64_t>(split.test.size())};
   std::error_code code;
   fs::create_directories(target.parent_path(), code);

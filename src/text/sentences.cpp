@@ -9,19 +9,19 @@ namespace headway::inline v1::text {
 namespace {
 
 // Folded, without the last full stop.
-constexpr std::array<std::string_view, 15> kEverywhere{"e.g", "i.e",  "etc", "vs", "no",  "fig", "ca", "dr",
-                                                       "mr",  "mrs", "inc", "co", "vol", "approx", "resp"};
-constexpr std::array<std::string_view, 22> kGerman{"bzw", "z.b", "d.h",  "usw",  "ggf",  "evtl", "inkl", "exkl",
-                                                   "nr",  "abb", "vgl",  "sog",  "u.a",  "o.ä",  "u.ä",  "zzgl",
-                                                   "max", "min", "allg", "entspr", "engl", "bspw"};
+constexpr std::array<std::string_view, 15> kEverywhere{
+    "e.g", "i.e", "etc", "vs", "no", "fig", "ca", "dr", "mr", "mrs", "inc", "co", "vol", "approx", "resp"};
+constexpr std::array<std::string_view, 22> kGerman{
+    "bzw", "z.b", "d.h", "usw", "ggf",  "evtl", "inkl", "exkl", "nr",     "abb",  "vgl",
+    "sog", "u.a", "o.ä", "u.ä", "zzgl", "max",  "min",  "allg", "entspr", "engl", "bspw"};
 
 bool is_opening(char32_t c) {
-  return c == U'"' || c == U'\'' || c == U'(' || c == U'[' || c == U'„' || c == U'“' || c == U'‚' || c == U'‘' ||
-         c == U'«' || c == U'»' || c == U'¿' || c == U'¡';
+  return c == U'"' || c == U'\'' || c == U'(' || c == U'[' || c == U'„' || c == U'“' || c == U'‚' ||
+         c == U'‘' || c == U'«' || c == U'»' || c == U'¿' || c == U'¡';
 }
 bool is_closing(char32_t c) {
-  return c == U'"' || c == U'\'' || c == U')' || c == U']' || c == U'”' || c == U'“' || c == U'’' || c == U'‘' ||
-         c == U'«' || c == U'»';
+  return c == U'"' || c == U'\'' || c == U')' || c == U']' || c == U'”' || c == U'“' || c == U'’' ||
+         c == U'‘' || c == U'«' || c == U'»';
 }
 bool is_terminal(char32_t c) { return c == U'.' || c == U'!' || c == U'?' || c == U'…'; }
 

@@ -72,11 +72,13 @@ struct SimilarityIndex::Impl {
     std::int32_t count;
   };
   std::unordered_map<std::string, std::vector<Posting>> postings;
-  std::unordered_map<std::string, std::int32_t> wordless;  // folded sentences without a word: equal or nothing
+  std::unordered_map<std::string, std::int32_t>
+      wordless;  // folded sentences without a word: equal or nothing
   std::vector<std::int32_t> sizes;
 };
 
-SimilarityIndex::SimilarityIndex(const std::vector<std::string>& sentences) : impl_(std::make_unique<Impl>()) {
+SimilarityIndex::SimilarityIndex(const std::vector<std::string>& sentences)
+    : impl_(std::make_unique<Impl>()) {
   impl_->sizes.reserve(sentences.size());
   for (std::size_t i = 0; i < sentences.size(); ++i) {
     const auto at = static_cast<std::int32_t>(i);

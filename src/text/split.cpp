@@ -35,8 +35,7 @@ Pairs without_duplicates(const Pairs& pairs, std::int64_t& duplicates) {
 
 // Everything held-out pairs are compared with.
 struct Seen {
-  explicit Seen(const Pairs& train)
-      : source(side(train, &Pair::source)), target(side(train, &Pair::target)) {
+  explicit Seen(const Pairs& train) : source(side(train, &Pair::source)), target(side(train, &Pair::target)) {
     for (const Pair& pair : train) {
       sources.insert(fold(pair.source));
       targets.insert(fold(pair.target));
@@ -79,8 +78,8 @@ double document_position(std::string_view name, std::string_view salt) {
   for (const std::string_view part : {salt, name}) {
     for (const char c : part) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
   }
-  // FNV's last characters hardly reach its upper bits, so that "page 17" and "page 18" would fall together: the
-  // finaliser of MurmurHash3 spreads every bit over all.
+  // FNV's last characters hardly reach its upper bits, so that "page 17" and "page 18" would fall together:
+  // the finaliser of MurmurHash3 spreads every bit over all.
   hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccdu;
   hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53u;
   hash ^= hash >> 33;
@@ -90,8 +89,9 @@ double document_position(std::string_view name, std::string_view salt) {
 Split split_by_document(const Pairs& pairs, const SplitOptions& options) {
   if (!(options.test >= 0 && options.valid >= 0 && options.test + options.valid < 1)) {
     fail(ErrorCode::value, "split corpus",
-         fmt::format("shares are test {} and valid {}; want non-negative ones that leave something for training",
-                     options.test, options.valid));
+         fmt::format(
+             "shares are test {} and valid {}; want non-negative ones that leave something for training",
+             options.test, options.valid));
   }
   Pairs parts[3];
   std::set<std::string> documents[3];
@@ -104,7 +104,9 @@ Split split_by_document(const Pairs& pairs, const SplitOptions& options) {
     documents[static_cast<int>(part)].insert(pair.document);
   }
   Split split;
-  const auto take = [&](Part part) { return without_duplicates(parts[static_cast<int>(part)], split.duplicates); };
+  const auto take = [&](Part part) {
+    return without_duplicates(parts[static_cast<int>(part)], split.duplicates);
+  };
   split.train = take(Part::train);
   const Seen seen(split.train);
   split.valid = unseen(take(Part::valid), seen, options.max_similarity, split);

@@ -12,8 +12,9 @@
 namespace headway::inline v1::text {
 namespace {
 
-// A protobuf field of its own, number 1000 (ModelProto leaves 200 and above to extensions), of 64 bits: readers that
-// do not know it skip it. Tag = 1000·8 + 1 as a varint, then FNV-1a of all bytes before the tag, little endian.
+// A protobuf field of its own, number 1000 (ModelProto leaves 200 and above to extensions), of 64 bits:
+// readers that do not know it skip it. Tag = 1000·8 + 1 as a varint, then FNV-1a of all bytes before the tag,
+// little endian.
 constexpr std::string_view kSealTag("\xC1\x3E", 2);
 constexpr std::size_t kSealBytes = 10;
 
@@ -28,14 +29,14 @@ std::string checksum(std::string_view bytes) {
 void load_processor(sentencepiece::SentencePieceProcessor& processor, std::string_view model) {
   const auto status = processor.LoadFromSerializedProto(model);
   if (!status.ok()) {
-    fail(ErrorCode::format, "tokenizer", fmt::format("model is damaged ({}); want a SentencePiece model",
-                                                     status.message()));
+    fail(ErrorCode::format, "tokenizer",
+         fmt::format("model is damaged ({}); want a SentencePiece model", status.message()));
   }
   if (processor.pad_id() != kPad || processor.bos_id() != kBos || processor.eos_id() != kEos ||
       processor.unk_id() != kUnknown) {
     fail(ErrorCode::unsupported, "tokenizer",
-         fmt::format("model has padding, begin, end, unknown at {}, {}, {}, {}; want 0, 1, 2, 3", processor.pad_id(),
-                     processor.bos_id(), processor.eos_id(), processor.unk_id()));
+         fmt::format("model has padding, begin, end, unknown at {}, {}, {}, {}; want 0, 1, 2, 3",
+                     processor.pad_id(), processor.bos_id(), processor.eos_id(), processor.unk_id()));
   }
 }
 
@@ -54,9 +55,10 @@ std::string_view unseal(std::string_view bytes) {
     if (bytes.substr(model.size()) == std::string(kSealTag) + checksum(model)) return model;
   }
   fail(ErrorCode::format, "tokenizer",
-       fmt::format("model of {} bytes is truncated, damaged or foreign (its checksum does not fit); want a file that "
-                   "Tokenizer::save wrote, or import_model for another program's",
-                   bytes.size()));
+       fmt::format(
+           "model of {} bytes is truncated, damaged or foreign (its checksum does not fit); want a file that "
+           "Tokenizer::save wrote, or import_model for another program's",
+           bytes.size()));
 }
 
 Tokenizer Tokenizer::from_bytes(std::string bytes) {
@@ -66,7 +68,9 @@ Tokenizer Tokenizer::from_bytes(std::string bytes) {
   return Tokenizer(std::move(impl));
 }
 
-Tokenizer Tokenizer::load(const std::filesystem::path& file) { return from_bytes(read_file(file, "load tokenizer")); }
+Tokenizer Tokenizer::load(const std::filesystem::path& file) {
+  return from_bytes(read_file(file, "load tokenizer"));
+}
 
 Tokenizer Tokenizer::import_model(const std::filesystem::path& file) {
   return from_bytes(seal(read_file(file, "import tokenizer")));
@@ -138,10 +142,14 @@ TokenizerType tokenizer_type(std::string_view name) {
 
 std::string_view name_of(TokenizerType type) {
   switch (type) {
-    case TokenizerType::bpe: return "bpe";
-    case TokenizerType::unigram: return "unigram";
-    case TokenizerType::characters: return "char";
-    case TokenizerType::words: return "word";
+    case TokenizerType::bpe:
+      return "bpe";
+    case TokenizerType::unigram:
+      return "unigram";
+    case TokenizerType::characters:
+      return "char";
+    case TokenizerType::words:
+      return "word";
   }
   return "?";
 }

@@ -42,7 +42,8 @@ int number_after(std::string_view message, std::string_view mark) {
   // "Vocabulary size is smaller than required_chars. 10 vs 42." (the latter counts without its own specials).
   if (const int most = number_after(message, "value <= "); most > 0) {
     fail(ErrorCode::value, "train tokenizer",
-         fmt::format("vocab_size is {}, the sentences give {} pieces; want at most {}", options.vocab_size, most, most));
+         fmt::format("vocab_size is {}, the sentences give {} pieces; want at most {}", options.vocab_size,
+                     most, most));
   }
   if (const int least = number_after(message, " vs "); least > 0) {
     fail(ErrorCode::value, "train tokenizer",
@@ -56,7 +57,8 @@ int number_after(std::string_view message, std::string_view mark) {
 constexpr int kMaxSentenceBytes = 1 << 20;
 
 void check(const std::vector<std::string>& sentences, const TokenizerOptions& options) {
-  const bool counts_itself = options.type == TokenizerType::characters || options.type == TokenizerType::words;
+  const bool counts_itself =
+      options.type == TokenizerType::characters || options.type == TokenizerType::words;
   const int smallest = options.byte_fallback ? 261 : 5;
   if (options.vocab_size < smallest && !(options.vocab_size == 0 && counts_itself)) {
     fail(ErrorCode::value, "train tokenizer",
@@ -69,13 +71,15 @@ void check(const std::vector<std::string>& sentences, const TokenizerOptions& op
   }
   bool any = false;
   for (std::size_t i = 0; i < sentences.size(); ++i) {
-    if (find_invalid_utf8(sentences[i])) require_utf8(sentences[i], "train tokenizer", fmt::format("sentence {}", i));
+    if (find_invalid_utf8(sentences[i]))
+      require_utf8(sentences[i], "train tokenizer", fmt::format("sentence {}", i));
     if (sentences[i].find('\0') != std::string::npos) {
       fail(ErrorCode::format, "train tokenizer", fmt::format("sentence {} has a NUL; want text", i));
     }
     if (sentences[i].size() > kMaxSentenceBytes) {
-      fail(ErrorCode::value, "train tokenizer",
-           fmt::format("sentence {} is {} bytes; want at most {}", i, sentences[i].size(), kMaxSentenceBytes));
+      fail(
+          ErrorCode::value, "train tokenizer",
+          fmt::format("sentence {} is {} bytes; want at most {}", i, sentences[i].size(), kMaxSentenceBytes));
     }
     any = any || sentences[i].find_first_not_of(" \t\r\n") != std::string::npos;
   }
@@ -101,7 +105,8 @@ Tokenizer Tokenizer::train(const std::vector<std::string>& sentences, const Toke
       {"character_coverage", fmt::format("{}", options.character_coverage)},
       {"byte_fallback", options.byte_fallback ? "true" : "false"},
       {"max_sentence_length", std::to_string(kMaxSentenceBytes)},
-      {"normalization_rule_name", options.normalization == TokenizerNormalization::nfkc ? "nmt_nfkc" : "identity"},
+      {"normalization_rule_name",
+       options.normalization == TokenizerNormalization::nfkc ? "nmt_nfkc" : "identity"},
   };
   std::vector<std::string> prepared;
   prepared.reserve(sentences.size());
@@ -113,7 +118,8 @@ Tokenizer Tokenizer::train(const std::vector<std::string>& sentences, const Toke
   return from_bytes(seal(std::move(model)));
 }
 
-Tokenizer Tokenizer::train_on_files(const std::vector<std::filesystem::path>& files, const TokenizerOptions& options) {
+Tokenizer Tokenizer::train_on_files(const std::vector<std::filesystem::path>& files,
+                                    const TokenizerOptions& options) {
   std::vector<std::string> sentences;
   for (const auto& file : files) {
     for (std::string& line : read_lines(file, "train tokenizer", kMaxSentenceBytes)) {

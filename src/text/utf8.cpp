@@ -15,13 +15,15 @@ namespace {
 
 std::int32_t icu_length(std::string_view text) {
   if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max() / 4)) {
-    fail(ErrorCode::value, "text", fmt::format("text is {} bytes; want at most 512 MiB at once", text.size()));
+    fail(ErrorCode::value, "text",
+         fmt::format("text is {} bytes; want at most 512 MiB at once", text.size()));
   }
   return static_cast<std::int32_t>(text.size());
 }
 
 void require_success(UErrorCode code) {
-  if (U_FAILURE(code)) fail(ErrorCode::internal, "text", fmt::format("ICU says {}; want success", u_errorName(code)));
+  if (U_FAILURE(code))
+    fail(ErrorCode::internal, "text", fmt::format("ICU says {}; want success", u_errorName(code)));
 }
 
 bool is_ascii(std::string_view text) {
@@ -106,8 +108,8 @@ bool is_upper(char32_t c) {
   return (U_MASK(u_charType(static_cast<UChar32>(c))) & (U_GC_LU_MASK | U_GC_LT_MASK)) != 0;
 }
 bool is_ignorable(char32_t c) {
-  return c == 0x00AD || c == 0x200B || c == 0x200C || c == 0x200D || c == 0x200E || c == 0x200F || c == 0x2060 ||
-         c == 0xFEFF;
+  return c == 0x00AD || c == 0x200B || c == 0x200C || c == 0x200D || c == 0x200E || c == 0x200F ||
+         c == 0x2060 || c == 0xFEFF;
 }
 
 std::string plain_blanks(std::string_view text) {

@@ -6,7 +6,8 @@
 
 namespace headway::inline v1::text {
 
-/// Byte offset of the first byte that begins no valid UTF-8 sequence (overlong forms and surrogates are invalid).
+/// Byte offset of the first byte that begins no valid UTF-8 sequence (overlong forms and surrogates are
+/// invalid).
 std::optional<std::size_t> find_invalid_utf8(std::string_view text);
 
 /// Error(format) naming the byte when `text` is not valid UTF-8. `where` says which text: "line 3 of a.tsv".
@@ -21,7 +22,7 @@ std::string to_utf8(std::u32string_view text);
 /// Simple questions on code points, by Unicode's general categories.
 bool is_letter(char32_t c);
 bool is_decimal_digit(char32_t c);
-bool is_number(char32_t c);       // N*
+bool is_number(char32_t c);  // N*
 bool is_mark(char32_t c);
 bool is_punctuation(char32_t c);  // P*
 bool is_symbol(char32_t c);       // S*

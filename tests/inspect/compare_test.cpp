@@ -87,6 +87,7 @@ TEST(LayerCost, is_the_account_of_the_article) {
   EXPECT_EQ(cost.parts[4].operations, batch * 2 * n * h * d * c);
   EXPECT_EQ(cost.parts[0].bytes, 4 * (batch * n * (c + 3 * h * d) + 3 * h * d * c));
   EXPECT_EQ(cost.unfused_bytes, 4 * batch * h * n * n);
+  EXPECT_EQ(cost.operations(), batch * (8 * n * c * h * d + h * n * n * (4 * d + 4)));
 }
 
 TEST(LayerCost, operations_are_equal_where_attention_overtakes_the_projections) {

@@ -99,7 +99,9 @@ TEST(HeadsPage, holds_every_weight_within_the_stated_error) {
 TEST(HeadsPage, names_every_token_of_every_sentence) {
   PageExample second = example();
   second.source = "Another one.";
-  const nlohmann::json data = data_in(heads_page({example(), second}));
+  const nlohmann::json data = data_in(heads_page({example(), second}, {.layer = 1, .head = 0}));
+  EXPECT_EQ(data["layer"], 1);
+  EXPECT_EQ(data["head"], 0);
   ASSERT_EQ(data["examples"].size(), 2u);
   EXPECT_EQ(data["examples"][1]["source"], "Another one.");
   EXPECT_EQ(data["examples"][0]["sourceTokens"].get<std::vector<std::string>>(), example().source_tokens);

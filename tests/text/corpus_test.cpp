@@ -79,7 +79,8 @@ TEST(PreparedCorpus, replaces_only_a_prepared_corpus_and_leaves_nothing_behind) 
   expect_error(ErrorCode::value, "has a tab", [&] { write_corpus(folder / "corpus", broken, small_info()); });
   EXPECT_EQ(read_corpus(folder / "corpus").train.size(), 1u);
   folder.write("mine/notes.txt", "precious");
-  expect_error(ErrorCode::io, "no prepared corpus", [&] { write_corpus(folder / "mine", other, small_info()); });
+  expect_error(ErrorCode::io, "no prepared corpus",
+               [&] { write_corpus(folder / "mine", other, small_info()); });
   EXPECT_EQ(TemporaryFolder::read(folder / "mine/notes.txt"), "precious");
   int entries = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder.path())) entries += entry.exists();
@@ -98,7 +99,8 @@ TEST(PreparedCorpus, of_damaged_files_is_a_clear_error) {
       read_corpus(folder / "corpus");
     };
   };
-  expect_error(ErrorCode::format, "format_version is 2; want 1", with("\"format_version\": 1", "\"format_version\": 2"));
+  expect_error(ErrorCode::format, "format_version is 2; want 1",
+               with("\"format_version\": 1", "\"format_version\": 2"));
   expect_error(ErrorCode::format, "colour is unknown", with("\"name\"", "\"colour\": 1, \"name\""));
   expect_error(ErrorCode::format, "licence is missing", with("\"licence\": \"MPL-2.0\",", ""));
   expect_error(ErrorCode::format, "train.tsv has 2 pairs; want 3", with("\"train\": 2", "\"train\": 3"));

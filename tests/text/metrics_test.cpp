@@ -10,8 +10,9 @@
 #include <headway/text/bleu.h>
 #include <headway/text/chrf.h>
 
-// Golden numbers come from sacreBLEU (make_golden.py). Both sides compute the same real formula from the same integer
-// counts in float64, with about ten roundings: 1e-9 of a score below 100 leaves room for their order, and no count.
+// Golden numbers come from sacreBLEU (make_golden.py). Both sides compute the same real formula from the same
+// integer counts in float64, with about ten roundings: 1e-9 of a score below 100 leaves room for their order,
+// and no count.
 namespace headway::text {
 namespace {
 
@@ -34,7 +35,8 @@ Lines slice(const Lines& lines, const nlohmann::json& row) {
 References slices(const nlohmann::json& row) {
   static const auto all = golden()["references"].get<References>();
   References lists;
-  for (int r = 0; r < row["references"].get<int>(); ++r) lists.push_back(slice(all[static_cast<std::size_t>(r)], row));
+  for (int r = 0; r < row["references"].get<int>(); ++r)
+    lists.push_back(slice(all[static_cast<std::size_t>(r)], row));
   return lists;
 }
 
@@ -69,7 +71,8 @@ TEST(Bleu, tokenizes_each_sentence_as_sacrebleu_does) {
   const auto hypotheses = golden()["hypotheses"].get<Lines>();
   for (const auto& [name, tokens] : golden()["tokens"].items()) {
     for (std::size_t i = 0; i < hypotheses.size(); ++i) {
-      EXPECT_EQ(bleu_tokenize(hypotheses[i], bleu_tokenizer(name)), tokens[i].get<std::string>()) << name << ' ' << i;
+      EXPECT_EQ(bleu_tokenize(hypotheses[i], bleu_tokenizer(name)), tokens[i].get<std::string>())
+          << name << ' ' << i;
     }
   }
 }
@@ -78,18 +81,21 @@ TEST(Bleu, of_a_sentence_equals_sacrebleus) {
   const auto hypotheses = golden()["hypotheses"].get<Lines>();
   for (std::size_t i = 0; i < hypotheses.size(); ++i) {
     const Lines references{golden()["references"][0][i], golden()["references"][1][i]};
-    EXPECT_NEAR(sentence_bleu(hypotheses[i], references).score, golden()["sentence_bleu"][i].get<double>(), kRounding)
+    EXPECT_NEAR(sentence_bleu(hypotheses[i], references).score, golden()["sentence_bleu"][i].get<double>(),
+                kRounding)
         << hypotheses[i];
-    EXPECT_NEAR(sentence_chrf(hypotheses[i], references), golden()["sentence_chrf"][i].get<double>(), kRounding)
+    EXPECT_NEAR(sentence_chrf(hypotheses[i], references), golden()["sentence_chrf"][i].get<double>(),
+                kRounding)
         << hypotheses[i];
   }
 }
 
 TEST(Bleu, signature_line_has_sacrebleus_fields_in_its_order) {
   EXPECT_EQ(bleu_signature({}, 1), "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:headway-0.1.0");
-  EXPECT_EQ(bleu_signature({.tokenizer = BleuTokenizer::intl, .smoothing = BleuSmoothing::floor, .lowercase = true}, 2,
-                           BootstrapOptions{}),
-            "nrefs:2|bs:1000|seed:12345|case:lc|eff:no|tok:intl|smooth:floor[0.10]|version:headway-0.1.0");
+  EXPECT_EQ(
+      bleu_signature({.tokenizer = BleuTokenizer::intl, .smoothing = BleuSmoothing::floor, .lowercase = true},
+                     2, BootstrapOptions{}),
+      "nrefs:2|bs:1000|seed:12345|case:lc|eff:no|tok:intl|smooth:floor[0.10]|version:headway-0.1.0");
 }
 
 TEST(Bleu, details_read_like_sacrebleus) {
@@ -116,7 +122,8 @@ TEST(Chrf, equals_sacrebleu_with_and_without_words_case_blanks_and_a_second_refe
   for (const auto& row : golden()["chrf"]) {
     const ChrfOptions options{
         .word_order = row["word_order"], .lowercase = row["lowercase"], .whitespace = row["whitespace"]};
-    EXPECT_NEAR(corpus_chrf(slice(hypotheses, row), slices(row), options), row["score"].get<double>(), kRounding)
+    EXPECT_NEAR(corpus_chrf(slice(hypotheses, row), slices(row), options), row["score"].get<double>(),
+                kRounding)
         << row;
     EXPECT_EQ(chrf_name(options), row["name"].get<std::string>());
     EXPECT_EQ(chrf_signature(options, row["references"]),
@@ -125,17 +132,19 @@ TEST(Chrf, equals_sacrebleu_with_and_without_words_case_blanks_and_a_second_refe
 }
 
 TEST(Bootstrap, of_equal_sentences_has_no_width) {
-  const std::vector<BleuCounts> same(50, bleu_counts({"the cat sat on the mat"}, {{"the cat sat on a mat"}})[0]);
+  const std::vector<BleuCounts> same(50,
+                                     bleu_counts({"the cat sat on the mat"}, {{"the cat sat on a mat"}})[0]);
   const Interval interval = bleu_interval(same);
   EXPECT_DOUBLE_EQ(interval.low, interval.high);
   EXPECT_NEAR(interval.mean, bleu_score(same[0]).score, kRounding);
 }
 
 TEST(Bootstrap, of_a_mean_has_the_width_of_the_binomial) {
-  // chrF of sentences that match wholly or not at all is 100 times the share k/n of those that match: precision and
-  // recall are both k/n. The share's standard deviation is sqrt(p(1-p)/n) = 2.5 %, so 95 % of samples lie within
-  // 1.96 · 2.5 = 4.9. A quantile of 1000 samples has standard error sqrt(0.025 · 0.975 / 1000) / 0.0234 = 0.21 of these
-  // deviations, at either end: 4 standard errors of the half width are 4 · 0.21 / sqrt(2) · 2.5 = 1.5.
+  // chrF of sentences that match wholly or not at all is 100 times the share k/n of those that match:
+  // precision and recall are both k/n. The share's standard deviation is sqrt(p(1-p)/n) = 2.5 %, so 95 % of
+  // samples lie within 1.96 · 2.5 = 4.9. A quantile of 1000 samples has standard error sqrt(0.025 · 0.975 /
+  // 1000) / 0.0234 = 0.21 of these deviations, at either end: 4 standard errors of the half width are 4 ·
+  // 0.21 / sqrt(2) · 2.5 = 1.5.
   std::vector<std::string> hypotheses;
   std::vector<std::string> references;
   for (int i = 0; i < 400; ++i) {

@@ -24,7 +24,8 @@ Pairs read_help(const std::string& source, const std::string& target, HelpCounts
 
 TEST(LibreOfficeHelp, pairs_paragraphs_and_headings_of_the_content_alone) {
   const Pairs pairs = read_help(
-      "<h1 id=a>Navigator &amp; more</h1><p id=b>Click <span class=emph>OK</span>,\n then <a href=x>close</a>.</p>"
+      "<h1 id=a>Navigator &amp; more</h1><p id=b>Click <span class=emph>OK</span>,\n then <a "
+      "href=x>close</a>.</p>"
       "<pre><code>Print 1</code></pre><p class=code>x = 1</p>",
       "<h1 id=a>Navigator &amp; mehr</h1><p id=b>Klicken Sie auf <span>OK</span>, dann schlie&szlig;en.</p>"
       "<pre><code>Print 1</code></pre><p class=code>x = 1</p>");
@@ -35,8 +36,9 @@ TEST(LibreOfficeHelp, pairs_paragraphs_and_headings_of_the_content_alone) {
 
 TEST(LibreOfficeHelp, splits_sentences_where_both_sides_have_equally_many) {
   HelpCounts counts;
-  const Pairs pairs = read_help("<p id=a>One is here. Two, e.g. Three. Is it? “Yes.”</p><p id=b>One. Two.</p>",
-                                "<p id=a>Eins ist da. Zwei, z. B. Drei. Ist es so? „Ja.“</p><p id=b>Nur eins</p>", &counts);
+  const Pairs pairs =
+      read_help("<p id=a>One is here. Two, e.g. Three. Is it? “Yes.”</p><p id=b>One. Two.</p>",
+                "<p id=a>Eins ist da. Zwei, z. B. Drei. Ist es so? „Ja.“</p><p id=b>Nur eins</p>", &counts);
   ASSERT_EQ(pairs.size(), 5u);
   EXPECT_EQ(pairs[0].target, "Eins ist da.");
   EXPECT_EQ(pairs[1].source, "Two, e.g. Three.");
@@ -61,16 +63,20 @@ TEST(LibreOfficeHelp, pairs_a_sorted_glossary_by_its_paragraph_ids) {
 }
 
 TEST(LibreOfficeHelp, reads_one_alternative_of_a_switch) {
-  const std::string mac = "<span class=switchinline><span hidden=true class=MAC>Command</span><span>Ctrl</span></span>";
+  const std::string mac =
+      "<span class=switchinline><span hidden=true class=MAC>Command</span><span>Ctrl</span></span>";
   const std::string module =
-      "<span class=switchinline><span hidden=true class=DRAW>page</span><span hidden=true>slide</span></span>";
-  const Pairs pairs = read_help("<p id=a>Press " + mac + "+C on the " + module + ".</p>", "<p id=a>Drücken.</p>");
+      "<span class=switchinline><span hidden=true class=DRAW>page</span><span "
+      "hidden=true>slide</span></span>";
+  const Pairs pairs =
+      read_help("<p id=a>Press " + mac + "+C on the " + module + ".</p>", "<p id=a>Drücken.</p>");
   ASSERT_EQ(pairs.size(), 1u);
   EXPECT_EQ(pairs[0].source, "Press Ctrl+C on the page.");
 }
 
 TEST(LibreOfficeHelp, survives_any_damage_to_a_page) {
-  const std::string good = page("<h1 id=a>Navigator</h1><div><p id=b>Click <span class=emph>OK</span>.<br>Done.</p></div>");
+  const std::string good =
+      page("<h1 id=a>Navigator</h1><div><p id=b>Click <span class=emph>OK</span>.<br>Done.</p></div>");
   Generator generator(3);
   for (int round = 0; round < 120; ++round) {
     std::string bad = good.substr(0, round % 3 == 0 ? generator.below(good.size()) : good.size());
@@ -89,18 +95,22 @@ TEST(LibreOfficeHelp, of_something_else_is_a_clear_error) {
   folder.write("en/text/1.html", page("<p>x</p>"));
   folder.write("de/text/2.html", page("<p>x</p>"));
   folder.write("bad/text/1.html", page("<p>\xC3(</p>"));
-  expect_error(ErrorCode::format, "no page in common",
-               [&] { read_libreoffice_help(folder / "en", folder / "de", {"en", "de"}); });
-  expect_error(ErrorCode::io, "no folder text/", [&] { read_libreoffice_help(folder / "x", folder / "de", {}); });
-  expect_error(ErrorCode::format, "not valid UTF-8",
-               [&] { read_libreoffice_help(folder / "en", folder / "bad", {"en", "de"}); });
+  expect_error(ErrorCode::format, "no page in common", [&] {
+    read_libreoffice_help(folder / "en", folder / "de", {"en", "de"});
+  });
+  expect_error(ErrorCode::io, "no folder text/",
+               [&] { read_libreoffice_help(folder / "x", folder / "de", {}); });
+  expect_error(ErrorCode::format, "not valid UTF-8", [&] {
+    read_libreoffice_help(folder / "en", folder / "bad", {"en", "de"});
+  });
 }
 
 TEST(Tsv, gives_the_chosen_columns_and_documents) {
   const TemporaryFolder folder;
   const auto file = folder.write("a.tsv", "\xEF\xBB\xBFid\ten\tde\n1\tone\teins\r\n2\ttwo\tzwei\textra");
   const Pairs want{{"one", "eins", "1"}, {"two", "zwei", "2"}};
-  EXPECT_EQ(read_tsv(file, {.source_column = 1, .target_column = 2, .document_column = 0, .header = true}), want);
+  EXPECT_EQ(read_tsv(file, {.source_column = 1, .target_column = 2, .document_column = 0, .header = true}),
+            want);
 }
 
 TEST(Tsv, of_bad_content_names_file_line_and_byte) {
@@ -111,7 +121,8 @@ TEST(Tsv, of_bad_content_names_file_line_and_byte) {
   expect_error(ErrorCode::format, "a.tsv, line 2, has 1 columns; want at least 2", read("a\tb\nc\n"));
   expect_error(ErrorCode::format, "line 2, has byte 0xFE at position 2", read("a\tb\nc\t\xFE\n"));
   expect_error(ErrorCode::format, "line 1, has a NUL at position 1", read(std::string("a\0\tb\n", 5)));
-  expect_error(ErrorCode::format, "line 1, is 201 bytes long; want at most 100", read(std::string(200, 'x') + "\t\n"));
+  expect_error(ErrorCode::format, "line 1, is 201 bytes long; want at most 100",
+               read(std::string(200, 'x') + "\t\n"));
   expect_error(ErrorCode::io, "cannot be opened", [&] { read_tsv(folder / "none.tsv"); });
   expect_error(ErrorCode::io, "is a folder", [&] { read_tsv(folder.path()); });
   expect_error(ErrorCode::value, "columns", [&] { read_tsv(folder / "a.tsv", {.source_column = -1}); });
@@ -130,7 +141,8 @@ TEST(Tsv, of_damaged_content_is_read_or_refused_but_never_crashes) {
       ++refused;
     }
   }
-  EXPECT_GT(refused, 50);  // over half of all bytes are no ASCII, and those make invalid UTF-8 nearly everywhere
+  EXPECT_GT(refused,
+            50);  // over half of all bytes are no ASCII, and those make invalid UTF-8 nearly everywhere
 }
 
 TEST(ParallelFiles, are_paired_line_by_line_and_must_be_equally_long) {
@@ -147,22 +159,28 @@ TEST(ParallelFiles, are_paired_line_by_line_and_must_be_equally_long) {
 
 TEST(Dictionary, gives_example_sentences_without_grammar) {
   const TemporaryFolder folder;
-  const auto file = folder.write("de-en",
-                                 "# a comment\n"
-                                 "Haus {n} | Häuser {pl} | Das Haus ist groß. [ugs.] :: house | houses | The house (here) is big.\n"
-                                 "Er kam {v} | Wir gehen jetzt. :: he came | We go now.; We leave now.\n"
-                                 "A | Das ist gut so. :: a\n");
-  const Pairs want{{"The house is big.", "Das Haus ist groß.", "line 2"}, {"We go now.", "Wir gehen jetzt.", "line 3"}};
+  const auto file = folder.write(
+      "de-en",
+      "# a comment\n"
+      "Haus {n} | Häuser {pl} | Das Haus ist groß. [ugs.] :: house | houses | The house (here) is big.\n"
+      "Er kam {v} | Wir gehen jetzt. :: he came | We go now.; We leave now.\n"
+      "A | Das ist gut so. :: a\n");
+  const Pairs want{{"The house is big.", "Das Haus ist groß.", "line 2"},
+                   {"We go now.", "Wir gehen jetzt.", "line 3"}};
   EXPECT_EQ(read_dictionary(file), want);
   EXPECT_EQ(read_dictionary(file, false)[0].source, "Das Haus ist groß.");
-  expect_error(ErrorCode::format, "want a Ding dictionary", [&] { read_dictionary(folder.write("x", "nothing\n")); });
+  expect_error(ErrorCode::format, "want a Ding dictionary",
+               [&] { read_dictionary(folder.write("x", "nothing\n")); });
 }
 
 TEST(Bibles, are_paired_by_verse_without_notes_and_titles) {
   const TemporaryFolder folder;
-  const auto a = folder.write("a", "$$$Genesis 1:0\nIntro\n$$$Genesis 1:1\n<title>Creation</title>In the "
-                                   "beginning<note>a note</note>, <w lemma=\"x\">God</w>\n$$$Genesis 1:3\nLight\n");
-  const auto b = folder.write("b", "$$$Genesis 1:0\nIntro\n$$$Genesis 1:1\nEN el principio &amp; Dios\n$$$Genesis 1:2\nx\n");
+  const auto a =
+      folder.write("a",
+                   "$$$Genesis 1:0\nIntro\n$$$Genesis 1:1\n<title>Creation</title>In the "
+                   "beginning<note>a note</note>, <w lemma=\"x\">God</w>\n$$$Genesis 1:3\nLight\n");
+  const auto b = folder.write(
+      "b", "$$$Genesis 1:0\nIntro\n$$$Genesis 1:1\nEN el principio &amp; Dios\n$$$Genesis 1:2\nx\n");
   const Pairs want{{"In the beginning, God", "EN el principio & Dios", "Genesis 1"}};
   EXPECT_EQ(read_bibles(a, b), want);
   expect_error(ErrorCode::format, "begins with text", [&] { read_bibles(a, folder.write("c", "words\n")); });

@@ -31,7 +31,8 @@ std::vector<std::string> random_sentences(int count, std::uint64_t seed, std::ui
   for (int i = 0; i < count; ++i) {
     std::string sentence;
     for (std::uint64_t n = generator.below(9); n > 0; --n) {
-      for (int letter = 0; letter < 2; ++letter) sentence += static_cast<char>('a' + generator.below(letters));
+      for (int letter = 0; letter < 2; ++letter)
+        sentence += static_cast<char>('a' + generator.below(letters));
       sentence += ' ';
     }
     sentences.push_back(sentence);
@@ -73,7 +74,8 @@ TEST(Split, keeps_whole_documents_together_and_held_out_sentences_unseen) {
   const std::set<std::string> valid(split.valid_documents.begin(), split.valid_documents.end());
   for (const auto& pair : split.test) EXPECT_TRUE(test.contains(pair.document));
   for (const auto& pair : split.valid) EXPECT_TRUE(valid.contains(pair.document));
-  for (const auto& pair : split.train) EXPECT_FALSE(test.contains(pair.document) || valid.contains(pair.document));
+  for (const auto& pair : split.train)
+    EXPECT_FALSE(test.contains(pair.document) || valid.contains(pair.document));
   for (const auto* held_out : {&split.test, &split.valid}) {
     for (const auto& pair : *held_out) {
       for (const auto& seen : split.train) {
@@ -100,9 +102,10 @@ TEST(Split, drops_held_out_pairs_that_training_has_on_either_side_but_for_case_a
     const std::string name = "page " + std::to_string(i);
     (document_position(name) < 0.5 ? held_out : trained) = name;
   }
-  const Pairs pairs{{"Press key 1", "Taste drücken", trained},     {"PRESS KEY 7", "etwas ganz anderes", held_out},
-                    {"something else", "TASTE DRÜCKEN", held_out}, {"Writer", "writer", held_out},
-                    {"wholly new words", "neue Wörter", held_out}, {"wholly new words", "neue Wörter", held_out}};
+  const Pairs pairs{
+      {"Press key 1", "Taste drücken", trained},     {"PRESS KEY 7", "etwas ganz anderes", held_out},
+      {"something else", "TASTE DRÜCKEN", held_out}, {"Writer", "writer", held_out},
+      {"wholly new words", "neue Wörter", held_out}, {"wholly new words", "neue Wörter", held_out}};
   const Split split = split_by_document(pairs, {.test = 0.5, .valid = 0});
   ASSERT_EQ(split.test.size(), 1u);
   EXPECT_EQ(split.test[0].target, "neue Wörter");
@@ -112,12 +115,12 @@ TEST(Split, drops_held_out_pairs_that_training_has_on_either_side_but_for_case_a
 }
 
 TEST(Split, places_a_document_by_its_name_alone_and_evenly) {
-  // FNV-1a, 64 bits, of "foobar" is 0x85944171f73967e8 (the test vectors of Fowler, Noll and Vo); MurmurHash3's fmix64
-  // of that, worked out with Python's integers, is 0x2c22194922d1672b.
+  // FNV-1a, 64 bits, of "foobar" is 0x85944171f73967e8 (the test vectors of Fowler, Noll and Vo);
+  // MurmurHash3's fmix64 of that, worked out with Python's integers, is 0x2c22194922d1672b.
   EXPECT_EQ(document_position("foobar"), static_cast<double>(0x2c22194922d1672bu >> 11) * 0x1p-53);
   EXPECT_EQ(document_position("bar", "foo"), document_position("foobar"));
-  // Names that differ in their last characters alone. 10 bins of 200 expected: the standard deviation of a bin's count
-  // is sqrt(2000 · 0.1 · 0.9) = 13.4, and 5 of them are 67.
+  // Names that differ in their last characters alone. 10 bins of 200 expected: the standard deviation of a
+  // bin's count is sqrt(2000 · 0.1 · 0.9) = 13.4, and 5 of them are 67.
   std::vector<int> bins(10);
   for (int i = 0; i < 2000; ++i) {
     ++bins[static_cast<std::size_t>(10 * document_position("lines " + std::to_string(i)))];

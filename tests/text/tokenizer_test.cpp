@@ -11,12 +11,14 @@ namespace {
 
 std::vector<std::string> corpus() {
   std::vector<std::string> sentences;
-  const char* nouns[] = {"cell", "row", "column", "Zeile", "Spalte", "Tabelle", "menu", "page", "Größe", "Öffnung"};
+  const char* nouns[] = {"cell",    "row",  "column", "Zeile", "Spalte",
+                         "Tabelle", "menu", "page",   "Größe", "Öffnung"};
   const char* verbs[] = {"inserts", "deletes", "öffnet", "shows", "wählt", "formats", "prints"};
   for (const char* noun : nouns) {
     for (const char* verb : verbs) {
       for (int i = 0; i < 3; ++i) {
-        sentences.push_back(std::string("It ") + verb + " the " + noun + " number " + std::to_string(i * 37) + ", … ok.");
+        sentences.push_back(std::string("It ") + verb + " the " + noun + " number " + std::to_string(i * 37) +
+                            ", … ok.");
       }
     }
   }
@@ -24,8 +26,10 @@ std::vector<std::string> corpus() {
 }
 
 TEST(Tokenizer, of_every_type_gives_back_the_text_it_encoded) {
-  for (const auto& [type, size] : {std::pair{TokenizerType::bpe, 120}, {TokenizerType::unigram, 56},
-                                   {TokenizerType::characters, 0}, {TokenizerType::words, 0}}) {
+  for (const auto& [type, size] : {std::pair{TokenizerType::bpe, 120},
+                                   {TokenizerType::unigram, 56},
+                                   {TokenizerType::characters, 0},
+                                   {TokenizerType::words, 0}}) {
     const Tokenizer tokenizer = Tokenizer::train(corpus(), {.type = type, .vocab_size = size});
     if (size != 0) {
       EXPECT_EQ(tokenizer.vocab_size(), size);
@@ -108,8 +112,9 @@ TEST(Tokenizer, prints_nothing_while_training) {
 TEST(Tokenizer, refuses_text_that_is_not_utf8_and_names_the_byte) {
   const Tokenizer tokenizer = Tokenizer::train(corpus(), {.vocab_size = 100});
   expect_error(ErrorCode::format, "byte 0xFF at position 3", [&] { tokenizer.encode("the\xFF cell"); });
-  expect_error(ErrorCode::format, "text 1 has byte 0xC3 at position 0",
-               [&] { tokenizer.encode(std::vector<std::string>{"cell", "\xC3"}); });
+  expect_error(ErrorCode::format, "text 1 has byte 0xC3 at position 0", [&] {
+    tokenizer.encode(std::vector<std::string>{"cell", "\xC3"});
+  });
   expect_error(ErrorCode::format, "sentence 1", [&] { Tokenizer::train({"good", "\xED\xA0\x80"}, {}); });
   expect_error(ErrorCode::format, "NUL", [&] { Tokenizer::train({std::string("a\0b", 3)}, {}); });
 }
@@ -129,7 +134,8 @@ TEST(Tokenizer, comes_back_from_its_file_unchanged) {
   EXPECT_EQ(loaded.to_bytes(), tokenizer.to_bytes());
   EXPECT_EQ(loaded.encode(corpus()), tokenizer.encode(corpus()));
   expect_error(ErrorCode::io, "cannot be opened", [&] { Tokenizer::load(folder / "none"); });
-  expect_error(ErrorCode::io, "cannot be opened", [&] { tokenizer.save(folder / "none" / "tokenizer.model"); });
+  expect_error(ErrorCode::io, "cannot be opened",
+               [&] { tokenizer.save(folder / "none" / "tokenizer.model"); });
 }
 
 TEST(Tokenizer, trained_on_files_equals_one_trained_on_their_lines) {

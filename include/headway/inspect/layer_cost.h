@@ -30,7 +30,7 @@ struct LayerCost {
   /// Length at which scores, softmax and values together need as many operations as both projections:
   /// h·n²·(4d + 4) = 8·n·C·h·d, so n = 2·C·d/(d + 1).
   double overtaking_length = 0;
-  double operations() const;
+  HEADWAY_API double operations() const;
 };
 
 /// What the ops report on the meta device, where they compute nothing. Error(shape) naming what does not fit.

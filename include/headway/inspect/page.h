@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ struct PageExample {
 struct PageOptions {
   std::string title = "What the heads look at";
   std::string subtitle = {};  ///< one line below: the model, its BLEU
+  std::int64_t layer = 0, head = 0;  ///< of the cross-attention: shown first
 };
 
 /// One HTML file with everything in it: no network, no other file. Weights are held to 8 bits of their square root,

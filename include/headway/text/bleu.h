@@ -13,8 +13,9 @@ namespace headway::inline v1::text {
 
 /// none: blanks alone; v13a: mteval-v13a, the default of WMT; intl: mteval-v14, by Unicode categories; chars.
 enum class BleuTokenizer { none, v13a, intl, chars };
-/// exp: k-th order without a match counts 1/2^k of a match (NIST); floor: `smooth_value` of a match (0.1 unless given);
-/// add_k: adds `smooth_value` (1 unless given) to both counts of orders above 1 (Chen and Cherry 2014).
+/// exp: k-th order without a match counts 1/2^k of a match (NIST); floor: `smooth_value` of a match (0.1
+/// unless given); add_k: adds `smooth_value` (1 unless given) to both counts of orders above 1 (Chen and
+/// Cherry 2014).
 enum class BleuSmoothing { none, exp, floor, add_k };
 
 struct BleuOptions {
@@ -33,7 +34,7 @@ struct BleuCounts {
   std::int64_t reference_length = 0;  ///< of the reference closest in length
   std::array<std::int64_t, kBleuOrder> matches{};
   std::array<std::int64_t, kBleuOrder> totals{};
-  BleuCounts& operator+=(const BleuCounts& other);
+  HEADWAY_API BleuCounts& operator+=(const BleuCounts& other);
 };
 
 struct BleuScore {
@@ -47,7 +48,8 @@ struct BleuScore {
 
 /// Error(value) for lists of unequal length or without a reference; Error(format) for text that is not UTF-8.
 HEADWAY_API std::vector<BleuCounts> bleu_counts(const std::vector<std::string>& hypotheses,
-                                                const References& references, const BleuOptions& options = {});
+                                                const References& references,
+                                                const BleuOptions& options = {});
 /// BLEU = BP · exp(¼ Σₙ ln pₙ), BP = min(1, exp(1 − r/c)) (Papineni et al. 2002).
 HEADWAY_API BleuScore bleu_score(const BleuCounts& total, const BleuOptions& options = {});
 HEADWAY_API BleuScore corpus_bleu(const std::vector<std::string>& hypotheses, const References& references,
@@ -58,7 +60,8 @@ HEADWAY_API BleuScore sentence_bleu(const std::string& hypothesis, const std::ve
 HEADWAY_API Interval bleu_interval(const std::vector<BleuCounts>& sentences, const BleuOptions& options = {},
                                    const BootstrapOptions& bootstrap = {});
 
-/// "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:headway-0.1.0"; with `bs:` and `seed:` after nrefs when given.
+/// "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:headway-0.1.0"; with `bs:` and `seed:` after nrefs
+/// when given.
 HEADWAY_API std::string bleu_signature(const BleuOptions& options, std::size_t references,
                                        const std::optional<BootstrapOptions>& bootstrap = std::nullopt);
 

@@ -10,7 +10,8 @@
 
 namespace headway::inline v1::text {
 
-/// word_order 0 is chrF, 2 is chrF++ (Popović 2015, 2017); beta 2 weighs recall four times as much as precision.
+/// word_order 0 is chrF, 2 is chrF++ (Popović 2015, 2017); beta 2 weighs recall four times as much as
+/// precision.
 struct ChrfOptions {
   int char_order = 6;  ///< 1 to 6
   int word_order = 0;  ///< 0 to 2
@@ -26,11 +27,12 @@ struct ChrfCounts {
   std::array<std::int64_t, kChrfOrders> hypothesis{};
   std::array<std::int64_t, kChrfOrders> reference{};
   std::array<std::int64_t, kChrfOrders> matches{};
-  ChrfCounts& operator+=(const ChrfCounts& other);
+  HEADWAY_API ChrfCounts& operator+=(const ChrfCounts& other);
 };
 
 HEADWAY_API std::vector<ChrfCounts> chrf_counts(const std::vector<std::string>& hypotheses,
-                                                const References& references, const ChrfOptions& options = {});
+                                                const References& references,
+                                                const ChrfOptions& options = {});
 /// F_β of the mean precision and mean recall over the orders both sides are long enough for; 0 to 100.
 HEADWAY_API double chrf_score(const ChrfCounts& total, const ChrfOptions& options = {});
 HEADWAY_API double corpus_chrf(const std::vector<std::string>& hypotheses, const References& references,

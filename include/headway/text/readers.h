@@ -7,8 +7,9 @@
 #include <headway/core/export.h>
 #include <headway/text/corpus.h>
 
-// Readers of parallel text. Text is UTF-8; a byte that is not, a NUL, a missing column or an oversized line is an
-// Error(format) that names file, line and byte. Readers only read: nothing is filtered that clean() would filter.
+// Readers of parallel text. Text is UTF-8; a byte that is not, a NUL, a missing column or an oversized line
+// is an Error(format) that names file, line and byte. Readers only read: nothing is filtered that clean()
+// would filter.
 namespace headway::inline v1::text {
 
 struct HelpOptions {
@@ -25,15 +26,15 @@ struct HelpCounts {
 };
 
 /// Two trees of LibreOffice help pages, the same HTML files in each: `text/**/*.html` under `source_root` and
-/// `target_root` (.../help/en-US, .../help/de). Paragraphs and headings are paired by position where the sequences
-/// of tag and id agree, by tag and id elsewhere; sentences are split where both sides have equally many. The
-/// document of a pair is the page's path below the root.
+/// `target_root` (.../help/en-US, .../help/de). Paragraphs and headings are paired by position where the
+/// sequences of tag and id agree, by tag and id elsewhere; sentences are split where both sides have equally
+/// many. The document of a pair is the page's path below the root.
 HEADWAY_API Pairs read_libreoffice_help(const std::filesystem::path& source_root,
                                         const std::filesystem::path& target_root, const HelpOptions& options,
                                         HelpCounts* counts = nullptr);
 
-/// Example sentences of the Ding dictionary (Debian: trans-de-en, /usr/share/trans/de-en), German as the source
-/// unless `english_first`. A document is an entry.
+/// Example sentences of the Ding dictionary (Debian: trans-de-en, /usr/share/trans/de-en), German as the
+/// source unless `english_first`. A document is an entry.
 HEADWAY_API Pairs read_dictionary(const std::filesystem::path& file, bool english_first = true);
 
 /// Two Bibles as SWORD's mod2imp prints them, paired by verse name; a document is a chapter.
@@ -42,8 +43,8 @@ HEADWAY_API Pairs read_bibles(const std::filesystem::path& source, const std::fi
 struct TableOptions {
   int source_column = 0;
   int target_column = 1;
-  int document_column = -1;             ///< -1: every `lines_per_document` consecutive lines are a document
-  bool header = false;                  ///< skip the first line
+  int document_column = -1;  ///< -1: every `lines_per_document` consecutive lines are a document
+  bool header = false;       ///< skip the first line
   std::int64_t lines_per_document = 20;
   std::size_t max_line_bytes = 1 << 16;
 };

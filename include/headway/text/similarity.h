@@ -9,9 +9,10 @@
 
 namespace headway::inline v1::text {
 
-/// Likeness of two sentences in [0, 1]: the Dice coefficient of their bags of words. Both are folded (corpus.h), words
-/// are runs of letters, digits and marks, and a bag counts repetitions: 2·|A ∩ B| / (|A| + |B|), with
-/// |A ∩ B| = Σ_w min(A_w, B_w). Order does not matter. Two sentences without a word are alike (1) when equal, else 0.
+/// Likeness of two sentences in [0, 1]: the Dice coefficient of their bags of words. Both are folded
+/// (corpus.h), words are runs of letters, digits and marks, and a bag counts repetitions: 2·|A ∩ B| / (|A| +
+/// |B|), with |A ∩ B| = Σ_w min(A_w, B_w). Order does not matter. Two sentences without a word are alike (1)
+/// when equal, else 0.
 HEADWAY_API double similarity(std::string_view a, std::string_view b);
 
 struct Match {

@@ -10,10 +10,11 @@
 namespace headway::inline v1::text {
 
 struct SplitOptions {
-  double test = 0.055;           ///< share of documents held out for testing
-  double valid = 0.02;           ///< share of documents held out for validation
-  double max_similarity = 0.6;   ///< held-out sentences this similar (similarity.h) to a training one are dropped
-  std::string salt = {};         ///< another salt, another split
+  double test = 0.055;  ///< share of documents held out for testing
+  double valid = 0.02;  ///< share of documents held out for validation
+  double max_similarity =
+      0.6;                ///< held-out sentences this similar (similarity.h) to a training one are dropped
+  std::string salt = {};  ///< another salt, another split
 };
 
 struct Split {
@@ -28,13 +29,14 @@ struct Split {
   std::int64_t similar = 0;     ///< held-out pairs with a side too similar to a training sentence
 };
 
-/// Where a document falls, in [0, 1): FNV-1a (64 bits) of salt followed by name, mixed by MurmurHash3's finaliser, its
-/// upper 53 bits as a fraction. Below `test` it is a test document, below `test + valid` a validation document. It depends on the name alone, so
-/// a page keeps its place when other pages come or go.
+/// Where a document falls, in [0, 1): FNV-1a (64 bits) of salt followed by name, mixed by MurmurHash3's
+/// finaliser, its upper 53 bits as a fraction. Below `test` it is a test document, below `test + valid` a
+/// validation document. It depends on the name alone, so a page keeps its place when other pages come or go.
 HEADWAY_API double document_position(std::string_view name, std::string_view salt = {});
 
-/// Cuts a corpus by whole documents and frees the held-out sets from whatever training has seen. A pair that occurs in
-/// a training document is a training pair. max_similarity > 1 keeps what is merely similar; see also `seen`.
+/// Cuts a corpus by whole documents and frees the held-out sets from whatever training has seen. A pair that
+/// occurs in a training document is a training pair. max_similarity > 1 keeps what is merely similar; see
+/// also `seen`.
 HEADWAY_API Split split_by_document(const Pairs& pairs, const SplitOptions& options = {});
 
 /// For every test source, the translation of the most similar training source (similarity.h): what a system

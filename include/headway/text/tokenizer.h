@@ -15,16 +15,17 @@ enum class TokenizerType { bpe, unigram, characters, words };
 HEADWAY_API TokenizerType tokenizer_type(std::string_view name);
 HEADWAY_API std::string_view name_of(TokenizerType type);
 
-/// identity keeps every character (decode(encode(x)) is x but for white space); nfkc also unifies compatible forms
+/// identity keeps every character (decode(encode(x)) is x but for white space); nfkc also unifies compatible
+/// forms
 /// ("…" becomes "...", full-width letters become plain ones), as SentencePiece does by default.
 enum class TokenizerNormalization { identity, nfkc };
 
 struct TokenizerOptions {
   TokenizerType type = TokenizerType::bpe;
-  int vocab_size = 8000;               ///< exactly; 0 with characters or words: as many as occur
+  int vocab_size = 8000;  ///< exactly; 0 with characters or words: as many as occur
   TokenizerNormalization normalization = TokenizerNormalization::identity;
-  double character_coverage = 1;       ///< share of the text's characters that get a piece; the rest is unknown
-  bool byte_fallback = false;          ///< spell unknown characters in bytes (256 more pieces), so nothing is unknown
+  double character_coverage = 1;  ///< share of the text's characters that get a piece; the rest is unknown
+  bool byte_fallback = false;  ///< spell unknown characters in bytes (256 more pieces), so nothing is unknown
 };
 
 inline constexpr std::int32_t kPad = 0;
@@ -32,22 +33,25 @@ inline constexpr std::int32_t kBos = 1;
 inline constexpr std::int32_t kEos = 2;
 inline constexpr std::int32_t kUnknown = 3;
 
-/// Text to token ids and back, by SentencePiece. Immutable: copies share it, threads may use it at once. Text must be
-/// valid UTF-8: encode() and train() throw Error(format) naming the byte. Encoding adds no begin or end token.
+/// Text to token ids and back, by SentencePiece. Immutable: copies share it, threads may use it at once. Text
+/// must be valid UTF-8: encode() and train() throw Error(format) naming the byte. Encoding adds no begin or
+/// end token.
 class HEADWAY_API Tokenizer {
  public:
-  /// Training uses one thread and no random numbers: the same sentences give the same pieces everywhere. A vocabulary
-  /// larger or smaller than the sentences allow is an Error(value) that names the limit.
+  /// Training uses one thread and no random numbers: the same sentences give the same pieces everywhere. A
+  /// vocabulary larger or smaller than the sentences allow is an Error(value) that names the limit.
   static Tokenizer train(const std::vector<std::string>& sentences, const TokenizerOptions& options = {});
   /// Every line of every file is a sentence.
   static Tokenizer train_on_files(const std::vector<std::filesystem::path>& files,
                                   const TokenizerOptions& options = {});
 
-  /// What save() wrote. It ends in a checksum (a field SentencePiece skips), so damage is an Error(format), always.
+  /// What save() wrote. It ends in a checksum (a field SentencePiece skips), so damage is an Error(format),
+  /// always.
   static Tokenizer load(const std::filesystem::path& file);
   static Tokenizer from_bytes(std::string bytes);
-  /// A model of another program, without our checksum, from a source you trust: SentencePiece does not survive every
-  /// damaged file. Its ids of padding, begin, end and unknown must be 0, 1, 2, 3; else Error(unsupported).
+  /// A model of another program, without our checksum, from a source you trust: SentencePiece does not
+  /// survive every damaged file. Its ids of padding, begin, end and unknown must be 0, 1, 2, 3; else
+  /// Error(unsupported).
   static Tokenizer import_model(const std::filesystem::path& file);
 
   /// A SentencePiece model file; atomic.
