@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -77,7 +78,9 @@ void print_rows(const inspect::CompareSize& size, const std::vector<inspect::Com
                      std::string(use_of(row.kind))});
   }
   print_table(table, true);
-  fmt::print("\n");
+  double spread = 0;
+  for (const auto& row : rows) spread = std::max(spread, row.spread);
+  fmt::print("times spread by up to ±{:.0f} %\n\n", 100 * spread);
 }
 
 Json json_of(const inspect::CompareSize& size, const std::vector<inspect::CompareRow>& rows) {
@@ -86,6 +89,7 @@ Json json_of(const inspect::CompareSize& size, const std::vector<inspect::Compar
     list.push_back({{"heads", name_of(row.kind)},
                     {"forward_seconds", row.forward_seconds},
                     {"training_seconds", row.training_seconds},
+                    {"spread", row.spread},
                     {"operations", row.operations},
                     {"peak_bytes", row.peak_bytes},
                     {"parameters", row.parameters},
@@ -141,7 +145,7 @@ void run(const Options& o) {
     else print_rows(size, rows);
   }
   if (!o.json) {
-    fmt::print("Medians of {} runs in turn. max |Δ|: against `combined` with equal weights (zeros or identity matrices\n"
+    fmt::print("Times: medians of {} runs in turn. max |Δ|: against `combined` with equal weights (zeros or identity matrices\n"
                "where the kind has none); other: no weights of several heads make its function.\n",
                o.repeats);
   }

@@ -127,20 +127,24 @@ std::vector<CompareRow> compare_heads(const CompareSize& size, int repeats) {
     candidates.push_back(std::move(candidate));
     rows.push_back(row);
   }
-  for (int r = 0; r < repeats; ++r) {
-    for (Candidate& candidate : candidates) {
+  // Everybody goes first in turn: who follows another kind of work pays for its caches.
+  for (std::size_t r = 0; r < static_cast<std::size_t>(repeats); ++r) {
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      Candidate& candidate = candidates[(r + i) % candidates.size()];
       candidate.training.time([&] { train_once(candidate, seed); });
       forget_gradients(candidate);
     }
-    for (Candidate& candidate : candidates) {
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      Candidate& candidate = candidates[(r + i) % candidates.size()];
       const NoGrad no_grad;
-      if (r == 0) (*candidate.layer)(input);
+      (*candidate.layer)(input);  // reorders the weights that training changed
       candidate.forward.time([&] { (*candidate.layer)(input); });
     }
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
     rows[i].forward_seconds = candidates[i].forward.median();
     rows[i].training_seconds = candidates[i].training.median();
+    rows[i].spread = std::max(candidates[i].forward.spread(), candidates[i].training.spread());
   }
   return rows;
 }

@@ -14,20 +14,22 @@ class Stopwatch {
     body();
     seconds_.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
-  double median() const {
+  double median() const { return quantile(0.5); }
+  /// Half the distance of the quartiles, as a share of the median.
+  double spread() const { return median() > 0 ? (quantile(0.75) - quantile(0.25)) / 2 / median() : 0; }
+
+ private:
+  // Between the two nearest, linearly.
+  double quantile(double share) const {
     if (seconds_.empty()) return 0;
     std::vector<double> sorted = seconds_;
     std::sort(sorted.begin(), sorted.end());
-    const std::size_t half = sorted.size() / 2;
-    return sorted.size() % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
-  }
-  double total() const {
-    double sum = 0;
-    for (const double second : seconds_) sum += second;
-    return sum;
+    const double place = share * static_cast<double>(sorted.size() - 1);
+    const auto below = static_cast<std::size_t>(place);
+    const std::size_t above = std::min(below + 1, sorted.size() - 1);
+    return sorted[below] + (sorted[above] - sorted[below]) * (place - static_cast<double>(below));
   }
 
- private:
   std::vector<double> seconds_;
 };
 

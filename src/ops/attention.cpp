@@ -45,6 +45,13 @@ struct Backward {
   autograd::Saved output, lse, bias;
   std::vector<autograd::Saved> saved;
 
+  // Rows that no sequence names (keys beyond a padded sequence's length) get no gradient from the kernel.
+  Tensor gradient_of(const Tensor& input, const Tensor& d_o) const {
+    bool whole = d_o.numel() > 0;
+    for (const auto& s : call->sequences) whole = whole && (inputs.views[1].packed || s.key_count == inputs.views[1].length);
+    return whole ? Tensor::empty(input.shape(), d_o.dtype(), d_o.device()) : zeros(input.shape(), d_o.dtype(), d_o.device());
+  }
+
   std::vector<Tensor> operator()(const std::vector<Tensor>& grads) const {
     const Tensor& d_o = grads[0];
     if (!d_o.defined()) return {};
@@ -53,10 +60,9 @@ struct Backward {
     const Tensor& o = output.get("attention");
     const Tensor& bias_tensor = bias.get("attention");
 
-    // Rows that no sequence names (keys beyond a padded sequence's length) get no gradient from the kernel.
     std::vector<Tensor> out;
     for (std::size_t i = 0; i < inputs.tensors.size(); ++i) {
-      out.push_back(wanted[i] ? zeros(inputs.tensors[i].shape(), d_o.dtype(), device) : Tensor());
+      out.push_back(wanted[i] ? gradient_of(inputs.tensors[i], d_o) : Tensor());
     }
     Tensor d_bias = wants_bias ? zeros(bias_tensor.shape(), bias_tensor.dtype(), device) : Tensor();
     out.push_back(d_bias);

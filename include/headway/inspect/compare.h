@@ -47,6 +47,7 @@ struct CompareRow {
   Heads kind = Heads::combined;
   double forward_seconds = 0;   ///< median, without gradients
   double training_seconds = 0;  ///< median of forward and backward; weights are reordered anew, as after every step
+  double spread = 0;            ///< of the times: half the distance of their quartiles, as a share of the median
   double operations = 0;        ///< of the forward pass
   std::int64_t peak_bytes = 0;  ///< most that forward and backward hold at once, beyond parameters and input
   std::int64_t parameters = 0;

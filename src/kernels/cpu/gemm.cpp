@@ -223,8 +223,9 @@ void in_steps(std::int64_t begin, std::int64_t end, Call&& call) {
   if (begin + whole < end) call(begin + whole, end);
 }
 
-// Rows of C (and A) in one unit: enough of them to keep a thread busy for some tens of microseconds.
-std::int64_t rows_per_unit(std::int64_t m) { return m >= 256 ? 64 : 32; }
+// Rows of C (and A) in one unit. Each call of oneDNN costs one to two microseconds, so units are as large as leaves a
+// dozen of them.
+std::int64_t rows_per_unit(std::int64_t m) { return m >= 1024 ? 128 : m >= 256 ? 64 : 32; }
 
 // C [rows, n] is cut by columns: each piece goes through a dense buffer, since oneDNN's fast kernels write no other.
 void gemm_few_rows(const GemmArgs& args) {
