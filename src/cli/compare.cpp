@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <memory>
 
 #include <fmt/format.h>
@@ -19,7 +20,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Options {
-  // A quickstart-like batch; the width of the original Transformer with 2048 tokens, as sentences and as one text.
+  // A quickstart-like batch; the width of the original Transformer with 2048 tokens, as sentences and as one
+  // text.
   std::vector<std::string> sizes{"32,32,256,4", "4,512,512,8", "1,2048,512,8"};
   int repeats = 9;
   bool check = false, train = false, json = false;
@@ -40,7 +42,8 @@ inspect::CompareSize size_of(const std::string& text) {
     at += used;
     const bool separated = i == 3 ? at == text.size() : at < text.size() && text[at] == ',';
     if (used == 0 || !separated) {
-      fail(ErrorCode::value, "compare", fmt::format("--size is \"{}\"; want four numbers B,T,C,H such as 4,512,512,8", text));
+      fail(ErrorCode::value, "compare",
+           fmt::format("--size is \"{}\"; want four numbers B,T,C,H such as 4,512,512,8", text));
     }
     ++at;
   }
@@ -48,20 +51,27 @@ inspect::CompareSize size_of(const std::string& text) {
 }
 
 // Equal bits deserve a plain 0.
-std::string difference_text(double difference) { return difference == 0 ? "0" : fmt::format("{:.1e}", difference); }
+std::string difference_text(double difference) {
+  return difference == 0 ? "0" : fmt::format("{:.1e}", difference);
+}
 
 std::string title(const inspect::CompareSize& s) {
-  return fmt::format("B={} T={} C={} H={}, float32, {} threads", s.batch, s.length, s.model_dim, s.heads, threads());
+  return fmt::format("B={} T={} C={} H={}, float32, {} threads", s.batch, s.length, s.model_dim, s.heads,
+                     threads());
 }
 
 void print_check(const inspect::CompareSize& size, bool json) {
   const inspect::EqualityCheck check = inspect::check_equality(size);
   if (json) {
-    fmt::print("{}\n", Json{{"output", check.output}, {"input_gradient", check.input_gradient}, {"weight_gradient", check.weight_gradient}}.dump());
+    fmt::print("{}\n", Json{{"output", check.output},
+                            {"input_gradient", check.input_gradient},
+                            {"weight_gradient", check.weight_gradient}}
+                           .dump());
     return;
   }
   fmt::print("combined vs split heads: max |Δ| {} (gradients: input {}, weights {})\n",
-             difference_text(check.output), difference_text(check.input_gradient), difference_text(check.weight_gradient));
+             difference_text(check.output), difference_text(check.input_gradient),
+             difference_text(check.weight_gradient));
 }
 
 std::string ratio(double value, double base) { return fmt::format("{:.2f}×", value / base); }
@@ -71,16 +81,18 @@ void print_rows(const inspect::CompareSize& size, const std::vector<inspect::Com
   std::vector<std::vector<std::string>> table{
       {"heads", "forward", "", "fwd+bwd", "", "GFLOP", "peak", "parameters", "max |Δ|", "what for"}};
   for (const auto& row : rows) {
-    table.push_back({std::string(name_of(row.kind)), time_text(row.forward_seconds), ratio(row.forward_seconds, rows[0].forward_seconds),
-                     time_text(row.training_seconds), ratio(row.training_seconds, rows[0].training_seconds),
-                     fmt::format("{:.2f}", row.operations / 1e9), bytes_text(static_cast<double>(row.peak_bytes)),
-                     fmt::format("{}", row.parameters), row.difference ? difference_text(*row.difference) : "other",
-                     std::string(use_of(row.kind))});
+    table.push_back(
+        {std::string(name_of(row.kind)), time_text(row.forward_seconds),
+         ratio(row.forward_seconds, rows[0].forward_seconds), time_text(row.training_seconds),
+         ratio(row.training_seconds, rows[0].training_seconds), fmt::format("{:.3g}", row.operations / 1e9),
+         bytes_text(static_cast<double>(row.peak_bytes)), fmt::format("{}", row.parameters),
+         row.difference ? difference_text(*row.difference) : "other", std::string(use_of(row.kind))});
   }
   print_table(table, true);
   double spread = 0;
   for (const auto& row : rows) spread = std::max(spread, row.spread);
   fmt::print("times spread by up to ±{:.0f} %\n\n", 100 * spread);
+  std::fflush(stdout);  // the next size, or a training, takes its time
 }
 
 Json json_of(const inspect::CompareSize& size, const std::vector<inspect::CompareRow>& rows) {
@@ -96,7 +108,11 @@ Json json_of(const inspect::CompareSize& size, const std::vector<inspect::Compar
                     {"difference", row.difference ? Json(*row.difference) : Json()},
                     {"use", use_of(row.kind)}});
   }
-  return {{"batch", size.batch}, {"length", size.length}, {"dim", size.model_dim}, {"heads", size.heads}, {"rows", list}};
+  return {{"batch", size.batch},
+          {"length", size.length},
+          {"dim", size.model_dim},
+          {"heads", size.heads},
+          {"rows", list}};
 }
 
 // Mean and sample deviation.
@@ -114,24 +130,34 @@ std::string with_spread(const std::vector<double>& values) {
 }
 
 void print_job(const JobReport& report, const CompareJob& job) {
-  fmt::print("training: {}\n2 blocks, C={} H={}, {} steps, {} seeds\n", report.task, job.model_dim, job.heads, report.steps, job.seeds);
-  std::vector<std::vector<std::string>> table{{"heads", "parameters", report.quality_name, "heads differ by", "time"}};
+  fmt::print("training: {}\n2 blocks, C={} H={}, {} steps, {} seeds\n", report.task, job.model_dim, job.heads,
+             report.steps, job.seeds);
+  std::vector<std::vector<std::string>> table{
+      {"heads", "parameters", report.quality_name, "heads differ by", "time"}};
   for (const auto& result : report.results) {
-    table.push_back({std::string(name_of(result.kind)), fmt::format("{}", result.parameters), with_spread(result.quality),
-                     result.kind == inspect::Heads::single ? "one head" : with_spread(result.divergence), time_text(result.seconds)});
+    table.push_back({std::string(name_of(result.kind)), fmt::format("{}", result.parameters),
+                     with_spread(result.quality),
+                     result.kind == inspect::Heads::single ? "one head" : with_spread(result.divergence),
+                     time_text(result.seconds)});
   }
   print_table(table);
-  fmt::print("± is the deviation over seeds. Heads differ by: Jensen-Shannon divergence of two heads' weights, mean over\n"
-             "pairs, queries and layers; 0 is alike, 1 is never looking at the same.\n");
+  fmt::print(
+      "± is the deviation over seeds. Heads differ by: Jensen-Shannon divergence of two heads' weights, mean "
+      "over\n"
+      "pairs, queries and layers; 0 is alike, 1 is never looking at the same.\n");
 }
 
 Json json_of(const JobReport& report) {
   Json list = Json::array();
   for (const auto& result : report.results) {
-    list.push_back({{"heads", name_of(result.kind)}, {"parameters", result.parameters}, {"quality", result.quality},
-                    {"divergence", result.divergence}, {"seconds", result.seconds}});
+    list.push_back({{"heads", name_of(result.kind)},
+                    {"parameters", result.parameters},
+                    {"quality", result.quality},
+                    {"divergence", result.divergence},
+                    {"seconds", result.seconds}});
   }
-  return {{"task", report.task}, {"quality", report.quality_name}, {"steps", report.steps}, {"results", list}};
+  return {
+      {"task", report.task}, {"quality", report.quality_name}, {"steps", report.steps}, {"results", list}};
 }
 
 void run(const Options& o) {
@@ -141,13 +167,17 @@ void run(const Options& o) {
   Json out{{"threads", threads()}, {"sizes", Json::array()}};
   for (const inspect::CompareSize& size : sizes) {
     const auto rows = inspect::compare_heads(size, o.repeats);
-    if (o.json) out["sizes"].push_back(json_of(size, rows));
-    else print_rows(size, rows);
+    if (o.json)
+      out["sizes"].push_back(json_of(size, rows));
+    else
+      print_rows(size, rows);
   }
   if (!o.json) {
-    fmt::print("Times: medians of {} runs in turn. max |Δ|: against `combined` with equal weights (zeros or identity matrices\n"
-               "where the kind has none); other: no weights of several heads make its function.\n",
-               o.repeats);
+    fmt::print(
+        "Times: medians of {} runs in turn. max |Δ|: against `combined` with equal weights (zeros or "
+        "identity matrices\n"
+        "where the kind has none); other: no weights of several heads make its function.\n",
+        o.repeats);
   }
   if (o.train) {
     const JobReport report = run_job(o.job);
@@ -165,15 +195,23 @@ void run(const Options& o) {
 
 void add_compare_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("compare", "Ways of having heads, side by side: time, memory, results");
+  CLI::App* command =
+      app.add_subcommand("compare", "Ways of having heads, side by side: time, memory, results");
   command->add_option("--size", options->sizes, "B,T,C,H; repeat for several")->capture_default_str();
-  command->add_option("--repeats", options->repeats, "Timed runs; medians count")->check(CLI::PositiveNumber)->capture_default_str();
-  command->add_flag("--check", options->check, "Only the largest difference between combined and split heads");
+  command->add_option("--repeats", options->repeats, "Timed runs; medians count")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_flag("--check", options->check,
+                    "Only the largest difference between combined and split heads");
   command->add_flag("--train", options->train, "Also train a small model of each kind");
-  command->add_option("--data", options->job.data, "A text to learn with --train (default: a recall task)")->check(CLI::ExistingFile);
-  command->add_option("--seeds", options->job.seeds, "Trainings of each kind")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--data", options->job.data, "A text to learn with --train (default: a recall task)")
+      ->check(CLI::ExistingFile);
+  command->add_option("--seeds", options->job.seeds, "Trainings of each kind")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--steps", options->job.steps, "Of each training")->check(CLI::PositiveNumber);
-  command->add_option("--train-dim", options->job.model_dim, "Model dimension of the trainings")->capture_default_str();
+  command->add_option("--train-dim", options->job.model_dim, "Model dimension of the trainings")
+      ->capture_default_str();
   command->add_option("--train-heads", options->job.heads, "Heads of the trainings")->capture_default_str();
   command->add_flag("--json", options->json, "Print one JSON object");
   command->callback([options] { run(*options); });

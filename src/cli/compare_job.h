@@ -25,8 +25,8 @@ struct Job {
   virtual Batch draw(Generator& generator, bool held_out) const = 0;
 };
 
-/// Remember eight key-value pairs, answer eight questions "value of key a minus value of key b": two places matter at
-/// once, and which is which.
+/// Remember eight key-value pairs, answer eight questions "the value of key a, and that of key b" (one answer
+/// of 64): two places matter at once, and which is which. A guess is right once in 64.
 std::unique_ptr<Job> make_recall_job();
 /// Predict each next byte of a text; the last tenth is held out.
 std::unique_ptr<Job> make_text_job(const std::string& file);

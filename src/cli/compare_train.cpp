@@ -49,7 +49,8 @@ struct Block : nn::Module {
 struct Model : nn::Module {
   Model(inspect::Heads kind, const Job& task, const CompareJob& job, Generator& generator)
       : table({.vocabulary = task.vocabulary(), .width = job.model_dim}, generator),
-        positions({.kind = nn::PositionKind::learned, .max_length = task.length(), .width = job.model_dim}, generator),
+        positions({.kind = nn::PositionKind::learned, .max_length = task.length(), .width = job.model_dim},
+                  generator),
         last({.width = job.model_dim}),
         output({.inputs = job.model_dim, .outputs = task.vocabulary()}, generator),
         mask(task.mask()) {
@@ -67,12 +68,19 @@ struct Model : nn::Module {
   Tensor operator()(const Tensor& ids, std::vector<Tensor>* seen = nullptr) {
     const std::int64_t width = table.weight().size(1);
     std::vector<std::int32_t> places;
-    for (std::int64_t i = 0; i < ids.numel(); ++i) places.push_back(static_cast<std::int32_t>(i % ids.size(1)));
+    for (std::int64_t i = 0; i < ids.numel(); ++i)
+      places.push_back(static_cast<std::int32_t>(i % ids.size(1)));
     Tensor x = embedding(ids, table.weight(),
-                         {.scale = std::sqrt(static_cast<double>(width)), .positions = positions.table(), .position_ids = from(places, ids.shape())});
+                         {.scale = std::sqrt(static_cast<double>(width)),
+                          .positions = positions.table(),
+                          .position_ids = from(places, ids.shape())});
     for (const auto& block : blocks) {
-      const nn::Attended attended = block->heads(block->first(x).output, {.mask = mask, .bias = {}, .query_offsets = {}, .key_offsets = {},
-                                                                          .weights = seen ? Weights::per_head : Weights::none});
+      const nn::Attended attended =
+          block->heads(block->first(x).output, {.mask = mask,
+                                                .bias = {},
+                                                .query_offsets = {},
+                                                .key_offsets = {},
+                                                .weights = seen ? Weights::per_head : Weights::none});
       if (seen) seen->push_back(attended.weights);
       x = add(x, attended.output);
       x = add(x, block->feed_forward(block->second(x).output));
@@ -122,7 +130,8 @@ void evaluate(Model& model, const Job& task, JobResult& result) {
       right += correct[i] ? 1 : 0;
       bits -= static_cast<double>(log_probability[i]) / std::log(2.0);
     }
-    for (const Tensor& weights : seen) divergence += inspect::head_divergence(weights) / (kLayers * kHeldOutBatches);
+    for (const Tensor& weights : seen)
+      divergence += inspect::head_divergence(weights) / (kLayers * kHeldOutBatches);
   }
   result.quality.push_back(task.asks_questions() ? 100 * right / asked : bits / asked);
   result.divergence.push_back(divergence);
@@ -145,7 +154,8 @@ JobReport run_job(const CompareJob& job) {
       result.parameters = model.parameter_count();
       const auto start = std::chrono::steady_clock::now();
       train(model, *task, report.steps, static_cast<std::uint64_t>(s), progress);
-      result.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / job.seeds;
+      result.seconds +=
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / job.seeds;
       evaluate(model, *task, result);
     }
     report.results.push_back(result);

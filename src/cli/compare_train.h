@@ -7,7 +7,8 @@
 
 namespace headway::cli {
 
-/// A small job for every way of having heads: the same two blocks, data and steps, differing in the attention alone.
+/// A small job for every way of having heads: the same two blocks, data and steps, differing in the attention
+/// alone.
 struct CompareJob {
   std::string data;  ///< a text file: predict its next byte; empty: the built-in task
   std::int64_t model_dim = 64, heads = 4, steps = 0;  ///< 0 steps: the job's own number

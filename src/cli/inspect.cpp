@@ -50,8 +50,8 @@ std::filesystem::path default_page(const std::filesystem::path& run) {
   return fs::equivalent(train::find_checkpoint(run), run) ? fs::path("heads.html") : run / "heads.html";
 }
 
-void print_json(const std::vector<inspect::PageExample>& examples, const std::vector<inspect::HeadAlignment>& alignments,
-                const std::filesystem::path& page) {
+void print_json(const std::vector<inspect::PageExample>& examples,
+                const std::vector<inspect::HeadAlignment>& alignments, const std::filesystem::path& page) {
   nlohmann::ordered_json sentences = nlohmann::ordered_json::array();
   for (std::size_t i = 0; i < examples.size(); ++i) {
     const inspect::PageExample& example = examples[i];
@@ -86,11 +86,12 @@ void run(const Options& o) {
   const std::filesystem::path page = o.out.empty() ? default_page(o.run) : std::filesystem::path(o.out);
   const models::TransformerOptions& model = translator.model().options();
   const auto alignments = inspect::best_alignment(inputs);
-  inspect::write_heads_page(page, examples,
-                            {.subtitle = fmt::format("{}: {} encoder and {} decoder layers of {} heads", o.run,
-                                                     model.encoder_layers, model.decoder_layers, model.heads),
-                             .layer = alignments[0].layer,
-                             .head = alignments[0].head});
+  inspect::write_heads_page(
+      page, examples,
+      {.subtitle = fmt::format("{}: {} encoder and {} decoder layers of {} heads", o.run,
+                               model.encoder_layers, model.decoder_layers, model.heads),
+       .layer = alignments[0].layer,
+       .head = alignments[0].head});
   if (o.json) return print_json(examples, alignments, page);
   for (std::size_t i = 0; i < examples.size(); ++i) {
     fmt::print("{}  →  {}\n", examples[i].source, examples[i].translation);

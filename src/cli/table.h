@@ -4,8 +4,8 @@
 
 namespace headway::cli {
 
-/// Rows of cells in columns as wide as their longest cell (counted in characters); the first row is the heading. The
-/// first column is flush left, and so is the last if it is words.
+/// Rows of cells in columns as wide as their longest cell (counted in characters); the first row is the
+/// heading. The first column is flush left, and so is the last if it is words.
 void print_table(const std::vector<std::vector<std::string>>& rows, bool words_last = false);
 
 /// "3.2 ms", "1.4 s", "85 µs".

@@ -12,11 +12,14 @@ namespace {
 constexpr const char* kOperation = "align";
 constexpr std::string_view kBlank = "\u2581";
 
-bool is_control(std::string_view piece) { return piece.size() > 2 && piece.front() == '<' && piece.back() == '>'; }
+bool is_control(std::string_view piece) {
+  return piece.size() > 2 && piece.front() == '<' && piece.back() == '>';
+}
 
 // Nothing but ASCII punctuation and the signs that German, French and Spanish print add to it.
 bool is_punctuation(std::string_view text) {
-  constexpr std::array<std::string_view, 13> kSigns = {"„", "“", "”", "‚", "‘", "’", "«", "»", "…", "–", "—", "¿", "¡"};
+  constexpr std::array<std::string_view, 13> kSigns = {"„", "“", "”", "‚", "‘", "’", "«",
+                                                       "»", "…", "–", "—", "¿", "¡"};
   while (!text.empty()) {
     const auto c = static_cast<unsigned char>(text.front());
     if (c < 0x80) {
@@ -25,7 +28,8 @@ bool is_punctuation(std::string_view text) {
       text.remove_prefix(1);
       continue;
     }
-    const auto sign = std::find_if(kSigns.begin(), kSigns.end(), [&](std::string_view s) { return text.starts_with(s); });
+    const auto sign =
+        std::find_if(kSigns.begin(), kSigns.end(), [&](std::string_view s) { return text.starts_with(s); });
     if (sign == kSigns.end()) return false;
     text.remove_prefix(sign->size());
   }
@@ -34,15 +38,17 @@ bool is_punctuation(std::string_view text) {
 
 std::size_t bounds_checked(const AlignmentInput& input, std::int64_t layer, std::int64_t head) {
   if (layer < 0 || layer >= static_cast<std::int64_t>(input.cross.size())) {
-    fail(ErrorCode::value, kOperation, fmt::format("layer is {}; want 0 to {}", layer, static_cast<std::int64_t>(input.cross.size()) - 1));
+    fail(ErrorCode::value, kOperation,
+         fmt::format("layer is {}; want 0 to {}", layer, static_cast<std::int64_t>(input.cross.size()) - 1));
   }
   const Tensor& map = input.cross[static_cast<std::size_t>(layer)];
-  const Shape wanted{map.rank() == 3 ? map.size(0) : 1, static_cast<std::int64_t>(input.target_written.size()),
+  const Shape wanted{map.rank() == 3 ? map.size(0) : 1,
+                     static_cast<std::int64_t>(input.target_written.size()),
                      static_cast<std::int64_t>(input.source_tokens.size())};
   if (!(map.shape() == wanted)) {
     fail(ErrorCode::shape, kOperation,
-         fmt::format("cross-attention of layer {} is {}; want [H, {}, {}], one row and column for each token", layer,
-                     map.describe(), wanted[1], wanted[2]));
+         fmt::format("cross-attention of layer {} is {}; want [H, {}, {}], one row and column for each token",
+                     layer, map.describe(), wanted[1], wanted[2]));
   }
   if (head < 0 || head >= map.size(0)) {
     fail(ErrorCode::value, kOperation, fmt::format("head is {}; want 0 to {}", head, map.size(0) - 1));
@@ -73,7 +79,8 @@ Scored score(const AlignmentInput& input, std::int64_t layer, std::int64_t head)
     std::vector<double> weights(keys);
     for (std::size_t t = target.first; t < target.last; ++t) {
       for (std::size_t s = 0; s < keys; ++s) {
-        weights[s] += static_cast<double>(map[t * keys + s]) / static_cast<double>(target.last - target.first);
+        weights[s] +=
+            static_cast<double>(map[t * keys + s]) / static_cast<double>(target.last - target.first);
       }
     }
     std::size_t best = sources.size();
@@ -90,7 +97,8 @@ Scored score(const AlignmentInput& input, std::int64_t layer, std::int64_t head)
         best_weight = weight;
       }
     }
-    const bool other = std::any_of(elsewhere.begin(), elsewhere.end(), [&](double weight) { return weight > best_weight; });
+    const bool other =
+        std::any_of(elsewhere.begin(), elsewhere.end(), [&](double weight) { return weight > best_weight; });
     if (best == sources.size() || other) continue;
     largest[best] = std::max(largest[best], best_weight);
     out.alignment.links.push_back({target.text, sources[best].text, best_weight});

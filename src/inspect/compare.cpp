@@ -22,14 +22,16 @@ constexpr std::uint64_t kSeed = 1;
 void check(const CompareSize& s) {
   if (s.batch > 0 && s.length > 0 && s.model_dim > 0 && s.heads > 0) return;
   fail(ErrorCode::shape, "compare",
-       fmt::format("size is B={}, T={}, C={}, H={}; want all at least 1", s.batch, s.length, s.model_dim, s.heads));
+       fmt::format("size is B={}, T={}, C={}, H={}; want all at least 1", s.batch, s.length, s.model_dim,
+                   s.heads));
 }
 
 double largest_difference(const Tensor& a, const Tensor& b) {
   const std::vector<float> x = a.to_vector<float>();
   const std::vector<float> y = b.to_vector<float>();
   double largest = 0;
-  for (std::size_t i = 0; i < x.size(); ++i) largest = std::max(largest, std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])));
+  for (std::size_t i = 0; i < x.size(); ++i)
+    largest = std::max(largest, std::abs(static_cast<double>(x[i]) - static_cast<double>(y[i])));
   return largest;
 }
 
@@ -105,7 +107,10 @@ std::vector<CompareRow> compare_heads(const CompareSize& size, int repeats) {
   std::vector<CompareRow> rows;
   for (const Heads kind : kAllHeads) {
     Generator weights(kSeed);
-    Candidate candidate{std::make_unique<HeadsLayer>(kind, size.model_dim, size.heads, weights), require_grad(input.detach()), {}, {}};
+    Candidate candidate{std::make_unique<HeadsLayer>(kind, size.model_dim, size.heads, weights),
+                        require_grad(input.detach()),
+                        {},
+                        {}};
     CompareRow row{.kind = kind, .parameters = candidate.layer->parameter_count(), .difference = {}};
     {
       const NoGrad no_grad;
@@ -164,7 +169,8 @@ EqualityCheck check_equality(const CompareSize& size) {
     const Tensor y = layer(x);
     y.backward(seed);
     std::vector<nn::NamedParameter> gradients;
-    for (const auto& parameter : layer.parameters()) gradients.push_back({parameter.name, parameter.tensor.grad()});
+    for (const auto& parameter : layer.parameters())
+      gradients.push_back({parameter.name, parameter.tensor.grad()});
     // Both layouts' gradients in split form, cut alike.
     Run out{y.detach(), x.grad(), {}};
     for (const auto& gradient : nn::convert_projection(gradients, layer.options(), nn::Projection::split)) {
@@ -180,7 +186,8 @@ EqualityCheck check_equality(const CompareSize& size) {
   EqualityCheck out{largest_difference(combined.output, split.output),
                     largest_difference(combined.input_gradient, split.input_gradient), 0};
   for (std::size_t i = 0; i < combined.weight_gradients.size(); ++i) {
-    out.weight_gradient = std::max(out.weight_gradient, largest_difference(combined.weight_gradients[i], split.weight_gradients[i]));
+    out.weight_gradient = std::max(
+        out.weight_gradient, largest_difference(combined.weight_gradients[i], split.weight_gradients[i]));
   }
   return out;
 }

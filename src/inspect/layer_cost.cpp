@@ -19,7 +19,8 @@ namespace {
 
 LayerShape complete(LayerShape s) {
   const auto positive = [](const char* name, std::int64_t value) {
-    if (value < 1) fail(ErrorCode::shape, "layer_cost", fmt::format("{} is {}; want at least 1", name, value));
+    if (value < 1)
+      fail(ErrorCode::shape, "layer_cost", fmt::format("{} is {}; want at least 1", name, value));
   };
   positive("batch", s.batch);
   positive("length", s.length);
@@ -28,7 +29,8 @@ LayerShape complete(LayerShape s) {
   if (s.head_dim == 0) {
     if (s.model_dim % s.heads != 0) {
       fail(ErrorCode::shape, "layer_cost",
-           fmt::format("dim {} is not divisible by {} heads; want a divisor, or the head dimension given", s.model_dim, s.heads));
+           fmt::format("dim {} is not divisible by {} heads; want a divisor, or the head dimension given",
+                       s.model_dim, s.heads));
     }
     s.head_dim = s.model_dim / s.heads;
   }
@@ -45,10 +47,13 @@ struct Weights3 {
 template <typename Make>
 Weights3 tensors_of(const LayerShape& s, Make make) {
   const std::int64_t width = s.heads * s.head_dim;
-  return {make(Shape{s.batch, s.length, s.model_dim}), make(Shape{3 * width, s.model_dim}), make(Shape{s.model_dim, width})};
+  return {make(Shape{s.batch, s.length, s.model_dim}), make(Shape{3 * width, s.model_dim}),
+          make(Shape{s.model_dim, width})};
 }
 
-Tensor joined(const Tensor& heads) { return reshape(heads, {heads.size(0), heads.size(1), heads.size(2) * heads.size(3)}); }
+Tensor joined(const Tensor& heads) {
+  return reshape(heads, {heads.size(0), heads.size(1), heads.size(2) * heads.size(3)});
+}
 
 }  // namespace
 
@@ -62,17 +67,20 @@ LayerCost layer_cost(const LayerShape& shape) {
   LayerCost out;
   const LayerShape s = out.shape = complete(shape);
   const NoGrad no_grad;
-  const auto [x, qkv, output] = tensors_of(s, [](const Shape& size) { return Tensor::empty(size, DType::float32, Device::meta); });
+  const auto [x, qkv, output] =
+      tensors_of(s, [](const Shape& size) { return Tensor::empty(size, DType::float32, Device::meta); });
   const auto traced = [&](const std::function<Tensor()>& run) {
     const CostTrace trace;
     const Tensor y = run();
     return std::pair(y, trace.costs());
   };
   const auto [projected, projections] = traced([&] { return linear(x, qkv); });
-  const auto [attended, attention] = traced([&] { return attention_combined(projected, layout_of(s)).output; });
+  const auto [attended, attention] =
+      traced([&] { return attention_combined(projected, layout_of(s)).output; });
   const auto [result, closing] = traced([&] { return linear(joined(attended), output); });
 
-  const auto add = [&](const char* part, const char* formula, const std::vector<Cost>& costs, std::string_view op) {
+  const auto add = [&](const char* part, const char* formula, const std::vector<Cost>& costs,
+                       std::string_view op) {
     PartCost total{.part = part, .formula = formula};
     for (const Cost& cost : costs) {
       if (cost.part != op) continue;

@@ -31,7 +31,8 @@ std::string base64(const std::vector<std::uint8_t>& bytes) {
   return out;
 }
 
-// A weight's square root in 8 bits: small weights, which long sentences consist of, keep their relative precision.
+// A weight's square root in 8 bits: small weights, which long sentences consist of, keep their relative
+// precision.
 std::uint8_t quantised(float weight) {
   return static_cast<std::uint8_t>(std::lround(255 * std::sqrt(std::clamp(weight, 0.0F, 1.0F))));
 }
@@ -86,8 +87,10 @@ std::string script_safe(const Json& json) {
   std::string out;
   out.reserve(text.size());
   for (const char c : text) {
-    if (c == '<') out += "\\u003c";
-    else out += c;
+    if (c == '<')
+      out += "\\u003c";
+    else
+      out += c;
   }
   return out;
 }
@@ -96,11 +99,20 @@ std::string escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -112,13 +124,16 @@ std::string heads_page(const std::vector<PageExample>& examples, const PageOptio
   if (examples.empty()) fail(ErrorCode::value, kOperation, "there is no sentence pair; want at least one");
   Json list = Json::array();
   for (const PageExample& example : examples) list.push_back(example_of(example));
-  const Json data{{"format_version", 1}, {"layer", options.layer}, {"head", options.head}, {"examples", std::move(list)}};
+  const Json data{
+      {"format_version", 1}, {"layer", options.layer}, {"head", options.head}, {"examples", std::move(list)}};
   return fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{0}</title>\n"
       "<style>\n{2}</style>\n</head>\n<body>\n<header><h1>{0}</h1><p id=\"subtitle\">{1}</p></header>\n{3}"
-      "<script type=\"application/json\" id=\"data\">{4}</script>\n<script>\n{5}</script>\n</body>\n</html>\n",
-      escaped(options.title), escaped(options.subtitle), kPageStyle, kPageBody, script_safe(data), kPageScript);
+      "<script type=\"application/json\" "
+      "id=\"data\">{4}</script>\n<script>\n{5}</script>\n</body>\n</html>\n",
+      escaped(options.title), escaped(options.subtitle), kPageStyle, kPageBody, script_safe(data),
+      kPageScript);
 }
 
 void write_heads_page(const std::filesystem::path& path, const std::vector<PageExample>& examples,

@@ -9,14 +9,15 @@ const at = id => document.getElementById(id);
 const KINDS = {
   cross: {label: "Cross-attention", queries: "written", keys: "sourceTokens",
           rows: "the token being written", columns: "tokens of the source",
-          note: "Each row is one step of the decoder: while it writes the token on the left, it looks at the source tokens above."},
+          note: "Each row is one step of the decoder: while it writes the token on the left, it looks at the source " +
+                "tokens above."},
   encoder: {label: "Encoder self-attention", queries: "sourceTokens", keys: "sourceTokens",
             rows: "source token", columns: "source tokens it looks at",
             note: "Each row is a source token; it looks at the source tokens above, in both directions."},
   decoder: {label: "Decoder self-attention", queries: "written", keys: "targetTokens",
             rows: "the token being written", columns: "tokens already written",
-            note: "Each row is one step of the decoder: while it writes the token on the left, it looks at what is already " +
-                  "written. Later tokens are hidden from it: the upper right is empty."}};
+            note: "Each row is one step of the decoder: while it writes the token on the left, it looks at what is " +
+                  "already written. Later tokens are hidden from it: the upper right is empty."}};
 
 // Bytes are 255·sqrt(weight).
 const decoded = new Map();
@@ -52,7 +53,9 @@ const current = () => weights(example()[state.k][state.l][state.h]);
 function clamp() {
   const clip = (value, count) => Math.max(0, Math.min(Number.isInteger(value) ? value : 0, count - 1));
   state.s = clip(state.s, data.examples.length);
-  if (!KINDS[state.k] || !example()[state.k].length) state.k = Object.keys(KINDS).find(k => example()[k].length) || "cross";
+  if (!KINDS[state.k] || !example()[state.k].length) {
+    state.k = Object.keys(KINDS).find(k => example()[k].length) || "cross";
+  }
   state.l = clip(state.l, example()[state.k].length);
   state.h = clip(state.h, example()[state.k][state.l].length);
 }
@@ -67,7 +70,9 @@ function image(canvas, w, rows, columns) {
 // How sharply a head looks: the largest weight of a row, on average.
 function peak(w, columns) {
   let total = 0, rows = w.length / columns;
-  for (let i = 0; i < rows; ++i) total += w.subarray(i * columns, (i + 1) * columns).reduce((a, b) => Math.max(a, b), 0);
+  for (let i = 0; i < rows; ++i) {
+    total += w.subarray(i * columns, (i + 1) * columns).reduce((a, b) => Math.max(a, b), 0);
+  }
   return rows ? total / rows : 0;
 }
 
@@ -125,10 +130,12 @@ function drawMap() {
   if (size >= 8) {
     context.strokeStyle = "#e6eaef"; context.lineWidth = 1; context.beginPath();
     for (let j = 0; j <= keys.length; ++j) {
-      context.moveTo(left + j * size + .5, top + .5); context.lineTo(left + j * size + .5, top + size * queries.length + .5);
+      context.moveTo(left + j * size + .5, top + .5);
+      context.lineTo(left + j * size + .5, top + size * queries.length + .5);
     }
     for (let i = 0; i <= queries.length; ++i) {
-      context.moveTo(left + .5, top + i * size + .5); context.lineTo(left + size * keys.length + .5, top + i * size + .5);
+      context.moveTo(left + .5, top + i * size + .5);
+      context.lineTo(left + size * keys.length + .5, top + i * size + .5);
     }
     context.stroke();
   } else {
@@ -162,7 +169,8 @@ function drawMap() {
     }
   }
   grid = {left, top, size, rows: queries.length, columns: keys.length};
-  canvas.setAttribute("aria-label", `${kind.label}, layer ${state.l + 1}, head ${state.h + 1}: ${kind.rows} by ${kind.columns}`);
+  canvas.setAttribute("aria-label",
+                      `${kind.label}, layer ${state.l + 1}, head ${state.h + 1}: ${kind.rows} by ${kind.columns}`);
 }
 
 function drawTokens() {

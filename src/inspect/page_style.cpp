@@ -50,7 +50,7 @@ kbd { border: 1px solid var(--line); border-radius: 3px; padding: 0 4px; font: i
 )css";
 
 const char* const kPageBody = R"html(
-<noscript><p>This page draws its maps with a script of its own; nothing is fetched. Please allow it to run.</p></noscript>
+<noscript><p>A script in this page draws its maps; nothing is fetched. Please allow it to run.</p></noscript>
 <nav>
   <label id="pairs">Sentence <select id="sentence"></select></label>
   <div role="group" aria-label="Attention" id="kinds"></div>

@@ -32,7 +32,8 @@ bool empty_row(const float* row, std::int64_t count) {
 double head_divergence(const Tensor& weights) {
   if (!weights.defined() || weights.rank() < 3 || weights.rank() > 4) {
     fail(ErrorCode::shape, "head_divergence",
-         fmt::format("weights are {}; want [H, T, S] or [B, H, T, S]", weights.defined() ? weights.describe() : "undefined"));
+         fmt::format("weights are {}; want [H, T, S] or [B, H, T, S]",
+                     weights.defined() ? weights.describe() : "undefined"));
   }
   const std::vector<float> values = weights.to_vector<float>();
   const std::int64_t batch = weights.rank() == 4 ? weights.size(0) : 1;

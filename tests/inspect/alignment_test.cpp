@@ -37,8 +37,8 @@ AlignmentInput input(const std::vector<float>& first, const std::vector<float>& 
           .target_written = {"▁Zeile", "▁ein", "fügen", "</s>"},
           .cross = {from(both, {2, 4, 5})}};
 }
-const std::vector<float> kAligned = {0.1F, 0, 0.8F, 0.1F, 0,  0.5F, 0.2F, 0.1F, 0.1F, 0.1F,
-                                     0.2F, 0.5F, 0.1F, 0.1F, 0.1F, 0, 0, 0, 0, 1};
+const std::vector<float> kAligned = {0.1F, 0,    0.8F, 0.1F, 0,    0.5F, 0.2F, 0.1F, 0.1F, 0.1F,
+                                     0.2F, 0.5F, 0.1F, 0.1F, 0.1F, 0,    0,    0,    0,    1};
 const std::vector<float> kStaring = {0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0};
 
 TEST(Alignment, adds_up_the_pieces_of_a_source_word_and_averages_those_of_a_target_word) {

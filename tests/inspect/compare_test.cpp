@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::int64_t kBatch = 2, kLength = 24, kDim = 32, kHeads = 4;
 
-// Outputs are of size 1: products of 32 (with 32·2 in the scores) float32 terms, in another order in the other layout.
+// Outputs are of size 1: products of 32 (with 32·2 in the scores) float32 terms, in another order in the
+// other layout.
 constexpr double kRounding = 8 * 32 * 0x1p-24;
 
 TEST(Compare, every_kind_with_equal_weights_is_the_combined_layer) {
@@ -66,7 +67,11 @@ TEST(HeadsLayer, returns_weights_of_every_kind) {
     Generator generator(3);
     HeadsLayer layer(kind, kDim, kHeads, generator);
     const Tensor x = randn({kBatch, kLength, kDim}, generator);
-    const auto seen = layer(x, {.mask = Mask::causal(), .bias = {}, .query_offsets = {}, .key_offsets = {}, .weights = Weights::per_head});
+    const auto seen = layer(x, {.mask = Mask::causal(),
+                                .bias = {},
+                                .query_offsets = {},
+                                .key_offsets = {},
+                                .weights = Weights::per_head});
     const std::int64_t heads = kind == Heads::single ? 1 : kHeads;
     EXPECT_EQ(seen.weights.shape().str(), (Shape{kBatch, heads, kLength, kLength}).str()) << name_of(kind);
     EXPECT_EQ(seen.output.shape().str(), x.shape().str());
@@ -109,7 +114,9 @@ TEST(LayerCost, names_what_does_not_fit) {
     layer_cost({.length = 10, .model_dim = 30, .heads = 4});
     FAIL() << "no error";
   } catch (const Error& error) {
-    EXPECT_STREQ(error.what(), "layer_cost: dim 30 is not divisible by 4 heads; want a divisor, or the head dimension given");
+    EXPECT_STREQ(
+        error.what(),
+        "layer_cost: dim 30 is not divisible by 4 heads; want a divisor, or the head dimension given");
   }
   EXPECT_THROW(layer_cost({.length = 0, .model_dim = 32, .heads = 4}), Error);
 }

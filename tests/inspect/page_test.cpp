@@ -7,8 +7,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 #include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include <headway/core/factory.h>
 
@@ -23,10 +23,11 @@ Tensor map_of(std::int64_t heads, std::int64_t queries, std::int64_t keys, float
   const Tensor map = zeros({heads, queries, keys});
   for (std::int64_t r = 0; r < heads * queries; ++r) {
     double total = 0;
-    for (std::int64_t k = 0; k < keys; ++k) total += std::exp(std::sin(static_cast<double>(r * keys + k)) * static_cast<double>(tilt));
+    for (std::int64_t k = 0; k < keys; ++k)
+      total += std::exp(std::sin(static_cast<double>(r * keys + k)) * static_cast<double>(tilt));
     for (std::int64_t k = 0; k < keys; ++k) {
-      map.data<float>()[r * keys + k] =
-          static_cast<float>(std::exp(std::sin(static_cast<double>(r * keys + k)) * static_cast<double>(tilt)) / total);
+      map.data<float>()[r * keys + k] = static_cast<float>(
+          std::exp(std::sin(static_cast<double>(r * keys + k)) * static_cast<double>(tilt)) / total);
     }
   }
   return map;
@@ -66,7 +67,8 @@ std::vector<unsigned> bytes_of(const std::string& base64) {
 
 std::size_t count(const std::string& text, const std::string& part) {
   std::size_t found = 0;
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++found;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size()))
+    ++found;
   return found;
 }
 
@@ -87,7 +89,8 @@ TEST(HeadsPage, holds_every_weight_within_the_stated_error) {
       ASSERT_EQ(bytes.size(), weights.size());
       for (std::size_t i = 0; i < weights.size(); ++i) {
         const double shown = std::pow(bytes[i] / 255.0, 2);
-        EXPECT_NEAR(shown, weights[i], 0.004 * std::sqrt(weights[i]) + 4e-6) << kind << " layer " << l << " element " << i;
+        EXPECT_NEAR(shown, weights[i], 0.004 * std::sqrt(weights[i]) + 4e-6)
+            << kind << " layer " << l << " element " << i;
       }
     }
   };
@@ -115,8 +118,10 @@ TEST(HeadsPage, stands_alone_and_closes_what_it_opens) {
   EXPECT_THAT(page, Not(HasSubstr("http")));
   EXPECT_THAT(page, Not(HasSubstr(" src=")));
   EXPECT_THAT(page, Not(HasSubstr("@import")));
-  for (const std::string tag : {"html", "head", "body", "style", "main", "section", "nav", "header", "table", "select"}) {
-    EXPECT_EQ(count(page, "<" + tag + ">") + count(page, "<" + tag + " "), 1 + (tag == "section" ? 1u : 0u)) << tag;
+  for (const std::string tag :
+       {"html", "head", "body", "style", "main", "section", "nav", "header", "table", "select"}) {
+    EXPECT_EQ(count(page, "<" + tag + ">") + count(page, "<" + tag + " "), 1 + (tag == "section" ? 1u : 0u))
+        << tag;
     EXPECT_EQ(count(page, "</" + tag + ">"), 1 + (tag == "section" ? 1u : 0u)) << tag;
   }
   EXPECT_EQ(count(page, "<script"), 2u);
@@ -153,7 +158,8 @@ TEST(HeadsPage, maps_must_fit_the_tokens) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::shape);
     EXPECT_STREQ(error.what(),
-                 "heads_page: cross of layer 0 is float32 [2, 5, 5]; want [H, 5, 4], one row and column for each token");
+                 "heads_page: cross of layer 0 is float32 [2, 5, 5]; want [H, 5, 4], one row and column for "
+                 "each token");
   }
   pair = example();
   pair.target_written.pop_back();

@@ -69,15 +69,37 @@ std::vector<std::function<void()>> slips() {
   const Tensor ids = from(std::vector<std::int32_t>{4, 5000, 7}, {3});
   return {
       [] { layer({.model_dim = 100, .heads = 8}); },
-      [] { layer({.model_dim = 100, .heads = 8, .head_dim = 12, .projection = Projection::split, .head_input = HeadInput::slice}); },
-      [] { attention(zeros({2, 10, 8, 64}), zeros({2, 10, 8, 32}), zeros({2, 10, 8, 32})); },
-      [] { layer({.model_dim = 512, .heads = 8}, zeros({2, 10, 64})); },
-      [] { attention(zeros({2, 8, 10, 64}), zeros({2, 8, 12, 64}), zeros({2, 8, 12, 64})); },
-      [] { attention(zeros({10, 2, 8, 64}), zeros({12, 2, 8, 64}), zeros({12, 2, 8, 64})); },
-      [] { layer({.model_dim = 64, .heads = 8}, zeros({10, 2, 64}), padded(Mask::padding({10, 7}))); },
-      [=] { attention(q, k, k, masked(Mask::allow(visible({12, 10})))); },
-      [=] { attention(q, k, k, masked(Mask::allow(visible({2, 10, 12})))); },
-      [] { Mask::allow(zeros({10, 12})); },
+      [] {
+        layer({.model_dim = 100,
+               .heads = 8,
+               .head_dim = 12,
+               .projection = Projection::split,
+               .head_input = HeadInput::slice});
+      },
+      [] {
+        attention(zeros({2, 10, 8, 64}), zeros({2, 10, 8, 32}), zeros({2, 10, 8, 32}));
+      },
+      [] {
+        layer({.model_dim = 512, .heads = 8}, zeros({2, 10, 64}));
+      },
+      [] {
+        attention(zeros({2, 8, 10, 64}), zeros({2, 8, 12, 64}), zeros({2, 8, 12, 64}));
+      },
+      [] {
+        attention(zeros({10, 2, 8, 64}), zeros({12, 2, 8, 64}), zeros({12, 2, 8, 64}));
+      },
+      [] {
+        layer({.model_dim = 64, .heads = 8}, zeros({10, 2, 64}), padded(Mask::padding({10, 7})));
+      },
+      [=] {
+        attention(q, k, k, masked(Mask::allow(visible({12, 10}))));
+      },
+      [=] {
+        attention(q, k, k, masked(Mask::allow(visible({2, 10, 12}))));
+      },
+      [] {
+        Mask::allow(zeros({10, 12}));
+      },
       [=] {
         AttentionOptions options;
         options.bias = visible({10, 12});
@@ -91,9 +113,15 @@ std::vector<std::function<void()>> slips() {
         const Tensor x = zeros({10, 512});
         attention(x, x, x);
       },
-      [] { layer({.model_dim = 512, .heads = 8}, zeros({2, 10, 8, 64})); },
-      [] { attention(zeros({2, 10, 8, 64}), zeros({2, 12, 8, 64}), zeros({2, 11, 8, 64})); },
-      [=] { embedding(ids, zeros({1000, 64})); },
+      [] {
+        layer({.model_dim = 512, .heads = 8}, zeros({2, 10, 8, 64}));
+      },
+      [] {
+        attention(zeros({2, 10, 8, 64}), zeros({2, 12, 8, 64}), zeros({2, 11, 8, 64}));
+      },
+      [=] {
+        embedding(ids, zeros({1000, 64}));
+      },
       [=] {
         models::TransformerOptions options;
         options.source_vocab = options.target_vocab = 1000;
@@ -111,7 +139,8 @@ TEST(Mistakes, each_gets_the_message_that_the_page_shows) {
   const std::vector<std::string> page = messages_on_page();
   const auto all = slips();
   ASSERT_EQ(page.size(), all.size()) << "a message without a slip, or a slip without a message";
-  for (std::size_t i = 0; i < all.size(); ++i) EXPECT_EQ(message_of(all[i]), page[i]) << "message " << i + 1 << " of the page";
+  for (std::size_t i = 0; i < all.size(); ++i)
+    EXPECT_EQ(message_of(all[i]), page[i]) << "message " << i + 1 << " of the page";
 }
 
 TEST(Mistakes, swapped_axes_that_shapes_cannot_show_run_without_an_error) {

@@ -35,15 +35,17 @@ struct AlignmentInput {
   std::vector<Tensor> cross;                ///< for each layer [H, T, S]
 };
 
-/// The links of one head. A target word is left out when some other single token (the end token, a full stop) holds more
-/// weight than every source word. Error(shape) when tokens and maps do not fit, Error(value) for a head that is not there.
+/// The links of one head. A target word is left out when some other single token (the end token, a full stop)
+/// holds more weight than every source word. Error(shape) when tokens and maps do not fit, Error(value) for a
+/// head that is not there.
 HEADWAY_API HeadAlignment align(const AlignmentInput& input, std::int64_t layer, std::int64_t head);
 
 /// The head whose alignment is most peaked over all sentences together. `peak` of a head is
-///     (sum over the source words that are looked at of the largest weight a link gives them) / (number of target words):
-/// 1 when every target word puts its whole weight on a source word of its own, low when a head spreads its weight, and
-/// low too when it always looks at the same place, since a source word counts once however many words look at it.
-/// Returns one alignment, of that head, for each sentence, with the common peak.
+///     (sum over the source words that are looked at of the largest weight a link gives them) / (number of
+///     target words):
+/// 1 when every target word puts its whole weight on a source word of its own, low when a head spreads its
+/// weight, and low too when it always looks at the same place, since a source word counts once however many
+/// words look at it. Returns one alignment, of that head, for each sentence, with the common peak.
 HEADWAY_API std::vector<HeadAlignment> best_alignment(const std::vector<AlignmentInput>& inputs);
 
 }  // namespace headway::inline v1::inspect

@@ -17,7 +17,8 @@ enum class Heads {
   single,         ///< one head as wide as all together: "attention on the combined matrix"
   no_projections  ///< the input's own columns, cut into heads, are queries, keys and values alike
 };
-inline constexpr Heads kAllHeads[] = {Heads::combined, Heads::split, Heads::sliced, Heads::single, Heads::no_projections};
+inline constexpr Heads kAllHeads[] = {Heads::combined, Heads::split, Heads::sliced, Heads::single,
+                                      Heads::no_projections};
 
 HEADWAY_API std::string_view name_of(Heads heads);
 /// What one gets for it, in a few words.
@@ -45,14 +46,16 @@ struct CompareSize {
 
 struct CompareRow {
   Heads kind = Heads::combined;
-  double forward_seconds = 0;   ///< median, without gradients
-  double training_seconds = 0;  ///< median of forward and backward; weights are reordered anew, as after every step
-  double spread = 0;            ///< of the times: half the distance of their quartiles, as a share of the median
-  double operations = 0;        ///< of the forward pass
+  double forward_seconds = 0;  ///< median, without gradients
+  double training_seconds =
+      0;                  ///< median of forward and backward; weights are reordered anew, as after every step
+  double spread = 0;      ///< of the times: half the distance of their quartiles, as a share of the median
+  double operations = 0;  ///< of the forward pass
   std::int64_t peak_bytes = 0;  ///< most that forward and backward hold at once, beyond parameters and input
   std::int64_t parameters = 0;
-  /// Largest difference between its output and that of a combined layer with equal weights (with zeros, or identity
-  /// matrices, where it has none). None for the single head, whose function no weights of several heads give.
+  /// Largest difference between its output and that of a combined layer with equal weights (with zeros, or
+  /// identity matrices, where it has none). None for the single head, whose function no weights of several
+  /// heads give.
   std::optional<double> difference;
 };
 

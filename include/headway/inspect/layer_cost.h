@@ -26,7 +26,8 @@ struct PartCost {
 struct LayerCost {
   LayerShape shape;  ///< with head_dim filled in
   std::vector<PartCost> parts;
-  double unfused_bytes = 0;  ///< the [B, h, n, n] array that scores make where the three inner parts are not one
+  double unfused_bytes =
+      0;  ///< the [B, h, n, n] array that scores make where the three inner parts are not one
   /// Length at which scores, softmax and values together need as many operations as both projections:
   /// h·n²·(4d + 4) = 8·n·C·h·d, so n = 2·C·d/(d + 1).
   double overtaking_length = 0;
