@@ -9,7 +9,8 @@ namespace {
 void check_boolean(const char* operation, const Tensor& tensor) {
   if (tensor.defined() && tensor.dtype() == DType::boolean) return;
   fail(ErrorCode::dtype, operation,
-       fmt::format("tensor is {}; want bool (scores to add go in as a bias: -inf there hides a pair)", tensor.describe()));
+       fmt::format("tensor is {}; want bool (scores to add go in as a bias: -inf there hides a pair)",
+                   tensor.describe()));
 }
 }  // namespace
 
@@ -21,7 +22,8 @@ Mask Mask::causal(Align align) {
 
 Mask Mask::window(std::int64_t left, std::int64_t right, Align align) {
   if (left < 0 || right < 0) {
-    fail(ErrorCode::value, "Mask::window", fmt::format("left is {}, right {}; want both at least 0", left, right));
+    fail(ErrorCode::value, "Mask::window",
+         fmt::format("left is {}, right {}; want both at least 0", left, right));
   }
   Mask mask;
   mask.intervals_.push_back({std::min(left, unbounded), std::min(right, unbounded), align});
@@ -29,7 +31,8 @@ Mask Mask::window(std::int64_t left, std::int64_t right, Align align) {
 }
 
 Mask Mask::padding(std::vector<std::int64_t> lengths) {
-  if (lengths.empty()) fail(ErrorCode::value, "Mask::padding", "lengths are empty; want one for each sequence");
+  if (lengths.empty())
+    fail(ErrorCode::value, "Mask::padding", "lengths are empty; want one for each sequence");
   if (std::any_of(lengths.begin(), lengths.end(), [](std::int64_t length) { return length < 0; })) {
     fail(ErrorCode::value, "Mask::padding", "a length is negative; want at least 0");
   }
@@ -60,10 +63,12 @@ Mask operator&(const Mask& a, const Mask& b) {
     both.lengths_ = b.lengths_;
   } else if (!b.lengths_.empty()) {
     if (a.lengths_.size() != b.lengths_.size()) {
-      fail(ErrorCode::shape, "Mask", fmt::format("{} and {} are for batches of {} and {}", a.str(), b.str(),
-                                                 a.lengths_.size(), b.lengths_.size()));
+      fail(ErrorCode::shape, "Mask",
+           fmt::format("{} and {} are for batches of {} and {}", a.str(), b.str(), a.lengths_.size(),
+                       b.lengths_.size()));
     }
-    for (std::size_t i = 0; i < both.lengths_.size(); ++i) both.lengths_[i] = std::min(a.lengths_[i], b.lengths_[i]);
+    for (std::size_t i = 0; i < both.lengths_.size(); ++i)
+      both.lengths_[i] = std::min(a.lengths_[i], b.lengths_[i]);
   }
   return both;
 }
@@ -80,7 +85,8 @@ std::string Mask::str() const {
     }
   }
   if (!lengths_.empty()) add("padding");
-  for (const Pairs& pairs : pairs_) add(fmt::format("{}({})", pairs.allow ? "allow" : "deny", pairs.tensor.shape().str()));
+  for (const Pairs& pairs : pairs_)
+    add(fmt::format("{}({})", pairs.allow ? "allow" : "deny", pairs.tensor.shape().str()));
   return out.empty() ? "all" : out;
 }
 

@@ -1,9 +1,9 @@
 #include <headway/autograd/tape.h>
 
 #include <algorithm>
-#include <utility>
 #include <atomic>
 #include <map>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -40,7 +40,8 @@ struct Node {
 
 std::atomic<std::uint64_t> next_order{1};
 
-// sum += extra. Writes in place only where nobody else can see it: one gradient may be on its way to two places.
+// sum += extra. Writes in place only where nobody else can see it: one gradient may be on its way to two
+// places.
 void add_to(Tensor& sum, Tensor extra) {
   if (!sum.defined()) {
     sum = std::move(extra);
@@ -59,8 +60,9 @@ void add_to(Tensor& sum, Tensor extra) {
 void check_gradient(const Node& node, std::size_t input, const Tensor& grad) {
   if (grad.shape() == node.input_shapes[input] && grad.is_contiguous()) return;
   fail(ErrorCode::internal, node.operation,
-       fmt::format("its backward gave a gradient of shape {} ({}contiguous) for input {} of shape {}", grad.shape().str(),
-                   grad.is_contiguous() ? "" : "not ", input, node.input_shapes[input].str()));
+       fmt::format("its backward gave a gradient of shape {} ({}contiguous) for input {} of shape {}",
+                   grad.shape().str(), grad.is_contiguous() ? "" : "not ", input,
+                   node.input_shapes[input].str()));
 }
 
 void give_to_leaf(Meta& leaf, Tensor grad) {
@@ -89,8 +91,9 @@ void walk(const std::shared_ptr<Node>& first, std::size_t first_output, Tensor s
     Node& node = *handle.mapped().node;
     if (!node.backward) {
       fail(ErrorCode::value, "backward",
-           fmt::format("the tape of {} was walked before and its saved tensors are freed; compute the forward again",
-                       node.operation));
+           fmt::format(
+               "the tape of {} was walked before and its saved tensors are freed; compute the forward again",
+               node.operation));
     }
     std::vector<Tensor> grads;
     {
@@ -177,7 +180,8 @@ void record(const char* operation, const std::vector<Tensor>& inputs, const std:
   node->outputs = outputs.size();
   node->backward = std::move(backward);
   for (const Tensor& input : inputs) {
-    node->inputs.push_back(wants_grad(input) ? std::static_pointer_cast<Meta>(input.gradient_state()) : nullptr);
+    node->inputs.push_back(wants_grad(input) ? std::static_pointer_cast<Meta>(input.gradient_state())
+                                             : nullptr);
     node->input_shapes.push_back(input.defined() ? input.shape() : Shape());
   }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
@@ -191,8 +195,8 @@ void record(const char* operation, const std::vector<Tensor>& inputs, const std:
 
 }  // namespace autograd
 
-Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& body, const std::vector<Tensor>& inputs,
-                  std::initializer_list<Generator*> generators) {
+Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& body,
+                  const std::vector<Tensor>& inputs, std::initializer_list<Generator*> generators) {
   if (!recording_now) return body(inputs);
   std::vector<std::pair<Generator*, Generator>> states;
   for (Generator* generator : generators) {
@@ -203,8 +207,8 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& body,
     const NoGrad no_grad;
     out = body(inputs).detach();
   }
-  // The inputs may need no gradient while parameters inside body do: an undefined input cannot stand for those, so
-  // the node is recorded always.
+  // The inputs may need no gradient while parameters inside body do: an undefined input cannot stand for
+  // those, so the node is recorded always.
   std::vector<autograd::Saved> saved(inputs.begin(), inputs.end());
   std::vector<bool> wanted;
   for (const Tensor& input : inputs) wanted.push_back(autograd::wants_grad(input));

@@ -1,8 +1,8 @@
 #pragma once
 #include <CLI/CLI.hpp>
 
-// One function per subcommand of the program. Each adds its options to `app`; what it was asked to do runs as the
-// subcommand's callback and throws headway::Error.
+// One function per subcommand of the program. Each adds its options to `app`; what it was asked to do runs as
+// the subcommand's callback and throws headway::Error.
 namespace headway::cli {
 
 void add_prepare_command(CLI::App& app);

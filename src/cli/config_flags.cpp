@@ -56,7 +56,8 @@ bool parse(const std::string& text, T& value) {
 }  // namespace
 
 ConfigFlags::ConfigFlags(CLI::App& command) {
-  command.add_option("--config", file_, "JSON file with any of the fields below; flags win over it")->check(CLI::ExistingFile);
+  command.add_option("--config", file_, "JSON file with any of the fields below; flags win over it")
+      ->check(CLI::ExistingFile);
   const train::TranslationConfig defaults;
   train::each_field(defaults, [&](const char* section, const char* key, const auto& value, const char* help) {
     command

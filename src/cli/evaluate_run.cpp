@@ -29,10 +29,11 @@ Scored score(const std::vector<std::string>& hypotheses, const std::vector<std::
   return {text::bleu_score(total).score, text::bleu_interval(counts, {}, bootstrap)};
 }
 
-// Which sentences to show: the best, the median and the worst by their own BLEU, of those with at least four words, so
-// that luck with a single word is not the best.
+// Which sentences to show: the best, the median and the worst by their own BLEU, of those with at least four
+// words, so that luck with a single word is not the best.
 std::vector<std::pair<std::string, std::size_t>> telling(const std::vector<std::string>& hypotheses,
-                                                         const std::vector<std::string>& references, int count) {
+                                                         const std::vector<std::string>& references,
+                                                         int count) {
   std::vector<std::pair<double, std::size_t>> order;
   for (std::size_t i = 0; i < hypotheses.size(); ++i) {
     if (std::count(references[i].begin(), references[i].end(), ' ') < 3) continue;
@@ -65,27 +66,36 @@ void evaluate_run(const RunEvaluation& o) {
   const text::BootstrapOptions bootstrap{o.bootstrap, o.seed};
   const Scored bleu = score(outputs, references, bootstrap);
   const double chrf = text::corpus_chrf(outputs, {references});
-  const train::TokenMetrics tokens = train::token_metrics(translator.model(), train::encode_pairs(translator.tokenizer(), corpus.test), {});
+  const train::TokenMetrics tokens =
+      train::token_metrics(translator.model(), train::encode_pairs(translator.tokenizer(), corpus.test), {});
   const std::string signature = text::bleu_signature({}, 1, bootstrap);
   Scored copy;
-  if (o.copy_baseline) copy = score(text::nearest_copy_baseline(corpus.train, corpus.test), references, bootstrap);
+  if (o.copy_baseline)
+    copy = score(text::nearest_copy_baseline(corpus.train, corpus.test), references, bootstrap);
 
   if (o.json) {
-    nlohmann::ordered_json out{{"sentences", sources.size()}, {"bleu", bleu.score}, {"bleu_low", bleu.interval.low},
-                               {"bleu_high", bleu.interval.high}, {"signature", signature}, {"chrf2", chrf},
-                               {"perplexity", tokens.perplexity}, {"accuracy", tokens.accuracy}, {"beam", decoding.beam_size},
-                               {"seconds", seconds}};
+    nlohmann::ordered_json out{{"sentences", sources.size()},     {"bleu", bleu.score},
+                               {"bleu_low", bleu.interval.low},   {"bleu_high", bleu.interval.high},
+                               {"signature", signature},          {"chrf2", chrf},
+                               {"perplexity", tokens.perplexity}, {"accuracy", tokens.accuracy},
+                               {"beam", decoding.beam_size},      {"seconds", seconds}};
     if (o.copy_baseline) out["copy_bleu"] = copy.score;
     fmt::print("{}\n", out.dump());
     return;
   }
-  fmt::print("      BLEU {:.1f} ± {:.1f} on {} sentences of unseen pages", bleu.score, bleu.interval.half_width(), sources.size());
-  if (o.copy_baseline) fmt::print("   copying the nearest training sentence: {:.1f} ± {:.1f}", copy.score, copy.interval.half_width());
+  fmt::print("      BLEU {:.1f} ± {:.1f} on {} sentences of unseen pages", bleu.score,
+             bleu.interval.half_width(), sources.size());
+  if (o.copy_baseline)
+    fmt::print("   copying the nearest training sentence: {:.1f} ± {:.1f}", copy.score,
+               copy.interval.half_width());
   fmt::print("\n      {}\n", signature);
-  fmt::print("      chrF2 {:.1f}   perplexity {:.2f}   token accuracy {:.1f} %   beam {}, {:.0f} sentences/s\n", chrf, tokens.perplexity,
-             100 * tokens.accuracy, decoding.beam_size, static_cast<double>(sources.size()) / seconds);
+  fmt::print(
+      "      chrF2 {:.1f}   perplexity {:.2f}   token accuracy {:.1f} %   beam {}, {:.0f} sentences/s\n",
+      chrf, tokens.perplexity, 100 * tokens.accuracy, decoding.beam_size,
+      static_cast<double>(sources.size()) / seconds);
   for (const auto& [label, i] : telling(outputs, references, o.examples)) {
-    fmt::print("      {:<7} source     {}\n              reference  {}\n              output     {}\n", label, sources[i], references[i], outputs[i]);
+    fmt::print("      {:<7} source     {}\n              reference  {}\n              output     {}\n", label,
+               sources[i], references[i], outputs[i]);
   }
 }
 

@@ -11,7 +11,7 @@ struct RunEvaluation {
   int examples = 0;            ///< outputs to show: best, median, worst
   int bootstrap = 1000;        ///< resamples for the interval
   std::uint64_t seed = 12345;
-  std::int64_t beam = 0;       ///< 0: the run's
+  std::int64_t beam = 0;  ///< 0: the run's
   bool json = false;
 };
 void evaluate_run(const RunEvaluation& options);

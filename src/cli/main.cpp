@@ -12,7 +12,8 @@
 
 namespace {
 
-// Exit codes: 0 done, 1 the work failed, 2 the command line is wrong (CLI11 chooses codes above 100 for that).
+// Exit codes: 0 done, 1 the work failed, 2 the command line is wrong (CLI11 chooses codes above 100 for
+// that).
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
@@ -20,7 +21,8 @@ constexpr int kUsage = 2;
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_DFL);  // `headway … | head` ends quietly
-  CLI::App app{"Headway: train Transformers, translate with them, and see what every head looks at.", "headway"};
+  CLI::App app{"Headway: train Transformers, translate with them, and see what every head looks at.",
+               "headway"};
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("headway ") + headway::version());
   int threads = 0;

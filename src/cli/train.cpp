@@ -35,7 +35,8 @@ train::TranslationData read_data(const Options& o) {
     text::PreparedCorpus corpus = text::read_corpus(o.data);
     return {std::move(corpus.train), std::move(corpus.valid)};
   }
-  if (o.train_file.empty()) fail(ErrorCode::value, "train", "there is nothing to train on; want --data FOLDER or --train FILE.tsv");
+  if (o.train_file.empty())
+    fail(ErrorCode::value, "train", "there is nothing to train on; want --data FOLDER or --train FILE.tsv");
   train::TranslationData data;
   data.train = text::read_tsv(o.train_file);
   if (!o.valid_file.empty()) data.valid = text::read_tsv(o.valid_file);
@@ -55,42 +56,51 @@ void run(const Options& o, const ConfigFlags& flags) {
   calls.on_step = [&](const train::StepReport& r) {
     seconds = r.seconds;
     progress.update(r.step, r.total_steps,
-                    fmt::format("loss {:.3f}  rate {:.1e}  {} tokens/s", r.loss, r.rate, short_number(r.tokens_per_second)),
+                    fmt::format("loss {:.3f}  rate {:.1e}  {} tokens/s", r.loss, r.rate,
+                                short_number(r.tokens_per_second)),
                     r.seconds_left);
   };
-  calls.on_evaluation = [&](std::int64_t step, const train::Evaluation& e, bool best, const train::Translator& translator) {
+  calls.on_evaluation = [&](std::int64_t step, const train::Evaluation& e, bool best,
+                            const train::Translator& translator) {
     std::string line = fmt::format("{:>5}  step {}", duration(seconds), step);
-    for (const auto& [name, value] : e.metrics) line += fmt::format("  {} {:.{}f}", name, value, name == "bleu" ? 1 : 3);
+    for (const auto& [name, value] : e.metrics)
+      line += fmt::format("  {} {:.{}f}", name, value, name == "bleu" ? 1 : 3);
     progress.note(line + (best ? "  (best)" : ""));
     if (o.sample.empty()) return;
     models::DecodingOptions greedy = translator.config().decoding;
     greedy.beam_size = 1;
     translator.model().eval();
-    progress.note(fmt::format("       \"{}\"  →  \"{}\"", o.sample, translator.translate({o.sample}, greedy)[0]));
+    progress.note(
+        fmt::format("       \"{}\"  →  \"{}\"", o.sample, translator.translate({o.sample}, greedy)[0]));
   };
   std::signal(SIGINT, ask_to_stop);
   std::signal(SIGTERM, ask_to_stop);
   const train::TrainSummary summary = train::train_translation(config, data, o.out, calls, &stop_asked);
   progress.finish();
-  const char* how = summary.ending == train::Ending::completed       ? "done"
-                    : summary.ending == train::Ending::out_of_patience ? "done: no better for a while"
-                                                                       : "stopped: the same command goes on from here";
-  fmt::print("{}: {} steps, {} target tokens, {}{}\n", how, summary.steps, short_number(static_cast<double>(summary.tokens)),
-             duration(summary.seconds),
-             summary.best_score ? fmt::format("; best score {:.2f} at step {}", *summary.best_score, summary.best_step) : "");
+  const char* how = summary.ending == train::Ending::completed ? "done"
+                    : summary.ending == train::Ending::out_of_patience
+                        ? "done: no better for a while"
+                        : "stopped: the same command goes on from here";
+  fmt::print("{}: {} steps, {} target tokens, {}{}\n", how, summary.steps,
+             short_number(static_cast<double>(summary.tokens)), duration(summary.seconds),
+             summary.best_score
+                 ? fmt::format("; best score {:.2f} at step {}", *summary.best_score, summary.best_step)
+                 : "");
   if (summary.ending != train::Ending::stopped) io::write_file(std::filesystem::path(o.out) / "COMPLETE", "");
 }
 
 }  // namespace
 
 void add_train_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("train", "Train a translator, or go on with a training that was stopped");
+  CLI::App* command =
+      app.add_subcommand("train", "Train a translator, or go on with a training that was stopped");
   const auto o = std::make_shared<Options>();
   command->add_option("--data", o->data, "Folder made by `headway prepare`");
   command->add_option("--train", o->train_file, "Or: sentence pairs, source TAB target");
   command->add_option("--valid", o->valid_file, "Pairs to measure on, source TAB target");
   command->add_option("--out", o->out, "Folder of the run: checkpoints, log.jsonl, curves.svg")->required();
-  command->add_option("--sample", o->sample, "Sentence to translate at each evaluation")->capture_default_str();
+  command->add_option("--sample", o->sample, "Sentence to translate at each evaluation")
+      ->capture_default_str();
   const auto flags = std::make_shared<ConfigFlags>(*command);
   command->callback([o, flags] { run(*o, *flags); });
 }

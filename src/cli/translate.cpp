@@ -29,14 +29,18 @@ models::DecodingOptions decoding(const Options& o, const train::Translator& tran
   if (o.length_penalty >= 0) out.length_penalty = o.length_penalty;
   if (o.temperature > 0 || o.top_k > 0 || o.top_p < 1) {
     out.beam_size = 1;
-    out.sampling = models::Sampling{.temperature = o.temperature > 0 ? o.temperature : 1, .top_k = o.top_k, .top_p = o.top_p, .seed = o.seed};
+    out.sampling = models::Sampling{.temperature = o.temperature > 0 ? o.temperature : 1,
+                                    .top_k = o.top_k,
+                                    .top_p = o.top_p,
+                                    .seed = o.seed};
   }
   out.num_hypotheses = o.best;
   if (!out.sampling) out.beam_size = std::max(out.beam_size, o.best);
   return out;
 }
 
-void print(const Options& o, const train::Translator& translator, const std::vector<std::string>& sentences, std::ostream& out) {
+void print(const Options& o, const train::Translator& translator, const std::vector<std::string>& sentences,
+           std::ostream& out) {
   const models::DecodingOptions options = decoding(o, translator);
   if (!o.json && o.best == 1) {
     for (const std::string& line : translator.translate(sentences, options)) out << line << '\n';
@@ -53,7 +57,8 @@ void print(const Options& o, const train::Translator& translator, const std::vec
       list.push_back({{"text", text}, {"score", h.score}, {"log_probability", h.log_probability}});
       if (!o.json) out << fmt::format("{:.4f}\t{}\n", h.score, text);
     }
-    if (o.json) out << nlohmann::ordered_json{{"source", sentences[i]}, {"translations", list}}.dump() << '\n';
+    if (o.json)
+      out << nlohmann::ordered_json{{"source", sentences[i]}, {"translations", list}}.dump() << '\n';
   }
   out.flush();
 }
@@ -78,14 +83,18 @@ void run(const Options& o) {
 }  // namespace
 
 void add_translate_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("translate", "Translate arguments, a file, or standard input line by line");
+  CLI::App* command =
+      app.add_subcommand("translate", "Translate arguments, a file, or standard input line by line");
   const auto o = std::make_shared<Options>();
   command->add_option("run", o->run, "A run's folder, or a checkpoint")->required();
   command->add_option("sentences", o->sentences, "Sentences to translate");
-  command->add_option("--input", o->input, "File with one sentence a line (all at once: faster than standard input)");
-  command->add_option("--beam", o->beam, "Beam size; 1 is greedy (default: the run's)")->check(CLI::PositiveNumber);
+  command->add_option("--input", o->input,
+                      "File with one sentence a line (all at once: faster than standard input)");
+  command->add_option("--beam", o->beam, "Beam size; 1 is greedy (default: the run's)")
+      ->check(CLI::PositiveNumber);
   command->add_option("--length-penalty", o->length_penalty, "Exponent of the length (default: the run's)");
-  command->add_option("--best", o->best, "Translations of each sentence, best first, with their scores")->check(CLI::PositiveNumber);
+  command->add_option("--best", o->best, "Translations of each sentence, best first, with their scores")
+      ->check(CLI::PositiveNumber);
   command->add_option("--temperature", o->temperature, "Draw instead of searching");
   command->add_option("--top-k", o->top_k, "Draw from the k most probable tokens");
   command->add_option("--top-p", o->top_p, "Draw from the fewest tokens that hold this probability");

@@ -32,8 +32,8 @@ constexpr bool kCacheBlocks = true;
 constexpr bool kCacheBlocks = true;
 #endif
 
-// Sizes are rounded to one of eight steps per power of two: at most 12.5 % is lost, and a training step, whose sizes
-// vary with the batch, finds its blocks again.
+// Sizes are rounded to one of eight steps per power of two: at most 12.5 % is lost, and a training step,
+// whose sizes vary with the batch, finds its blocks again.
 std::size_t bucket(std::size_t bytes) {
   if (bytes <= 512) return (bytes + kAlignment - 1) / kAlignment * kAlignment;
   const std::size_t step = std::bit_floor(bytes - 1) / 8;
@@ -115,7 +115,8 @@ class Pool {
       }
       if (!last) release();
     }
-    fail(ErrorCode::memory, "allocate", fmt::format("{} bytes are not to be had; {} are live", asked, stats().current));
+    fail(ErrorCode::memory, "allocate",
+         fmt::format("{} bytes are not to be had; {} are live", asked, stats().current));
   }
 
   std::mutex mutex_;

@@ -15,14 +15,22 @@ const char* version() {
 
 std::string_view name_of(ErrorCode code) {
   switch (code) {
-    case ErrorCode::shape: return "shape";
-    case ErrorCode::dtype: return "dtype";
-    case ErrorCode::value: return "value";
-    case ErrorCode::unsupported: return "unsupported";
-    case ErrorCode::io: return "io";
-    case ErrorCode::format: return "format";
-    case ErrorCode::memory: return "memory";
-    case ErrorCode::internal: return "internal";
+    case ErrorCode::shape:
+      return "shape";
+    case ErrorCode::dtype:
+      return "dtype";
+    case ErrorCode::value:
+      return "value";
+    case ErrorCode::unsupported:
+      return "unsupported";
+    case ErrorCode::io:
+      return "io";
+    case ErrorCode::format:
+      return "format";
+    case ErrorCode::memory:
+      return "memory";
+    case ErrorCode::internal:
+      return "internal";
   }
   return "unknown";
 }

@@ -26,13 +26,20 @@ T convert(double value) {
 template <typename Make>
 void with_type(DType dtype, Make&& make) {
   switch (dtype) {
-    case DType::float32: return make.template operator()<float>();
-    case DType::float64: return make.template operator()<double>();
-    case DType::bfloat16: return make.template operator()<bfloat16>();
-    case DType::float16: return make.template operator()<float16>();
-    case DType::int32: return make.template operator()<std::int32_t>();
-    case DType::int64: return make.template operator()<std::int64_t>();
-    case DType::boolean: return make.template operator()<bool>();
+    case DType::float32:
+      return make.template operator()<float>();
+    case DType::float64:
+      return make.template operator()<double>();
+    case DType::bfloat16:
+      return make.template operator()<bfloat16>();
+    case DType::float16:
+      return make.template operator()<float16>();
+    case DType::int32:
+      return make.template operator()<std::int32_t>();
+    case DType::int64:
+      return make.template operator()<std::int64_t>();
+    case DType::boolean:
+      return make.template operator()<bool>();
   }
 }
 
@@ -84,7 +91,8 @@ Tensor arange(std::int64_t count, DType dtype) {
 namespace core {
 Tensor copy_from(const void* values, std::size_t count, DType dtype, const Shape& shape) {
   if (shape.numel() != static_cast<std::int64_t>(count)) {
-    fail(ErrorCode::shape, "from", fmt::format("{} values for shape {}; want {}", count, shape.str(), shape.numel()));
+    fail(ErrorCode::shape, "from",
+         fmt::format("{} values for shape {}; want {}", count, shape.str(), shape.numel()));
   }
   Tensor out = Tensor::empty(shape, dtype);
   if (count) std::memcpy(out.raw(), values, count * size_of(dtype));

@@ -35,8 +35,9 @@ void run_parallel(std::int64_t units, void (*call)(void*, std::int64_t), void* c
     for (std::int64_t unit = 0; unit < units; ++unit) call(context, unit);
     return;
   }
-  // Units are handed out one by one: causal rows and unequal sequences make them differ in size. An exception may
-  // not leave the OpenMP region (the program would be terminated), so the first one is carried out by hand.
+  // Units are handed out one by one: causal rows and unequal sequences make them differ in size. An exception
+  // may not leave the OpenMP region (the program would be terminated), so the first one is carried out by
+  // hand.
   std::atomic<std::int64_t> next{0};
   std::atomic<bool> cancelled{false};
   std::exception_ptr first;

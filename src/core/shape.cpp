@@ -62,7 +62,8 @@ Shape broadcast_shapes(std::string_view operation, const Shape& a, const Shape& 
     const std::int64_t db = ib < 0 ? 1 : b[ib];
     if (da != db && da != 1 && db != 1) {
       fail(ErrorCode::shape, operation,
-           fmt::format("shapes {} and {} do not broadcast: {} against {} in dimension {} from the end; want equal, or 1",
+           fmt::format("shapes {} and {} do not broadcast: {} against {} in dimension {} from the end; want "
+                       "equal, or 1",
                        a.str(), b.str(), da, db, rank - i));
     }
     out.push_back(da == 1 ? db : da);

@@ -8,7 +8,8 @@ namespace headway::inline v1 {
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   for (const std::int64_t dim : shape) {
-    if (dim < 0) fail(ErrorCode::shape, "tensor", fmt::format("shape {} has a negative dimension", shape.str()));
+    if (dim < 0)
+      fail(ErrorCode::shape, "tensor", fmt::format("shape {} has a negative dimension", shape.str()));
   }
   const std::int64_t count = shape.numel();
   std::int64_t bytes = 0;
@@ -57,12 +58,14 @@ void* Tensor::raw() const {
   if (device() == Device::meta) {
     fail(ErrorCode::unsupported, "tensor", fmt::format("{} on meta has no elements to read", describe()));
   }
-  return static_cast<char*>(impl.storage->data()) + impl.offset * static_cast<std::int64_t>(size_of(impl.dtype));
+  return static_cast<char*>(impl.storage->data()) +
+         impl.offset * static_cast<std::int64_t>(size_of(impl.dtype));
 }
 
 void* Tensor::checked_data(DType wanted) const {
   if (dtype() != wanted) {
-    fail(ErrorCode::dtype, "tensor", fmt::format("elements are {}, asked for as {}", name_of(dtype()), name_of(wanted)));
+    fail(ErrorCode::dtype, "tensor",
+         fmt::format("elements are {}, asked for as {}", name_of(dtype()), name_of(wanted)));
   }
   return raw();
 }
@@ -86,7 +89,8 @@ void Tensor::copy_out(void* out, DType wanted) const {
     std::int64_t position = 0;
     for (int d = 0; d < rank(); ++d) position += at[static_cast<std::size_t>(d)] * stride(d);
     std::memcpy(target + i * width, source + position * width, static_cast<std::size_t>(width));
-    for (int d = rank() - 1; d >= 0 && ++at[static_cast<std::size_t>(d)] == size(d); --d) at[static_cast<std::size_t>(d)] = 0;
+    for (int d = rank() - 1; d >= 0 && ++at[static_cast<std::size_t>(d)] == size(d); --d)
+      at[static_cast<std::size_t>(d)] = 0;
   }
 }
 
@@ -101,8 +105,8 @@ Tensor Tensor::strided(const Shape& shape, const Strides& strides, std::int64_t 
   const auto limit = static_cast<std::int64_t>(impl.storage->bytes() / size_of(impl.dtype));
   if (shape.rank() != strides.rank() || offset < 0 || (any && last >= limit)) {
     fail(ErrorCode::shape, "strided",
-         fmt::format("shape {} with strides {} at {} leaves a storage of {} elements", shape.str(), strides.str(),
-                     offset, limit));
+         fmt::format("shape {} with strides {} at {} leaves a storage of {} elements", shape.str(),
+                     strides.str(), offset, limit));
   }
   Tensor out;
   out.impl_ = std::make_shared<Impl>(Impl{impl.storage, shape, strides, offset, impl.dtype, nullptr});
@@ -112,7 +116,8 @@ Tensor Tensor::strided(const Shape& shape, const Strides& strides, std::int64_t 
 Tensor Tensor::detach() const {
   const Impl& impl = get();
   Tensor out;
-  out.impl_ = std::make_shared<Impl>(Impl{impl.storage, impl.shape, impl.strides, impl.offset, impl.dtype, nullptr});
+  out.impl_ =
+      std::make_shared<Impl>(Impl{impl.storage, impl.shape, impl.strides, impl.offset, impl.dtype, nullptr});
   return out;
 }
 
@@ -127,7 +132,9 @@ void Tensor::backward() const { backward(Tensor()); }
 
 void Tensor::backward(const Tensor& seed) const {
   if (!requires_grad()) {
-    fail(ErrorCode::value, "backward", "nothing here requires a gradient: it was computed under NoGrad, or is itself a gradient (double backward is not "
+    fail(ErrorCode::value, "backward",
+         "nothing here requires a gradient: it was computed under NoGrad, or is itself a gradient (double "
+         "backward is not "
          "supported)");
   }
   get().gradient->backward(*this, seed);

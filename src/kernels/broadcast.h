@@ -7,12 +7,13 @@
 
 namespace headway::inline v1::kernels {
 
-/// Cuts a broadcast operation in rows: row(a, a_is_row, b, b_is_row, out, count), where an operand that is no row is
-/// one element. Strides of the last dimension are 0 or 1 (other layouts become contiguous first). Trailing dimensions
-/// that both operands walk alike are merged into one row, cut in pieces of 2^14 so that threads can share it.
+/// Cuts a broadcast operation in rows: row(a, a_is_row, b, b_is_row, out, count), where an operand that is no
+/// row is one element. Strides of the last dimension are 0 or 1 (other layouts become contiguous first).
+/// Trailing dimensions that both operands walk alike are merged into one row, cut in pieces of 2^14 so that
+/// threads can share it.
 template <typename T, typename Row>
-void broadcast_rows(const Shape& shape, const T* a, const Strides& a_strides, const T* b, const Strides& b_strides,
-                    T* out, Row&& row) {
+void broadcast_rows(const Shape& shape, const T* a, const Strides& a_strides, const T* b,
+                    const Strides& b_strides, T* out, Row&& row) {
   constexpr std::int64_t kPiece = 1 << 14;
   if (shape.numel() == 0) return;
   int outer_rank = shape.rank();

@@ -40,13 +40,14 @@ void check(const DecodingOptions& options, const Transformer& model) {
   require(options.beam_size == 1 || 2 * options.beam_size <= vocabulary, "beam_size", options.beam_size,
           fmt::format("at most half of the target vocabulary of {}", vocabulary));
   require(options.num_hypotheses >= 1, "num_hypotheses", options.num_hypotheses, "at least 1");
-  require(options.patience > 0 && std::isfinite(options.patience), "patience", options.patience, "a positive number");
+  require(options.patience > 0 && std::isfinite(options.patience), "patience", options.patience,
+          "a positive number");
   require(std::isfinite(options.length_penalty), "length_penalty", options.length_penalty, "a number");
   require(options.max_length >= 1, "max_length", options.max_length, "at least 1");
   require(options.max_length_factor >= 0, "max_length_factor", options.max_length_factor, "at least 0");
   require(options.max_length_extra >= 0, "max_length_extra", options.max_length_extra, "at least 0");
-  require(options.min_length >= 0 && options.min_length <= options.max_length, "min_length", options.min_length,
-          fmt::format("between 0 and max_length = {}", options.max_length));
+  require(options.min_length >= 0 && options.min_length <= options.max_length, "min_length",
+          options.min_length, fmt::format("between 0 and max_length = {}", options.max_length));
   require(options.batch_rows >= 1, "batch_rows", options.batch_rows, "at least 1");
   require(options.batch_tokens >= 1, "batch_tokens", options.batch_tokens, "at least 1");
   check_token("bos", options.bos, vocabulary);
@@ -89,7 +90,8 @@ std::vector<SearchBatch> batches(const std::vector<std::vector<std::int32_t>>& s
 
 }  // namespace
 
-std::vector<std::vector<Hypothesis>> decode(Transformer& model, const std::vector<std::vector<std::int32_t>>& sources,
+std::vector<std::vector<Hypothesis>> decode(Transformer& model,
+                                            const std::vector<std::vector<std::int32_t>>& sources,
                                             const DecodingOptions& options) {
   check(options, model);
   std::vector<std::vector<Hypothesis>> results(sources.size(), std::vector<Hypothesis>(1));
@@ -97,11 +99,12 @@ std::vector<std::vector<Hypothesis>> decode(Transformer& model, const std::vecto
   const auto run = [&](std::int64_t i) {
     const NoGrad no_grad;  // of this thread
     const SearchBatch& batch = work[static_cast<std::size_t>(i)];
-    auto found = options.beam_size > 1 ? beam_search(model, batch, options) : single_search(model, batch, options);
+    auto found =
+        options.beam_size > 1 ? beam_search(model, batch, options) : single_search(model, batch, options);
     for (std::size_t b = 0; b < found.size(); ++b) results[batch.places[b]] = std::move(found[b]);
   };
-  // The matrices of one step are too small for several threads to pay: whole batches go to threads, where there are
-  // enough of them. Ops give the same bits on one thread as on many, so it changes nothing else.
+  // The matrices of one step are too small for several threads to pay: whole batches go to threads, where
+  // there are enough of them. Ops give the same bits on one thread as on many, so it changes nothing else.
   const auto count = static_cast<std::int64_t>(work.size());
   if (count >= threads()) {
     core::parallel_for(count, run);

@@ -70,8 +70,8 @@ Tensor Transformer::finish(const nn::Stream& stream, const std::unique_ptr<nn::N
 }
 
 namespace {
-/// The same rows, with a node of their own on the tape: a layer's contributions to their gradient are added up there
-/// before they join those of other layers, in the order in which a checkpointed layer adds them.
+/// The same rows, with a node of their own on the tape: a layer's contributions to their gradient are added
+/// up there before they join those of other layers, in the order in which a checkpointed layer adds them.
 Tensor own_gradient(const Tensor& memory) {
   if (!memory.defined()) return memory;
   return reshape(reshape(memory, {1, memory.size(0), memory.size(1)}), memory.shape());
@@ -88,7 +88,8 @@ nn::Stream Transformer::run(const Layer& layer, const nn::Stream& in, const Tens
   const bool halves = options_.norm == nn::NormPlacement::pre;
   const auto body = [layer, has_update, halves](const std::vector<Tensor>& x) {
     const std::size_t streams = has_update ? 2 : 1;
-    const nn::Stream out = layer({x[0], has_update ? x[1] : Tensor()}, x.size() > streams ? x[streams] : Tensor());
+    const nn::Stream out =
+        layer({x[0], has_update ? x[1] : Tensor()}, x.size() > streams ? x[streams] : Tensor());
     return halves ? concat({out.sum, out.update}, 0) : out.sum;
   };
   const Tensor joined = checkpoint(body, inputs, {generator()});
@@ -112,16 +113,19 @@ Tensor Transformer::encode(const Tensor& ids, const std::vector<std::int64_t>& o
   nn::Stream stream = embed(ids, table, *source_positions_, nn::position_ids(offsets));
   for (const auto& layer : encoder_.encoder) {
     nn::LayerAttention* weights = seen ? &seen->emplace_back() : nullptr;
-    stream = run([part = layer.get(), offsets, weights](const nn::Stream& in,
-                                                        const Tensor&) { return (*part)(in, offsets, weights); },
+    stream = run([part = layer.get(), offsets, weights](
+                     const nn::Stream& in, const Tensor&) { return (*part)(in, offsets, weights); },
                  stream);
   }
   return finish(stream, encoder_.norm);
 }
 
-Tensor Transformer::decode(const Tensor& ids, const nn::DecoderInput& input) { return decode(ids, input, nullptr); }
+Tensor Transformer::decode(const Tensor& ids, const nn::DecoderInput& input) {
+  return decode(ids, input, nullptr);
+}
 
-Tensor Transformer::decode(const Tensor& ids, const nn::DecoderInput& input, std::vector<nn::LayerAttention>* seen) {
+Tensor Transformer::decode(const Tensor& ids, const nn::DecoderInput& input,
+                           std::vector<nn::LayerAttention>* seen) {
   check_tokens(ids, input.offsets,
                {.operation = "Transformer::decode",
                 .what = "target",
@@ -135,8 +139,8 @@ Tensor Transformer::decode(const Tensor& ids, const nn::DecoderInput& input, std
   nn::Stream stream = embed(ids, *target_embedding_, *target_positions_, nn::position_ids(input.offsets));
   for (const auto& layer : decoder_.decoder) {
     nn::LayerAttention* weights = seen ? &seen->emplace_back() : nullptr;
-    const auto part = [part = layer.get(), offsets = input.offsets, memory_offsets = input.memory_offsets, weights](
-                          const nn::Stream& in, const Tensor& memory) {
+    const auto part = [part = layer.get(), offsets = input.offsets, memory_offsets = input.memory_offsets,
+                       weights](const nn::Stream& in, const Tensor& memory) {
       return (*part)(in, {offsets, memory, memory_offsets}, weights);
     };
     stream = run(part, stream, input.memory);

@@ -55,7 +55,8 @@ DecoderState Transformer::start(const Tensor& memory, const std::vector<std::int
   return state;
 }
 
-Tensor Transformer::step(const Tensor& ids, DecoderState& state, const std::vector<std::int64_t>& query_offsets) {
+Tensor Transformer::step(const Tensor& ids, DecoderState& state,
+                         const std::vector<std::int64_t>& query_offsets) {
   require_evaluation(training(), "Transformer::step");
   if (state.position >= options_.max_length) {
     fail(ErrorCode::value, "Transformer::step",

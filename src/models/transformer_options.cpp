@@ -35,9 +35,10 @@ void check(const TransformerOptions& options) {
   probability("activation_dropout", options.activation_dropout);
   if (options.share_source && options.source_vocab != options.target_vocab) {
     fail(ErrorCode::shape, kOperation,
-         fmt::format("share_source wants one vocabulary, source_vocab is {} and target_vocab {}; train one tokenizer "
-                     "on both languages, or turn share_source off",
-                     options.source_vocab, options.target_vocab));
+         fmt::format(
+             "share_source wants one vocabulary, source_vocab is {} and target_vocab {}; train one tokenizer "
+             "on both languages, or turn share_source off",
+             options.source_vocab, options.target_vocab));
   }
   if (options.precision != DType::float32 && options.precision != DType::bfloat16) {
     fail(ErrorCode::dtype, kOperation,

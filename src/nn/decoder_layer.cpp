@@ -53,7 +53,8 @@ DecoderLayerState DecoderLayer::start(const Tensor& memory, const std::vector<st
   return state;
 }
 
-Stream DecoderLayer::step(const Stream& in, DecoderLayerState& state, const std::vector<std::int64_t>& query_offsets) {
+Stream DecoderLayer::step(const Stream& in, DecoderLayerState& state,
+                          const std::vector<std::int64_t>& query_offsets) {
   const Stream first = sublayer(self_attention_norm_, in, how(), [&](const Tensor& x) {
     const std::int64_t rows = x.size(0), width = x.size(1);
     return reshape(self_attention_.step(reshape(x, {rows, 1, width}), state.self), {rows, width});

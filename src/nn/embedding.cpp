@@ -11,8 +11,8 @@ namespace headway::inline v1::nn {
 Embedding::Embedding(const EmbeddingLayerOptions& options, Generator& generator) : options_(options) {
   if (options.vocabulary < 1 || options.width < 1) {
     fail(ErrorCode::shape, "Embedding",
-         fmt::format("sizes are a vocabulary of {} and a width of {}; want at least 1 each", options.vocabulary,
-                     options.width));
+         fmt::format("sizes are a vocabulary of {} and a width of {}; want at least 1 each",
+                     options.vocabulary, options.width));
   }
   weight_ = add_parameter("weight", normal_rows(options.vocabulary, options.width, generator));
 }

@@ -35,8 +35,10 @@ EncoderLayer::EncoderLayer(const LayerOptions& options, Generator& generator)
   add_child("feed_forward", feed_forward_);
 }
 
-Stream EncoderLayer::operator()(const Stream& in, const std::vector<std::int64_t>& offsets, LayerAttention* seen) {
-  const SublayerOptions how{.placement = options_.norm, .dropout = options_.dropout, .generator = generator()};
+Stream EncoderLayer::operator()(const Stream& in, const std::vector<std::int64_t>& offsets,
+                                LayerAttention* seen) {
+  const SublayerOptions how{
+      .placement = options_.norm, .dropout = options_.dropout, .generator = generator()};
   const Stream attended = sublayer(self_attention_norm_, in, how, [&](const Tensor& x) {
     AttendOptions attend;
     attend.query_offsets = offsets;

@@ -6,9 +6,12 @@ namespace headway::inline v1::nn {
 namespace {
 Activation activation_of(FeedForwardKind kind) {
   switch (kind) {
-    case FeedForwardKind::relu: return Activation::relu;
-    case FeedForwardKind::gelu: return Activation::gelu;
-    case FeedForwardKind::swiglu: return Activation::none;
+    case FeedForwardKind::relu:
+      return Activation::relu;
+    case FeedForwardKind::gelu:
+      return Activation::gelu;
+    case FeedForwardKind::swiglu:
+      return Activation::none;
   }
   return Activation::none;
 }

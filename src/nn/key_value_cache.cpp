@@ -16,7 +16,8 @@ std::int64_t bytes_per_position(const Tensor& t) {
 }
 
 char* position(const Tensor& t, std::int64_t row, std::int64_t at) {
-  return static_cast<char*>(t.raw()) + (row * t.stride(0) + at * t.stride(1)) * static_cast<std::int64_t>(size_of(t.dtype()));
+  return static_cast<char*>(t.raw()) +
+         (row * t.stride(0) + at * t.stride(1)) * static_cast<std::int64_t>(size_of(t.dtype()));
 }
 
 // A new [rows, capacity, G, D] whose row r holds the first lengths[r] positions of row from[r].
@@ -27,7 +28,9 @@ Tensor regrow(const Tensor& old, std::int64_t capacity, const std::vector<std::i
   const std::int64_t width = bytes_per_position(old);
   core::parallel_for(rows, [&](std::int64_t r) {
     const auto i = static_cast<std::size_t>(r);
-    if (lengths[i] > 0) std::memcpy(position(fresh, r, 0), position(old, from[i], 0), static_cast<std::size_t>(lengths[i] * width));
+    if (lengths[i] > 0)
+      std::memcpy(position(fresh, r, 0), position(old, from[i], 0),
+                  static_cast<std::size_t>(lengths[i] * width));
   });
   return fresh;
 }
@@ -35,8 +38,8 @@ Tensor regrow(const Tensor& old, std::int64_t capacity, const std::vector<std::i
 }  // namespace
 
 void KeyValueCache::append(const Tensor& new_key, const Tensor& new_value) {
-  // A position is copied whole: its heads must stand side by side, as a combined projection leaves them, and separate
-  // ones do not.
+  // A position is copied whole: its heads must stand side by side, as a combined projection leaves them, and
+  // separate ones do not.
   const auto side_by_side = [](const Tensor& t) {
     return t.stride(-1) == 1 && t.stride(-2) == t.size(-1) ? t : contiguous(t);
   };
@@ -45,7 +48,8 @@ void KeyValueCache::append(const Tensor& new_key, const Tensor& new_value) {
   const std::int64_t count = key.size(1);
   if (lengths_.empty()) lengths_.assign(static_cast<std::size_t>(rows), 0);
   if (rows != static_cast<std::int64_t>(lengths_.size())) {
-    fail(ErrorCode::shape, "KeyValueCache", fmt::format("new positions for {} rows; the cache has {}", rows, lengths_.size()));
+    fail(ErrorCode::shape, "KeyValueCache",
+         fmt::format("new positions for {} rows; the cache has {}", rows, lengths_.size()));
   }
   const std::int64_t longest = lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
   const auto grow = [&](const Tensor& old, const Tensor& like) {
@@ -62,8 +66,10 @@ void KeyValueCache::append(const Tensor& new_key, const Tensor& new_value) {
   for (std::int64_t r = 0; r < rows; ++r) {
     std::int64_t& length = lengths_[static_cast<std::size_t>(r)];
     for (std::int64_t t = 0; t < count; ++t) {
-      std::memcpy(position(key_, r, length + t), position(key, r, t), static_cast<std::size_t>(bytes_per_position(key)));
-      std::memcpy(position(value_, r, length + t), position(value, r, t), static_cast<std::size_t>(bytes_per_position(value)));
+      std::memcpy(position(key_, r, length + t), position(key, r, t),
+                  static_cast<std::size_t>(bytes_per_position(key)));
+      std::memcpy(position(value_, r, length + t), position(value, r, t),
+                  static_cast<std::size_t>(bytes_per_position(value)));
     }
     length += count;
   }
@@ -74,7 +80,8 @@ void KeyValueCache::reorder(const std::vector<std::int32_t>& from) {
   bool same = from.size() == lengths_.size();
   for (std::size_t r = 0; r < from.size(); ++r) {
     if (from[r] < 0 || from[r] >= rows()) {
-      fail(ErrorCode::value, "KeyValueCache", fmt::format("row {} comes from row {}; want 0 to {}", r, from[r], rows() - 1));
+      fail(ErrorCode::value, "KeyValueCache",
+           fmt::format("row {} comes from row {}; want 0 to {}", r, from[r], rows() - 1));
     }
     lengths.push_back(lengths_[static_cast<std::size_t>(from[r])]);
     same = same && from[r] == static_cast<std::int32_t>(r);

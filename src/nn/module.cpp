@@ -20,7 +20,8 @@ void Module::set_generator(Generator* generator) {
 }
 
 void Module::collect(const std::string& prefix, std::vector<NamedParameter>& out) const {
-  for (const NamedParameter& parameter : parameters_) out.push_back({prefix + parameter.name, parameter.tensor});
+  for (const NamedParameter& parameter : parameters_)
+    out.push_back({prefix + parameter.name, parameter.tensor});
   for (const auto& [name, child] : children_) child->collect(prefix + name + ".", out);
 }
 

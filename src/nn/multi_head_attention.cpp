@@ -26,8 +26,9 @@ Shape with_heads(const Tensor& x, std::int64_t heads, std::int64_t dim) {
 void check_input(const char* argument, const Tensor& x, std::int64_t width) {
   if (x.defined() && x.rank() >= 2 && x.rank() <= 3 && x.size(-1) == width) return;
   fail(ErrorCode::shape, "MultiHeadAttention",
-       fmt::format("{} input is {}; want [B, T, {}], or packed [N, {}]{}", argument, x.describe(), width, width,
-                   x.defined() && x.rank() == 4 ? " (it has heads already: ops attention() takes those)" : ""));
+       fmt::format(
+           "{} input is {}; want [B, T, {}], or packed [N, {}]{}", argument, x.describe(), width, width,
+           x.defined() && x.rank() == 4 ? " (it has heads already: ops attention() takes those)" : ""));
 }
 
 }  // namespace
@@ -38,13 +39,16 @@ MultiHeadAttention::MultiHeadAttention(const MultiHeadAttentionOptions& options,
   std::vector<NamedParameter> parameters;
   for (const Role& role : roles_of(options_)) {
     for (std::int64_t h = 0; h < role.heads; ++h) {
-      // Each head is drawn by itself, in either layout: one draw over the combined matrix would take its many rows for
-      // fan-out and start every head too small.
-      parameters.push_back({fmt::format("{}.{}.weight", role.name, h), xavier_uniform(role.dim, role.inputs, generator)});
+      // Each head is drawn by itself, in either layout: one draw over the combined matrix would take its many
+      // rows for fan-out and start every head too small.
+      parameters.push_back(
+          {fmt::format("{}.{}.weight", role.name, h), xavier_uniform(role.dim, role.inputs, generator)});
       if (options_.bias) parameters.push_back({fmt::format("{}.{}.bias", role.name, h), zeros({role.dim})});
     }
   }
-  parameters.push_back({"output.weight", xavier_uniform(options_.model_dim, options_.heads * options_.value_head_dim, generator)});
+  parameters.push_back(
+      {"output.weight",
+       xavier_uniform(options_.model_dim, options_.heads * options_.value_head_dim, generator)});
   if (options_.bias) parameters.push_back({"output.bias", zeros({options_.model_dim})});
   adopt(convert_projection(parameters, options_, options_.projection));
 }
@@ -77,7 +81,8 @@ void MultiHeadAttention::to(Projection projection) {
   if (projection == options_.projection) return;
   const auto converted = convert_projection(parameters(), options_, projection);
   std::vector<NamedParameter> fresh;  // without the old gradients
-  for (const NamedParameter& parameter : converted) fresh.push_back({parameter.name, parameter.tensor.detach()});
+  for (const NamedParameter& parameter : converted)
+    fresh.push_back({parameter.name, parameter.tensor.detach()});
   options_.projection = projection;
   adopt(fresh);
 }
@@ -108,9 +113,11 @@ Tensor MultiHeadAttention::project_role(const Tensor& x, int role) const {
   return reshape(y, with_heads(x, part.heads, part.dim));
 }
 
-// All three from one input; one product where there is one matrix. Evaluation only: the views carry no gradient.
+// All three from one input; one product where there is one matrix. Evaluation only: the views carry no
+// gradient.
 MultiHeadAttention::Heads MultiHeadAttention::project_self(const Tensor& x) const {
-  if (options_.projection == Projection::split || !merged()) return {project_role(x, 0), project_role(x, 1), project_role(x, 2)};
+  if (options_.projection == Projection::split || !merged())
+    return {project_role(x, 0), project_role(x, 1), project_role(x, 2)};
   const Tensor all = linear(x, weights_[0], biases_.empty() ? Tensor() : biases_[0]);
   std::int64_t column = 0;
   const auto cut = [&](const Role& role) {
@@ -129,7 +136,8 @@ MultiHeadAttention::Heads MultiHeadAttention::project_self(const Tensor& x) cons
   return heads;
 }
 
-AttentionOptions MultiHeadAttention::attention_options(const Tensor& query, const AttendOptions& options) const {
+AttentionOptions MultiHeadAttention::attention_options(const Tensor& query,
+                                                       const AttendOptions& options) const {
   AttentionOptions out;
   out.mask = options.mask;
   out.bias = options.bias;
@@ -151,9 +159,12 @@ Attended MultiHeadAttention::finish(AttentionResult result, const Tensor& query)
   return {linear(reshape(result.output, shape), output_weight_, output_bias_), result.weights};
 }
 
-Attended MultiHeadAttention::attend(const Tensor& x, const AttendOptions& options) { return attend(x, x, x, options); }
+Attended MultiHeadAttention::attend(const Tensor& x, const AttendOptions& options) {
+  return attend(x, x, x, options);
+}
 
-Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, const Tensor& value, const AttendOptions& options) {
+Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, const Tensor& value,
+                                    const AttendOptions& options) {
   check_input("query", query, options_.model_dim);
   check_input("key", key, options_.key_dim);
   check_input("value", value, options_.value_dim);
@@ -162,12 +173,16 @@ Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, cons
   if (query.rank() == 2 && call.key_offsets.empty()) {
     const bool whole = options.query_offsets.empty();
     if (!self && !whole) {
-      fail(ErrorCode::value, "MultiHeadAttention", "packed cross-attention has query_offsets alone; want key_offsets too");
+      fail(ErrorCode::value, "MultiHeadAttention",
+           "packed cross-attention has query_offsets alone; want key_offsets too");
     }
     call.key_offsets = self ? call.query_offsets : std::vector<std::int64_t>{0, key.size(0)};
   }
   if (options_.projection == Projection::combined && merged() && key.is_same(value)) {
-    if (self) return finish(attention_combined(linear(query, weights_[0], biases_.empty() ? Tensor() : biases_[0]), layout_, call), query);
+    if (self)
+      return finish(attention_combined(linear(query, weights_[0], biases_.empty() ? Tensor() : biases_[0]),
+                                       layout_, call),
+                    query);
     const Tensor q = linear(query, rows_of_role(weights_, 0, 0), rows_of_role(biases_, 0, 0));
     const Tensor kv = linear(key, rows_of_role(weights_, 1, 2), rows_of_role(biases_, 1, 2));
     return finish(attention_combined(q, kv, layout_, call), query);
@@ -175,12 +190,14 @@ Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, cons
   return finish(attention(project_role(query, 0), project_role(key, 1), project_role(value, 2), call), query);
 }
 
-ProjectedMemory MultiHeadAttention::project(const Tensor& key, const Tensor& value, std::vector<std::int64_t> offsets) {
+ProjectedMemory MultiHeadAttention::project(const Tensor& key, const Tensor& value,
+                                            std::vector<std::int64_t> offsets) {
   if (key.rank() == 2 && offsets.empty()) offsets = {0, key.size(0)};
   return {project_role(key, 1), project_role(value, 2), std::move(offsets)};
 }
 
-Attended MultiHeadAttention::attend(const Tensor& query, const ProjectedMemory& memory, const AttendOptions& options) {
+Attended MultiHeadAttention::attend(const Tensor& query, const ProjectedMemory& memory,
+                                    const AttendOptions& options) {
   check_input("query", query, options_.model_dim);
   AttentionOptions call = attention_options(query, options);
   if (call.key_offsets.empty()) call.key_offsets = memory.offsets;
@@ -194,7 +211,8 @@ Tensor MultiHeadAttention::step(const Tensor& x, KeyValueCache& cache) {
   }
   check_input("query", x, options_.model_dim);
   if (x.rank() != 3) {
-    fail(ErrorCode::shape, "MultiHeadAttention", fmt::format("step() input is {}; want [R, T, {}]", x.describe(), options_.model_dim));
+    fail(ErrorCode::shape, "MultiHeadAttention",
+         fmt::format("step() input is {}; want [R, T, {}]", x.describe(), options_.model_dim));
   }
   const Heads heads = project_self(x);
   cache.append(heads.key, heads.value);
@@ -206,13 +224,16 @@ Tensor MultiHeadAttention::step(const Tensor& x, KeyValueCache& cache) {
 
 MultiHeadAttention::Head MultiHeadAttention::head(std::int64_t index) const {
   if (index < 0 || index >= options_.heads) {
-    fail(ErrorCode::value, "MultiHeadAttention", fmt::format("head {} of {}; want 0 to {}", index, options_.heads, options_.heads - 1));
+    fail(ErrorCode::value, "MultiHeadAttention",
+         fmt::format("head {} of {}; want 0 to {}", index, options_.heads, options_.heads - 1));
   }
   const auto roles = roles_of(options_);
-  const auto part = [&](int role, const std::vector<Tensor>& whole, const std::vector<Tensor>& own) -> Tensor {
+  const auto part = [&](int role, const std::vector<Tensor>& whole,
+                        const std::vector<Tensor>& own) -> Tensor {
     const Role& r = roles[static_cast<std::size_t>(role)];
     const std::int64_t h = role == 0 ? index : index * options_.kv_heads / options_.heads;
-    if (options_.projection == Projection::split) return own.empty() ? Tensor() : own[static_cast<std::size_t>(h)];
+    if (options_.projection == Projection::split)
+      return own.empty() ? Tensor() : own[static_cast<std::size_t>(h)];
     if (whole.empty()) return {};
     std::int64_t row = h * r.dim;
     if (merged()) {
@@ -225,9 +246,14 @@ MultiHeadAttention::Head MultiHeadAttention::head(std::int64_t index) const {
                          : t.strided({r.dim}, t.strides(), t.offset() + row);
   };
   const std::int64_t dv = options_.value_head_dim;
-  return {part(0, weights_, head_weights_[0]), part(1, weights_, head_weights_[1]), part(2, weights_, head_weights_[2]),
-          part(0, biases_, head_biases_[0]),   part(1, biases_, head_biases_[1]),   part(2, biases_, head_biases_[2]),
-          output_weight_.strided({options_.model_dim, dv}, output_weight_.strides(), output_weight_.offset() + index * dv)};
+  return {part(0, weights_, head_weights_[0]),
+          part(1, weights_, head_weights_[1]),
+          part(2, weights_, head_weights_[2]),
+          part(0, biases_, head_biases_[0]),
+          part(1, biases_, head_biases_[1]),
+          part(2, biases_, head_biases_[2]),
+          output_weight_.strided({options_.model_dim, dv}, output_weight_.strides(),
+                                 output_weight_.offset() + index * dv)};
 }
 
 }  // namespace headway::inline v1::nn

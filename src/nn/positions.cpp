@@ -11,7 +11,8 @@ namespace headway::inline v1::nn {
 Positions::Positions(const PositionOptions& options, Generator& generator) {
   if (options.max_length < 1 || options.width < 1) {
     fail(ErrorCode::shape, "Positions",
-         fmt::format("sizes are {} positions of width {}; want at least 1 each", options.max_length, options.width));
+         fmt::format("sizes are {} positions of width {}; want at least 1 each", options.max_length,
+                     options.width));
   }
   if (options.kind == PositionKind::learned) {
     table_ = add_parameter("weight", normal_rows(options.max_length, options.width, generator));
@@ -38,7 +39,8 @@ Tensor position_ids(const std::vector<std::int64_t>& offsets) {
   Tensor ids = Tensor::empty({offsets.empty() ? 0 : offsets.back()}, DType::int32);
   auto* out = ids.data<std::int32_t>();
   for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
-    for (std::int64_t i = offsets[b]; i < offsets[b + 1]; ++i) out[i] = static_cast<std::int32_t>(i - offsets[b]);
+    for (std::int64_t i = offsets[b]; i < offsets[b + 1]; ++i)
+      out[i] = static_cast<std::int32_t>(i - offsets[b]);
   }
   return ids;
 }

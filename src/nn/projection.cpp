@@ -23,8 +23,9 @@ std::string divisors_near(std::int64_t dim, std::int64_t heads) {
 void check_slices(const Role& role) {
   if (role.width % role.heads == 0) return;
   fail(ErrorCode::shape, kOperation,
-       fmt::format("sliced input: the {} input has {} columns for {} heads; want a multiple ({} heads would do)", role.name,
-                   role.width, role.heads, divisors_near(role.width, role.heads)));
+       fmt::format(
+           "sliced input: the {} input has {} columns for {} heads; want a multiple ({} heads would do)",
+           role.name, role.width, role.heads, divisors_near(role.width, role.heads)));
 }
 
 }  // namespace
@@ -38,17 +39,20 @@ std::array<Role, 3> roles_of(const MultiHeadAttentionOptions& o) {
           Role{"value", o.kv_heads, o.value_head_dim, share(o.value_dim, o.kv_heads), o.value_dim}};
 }
 
-bool shares_matrix(const MultiHeadAttentionOptions& o) { return o.key_dim == o.model_dim && o.value_dim == o.model_dim; }
+bool shares_matrix(const MultiHeadAttentionOptions& o) {
+  return o.key_dim == o.model_dim && o.value_dim == o.model_dim;
+}
 
 MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
   if (o.model_dim < 1 || o.heads < 1) {
-    fail(ErrorCode::shape, kOperation, fmt::format("model_dim is {}, heads {}; want both at least 1", o.model_dim, o.heads));
+    fail(ErrorCode::shape, kOperation,
+         fmt::format("model_dim is {}, heads {}; want both at least 1", o.model_dim, o.heads));
   }
   if (o.head_dim == 0) {
     if (o.model_dim % o.heads != 0) {
       fail(ErrorCode::shape, kOperation,
-           fmt::format("model_dim {} is not divisible by {} heads; want {} heads, or head_dim given", o.model_dim, o.heads,
-                       divisors_near(o.model_dim, o.heads)));
+           fmt::format("model_dim {} is not divisible by {} heads; want {} heads, or head_dim given",
+                       o.model_dim, o.heads, divisors_near(o.model_dim, o.heads)));
     }
     o.head_dim = o.model_dim / o.heads;
   }
@@ -58,12 +62,13 @@ MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
   if (o.value_dim == 0) o.value_dim = o.model_dim;
   if (o.kv_heads < 1 || o.heads % o.kv_heads != 0) {
     fail(ErrorCode::shape, kOperation,
-         fmt::format("kv_heads is {}, heads {}; want a divisor ({})", o.kv_heads, o.heads, divisors_near(o.heads, o.kv_heads)));
+         fmt::format("kv_heads is {}, heads {}; want a divisor ({})", o.kv_heads, o.heads,
+                     divisors_near(o.heads, o.kv_heads)));
   }
   if (o.head_dim < 1 || o.value_head_dim < 1 || o.key_dim < 1 || o.value_dim < 1) {
     fail(ErrorCode::shape, kOperation,
-         fmt::format("head_dim is {}, value_head_dim {}, key_dim {}, value_dim {}; want all at least 1", o.head_dim,
-                     o.value_head_dim, o.key_dim, o.value_dim));
+         fmt::format("head_dim is {}, value_head_dim {}, key_dim {}, value_dim {}; want all at least 1",
+                     o.head_dim, o.value_head_dim, o.key_dim, o.value_dim));
   }
   if (!(o.dropout >= 0 && o.dropout < 1)) {
     fail(ErrorCode::value, kOperation, fmt::format("dropout is {}; want 0 <= p < 1", o.dropout));
@@ -108,8 +113,9 @@ std::vector<NamedParameter> convert_projection(const std::vector<NamedParameter>
         }
         if (whole == by_name.end()) break;
         const Tensor& t = whole->second;
-        pieces[r].push_back(t.rank() == 2 ? t.strided({role.dim, t.size(1)}, t.strides(), t.offset() + row * t.stride(0))
-                                          : t.strided({role.dim}, t.strides(), t.offset() + row));
+        pieces[r].push_back(
+            t.rank() == 2 ? t.strided({role.dim, t.size(1)}, t.strides(), t.offset() + row * t.stride(0))
+                          : t.strided({role.dim}, t.strides(), t.offset() + row));
       }
       merged_row += role.heads * role.dim;
     }
@@ -118,7 +124,8 @@ std::vector<NamedParameter> convert_projection(const std::vector<NamedParameter>
       std::int64_t rows = 0;
       for (std::size_t r = first; r <= last; ++r) rows += roles[r].heads * roles[r].dim;
       const Tensor& any = pieces[first][0];
-      const Tensor whole = Tensor::empty(any.rank() == 2 ? Shape{rows, any.size(1)} : Shape{rows}, any.dtype());
+      const Tensor whole =
+          Tensor::empty(any.rank() == 2 ? Shape{rows, any.size(1)} : Shape{rows}, any.dtype());
       auto* at = static_cast<char*>(whole.raw());
       for (std::size_t r = first; r <= last; ++r) {
         for (const Tensor& piece : pieces[r]) {
@@ -134,14 +141,16 @@ std::vector<NamedParameter> convert_projection(const std::vector<NamedParameter>
         for (std::size_t h = 0; h < pieces[r].size(); ++h) {
           const Tensor& piece = pieces[r][h];
           const Tensor own = Tensor::empty(piece.shape(), piece.dtype());
-          std::memcpy(own.raw(), piece.raw(), static_cast<std::size_t>(piece.numel()) * size_of(piece.dtype()));
+          std::memcpy(own.raw(), piece.raw(),
+                      static_cast<std::size_t>(piece.numel()) * size_of(piece.dtype()));
           out.push_back({fmt::format("{}.{}.{}", roles[r].name, h, kind), own});
         }
       }
     } else if (shares_matrix(o)) {
       out.push_back({"qkv." + kind, joined(0, 2)});
     } else {
-      for (std::size_t r = 0; r < 3; ++r) out.push_back({fmt::format("{}.{}", roles[r].name, kind), joined(r, r)});
+      for (std::size_t r = 0; r < 3; ++r)
+        out.push_back({fmt::format("{}.{}", roles[r].name, kind), joined(r, r)});
     }
   }
   for (const NamedParameter& parameter : tensors) {

@@ -28,12 +28,15 @@ struct Inputs {
   std::array<ops::HeadsView, 3> views;
 };
 
-std::int64_t width_of(const Tensor& x, bool heads_apart) { return heads_apart ? x.size(-1) * x.size(-2) : x.size(-1); }
+std::int64_t width_of(const Tensor& x, bool heads_apart) {
+  return heads_apart ? x.size(-1) * x.size(-2) : x.size(-1);
+}
 
 // A gradient of a whole source tensor, and the parts of it that q, k or v write.
 kernels::HeadRows part_of(const Tensor& grad, std::int64_t width, std::int64_t column, std::int64_t dim) {
   if (!grad.defined()) return {};
-  return {static_cast<char*>(grad.raw()) + column * static_cast<std::int64_t>(size_of(grad.dtype())), width, dim};
+  return {static_cast<char*>(grad.raw()) + column * static_cast<std::int64_t>(size_of(grad.dtype())), width,
+          dim};
 }
 
 struct Backward {
@@ -48,8 +51,10 @@ struct Backward {
   // Rows that no sequence names (keys beyond a padded sequence's length) get no gradient from the kernel.
   Tensor gradient_of(const Tensor& input, const Tensor& d_o) const {
     bool whole = d_o.numel() > 0;
-    for (const auto& s : call->sequences) whole = whole && (inputs.views[1].packed || s.key_count == inputs.views[1].length);
-    return whole ? Tensor::empty(input.shape(), d_o.dtype(), d_o.device()) : zeros(input.shape(), d_o.dtype(), d_o.device());
+    for (const auto& s : call->sequences)
+      whole = whole && (inputs.views[1].packed || s.key_count == inputs.views[1].length);
+    return whole ? Tensor::empty(input.shape(), d_o.dtype(), d_o.device())
+                 : zeros(input.shape(), d_o.dtype(), d_o.device());
   }
 
   std::vector<Tensor> operator()(const std::vector<Tensor>& grads) const {
@@ -77,13 +82,16 @@ struct Backward {
     const auto part = [&](std::size_t role) {
       const Source& source = inputs.sources[role];
       const auto index = static_cast<std::size_t>(source.tensor);
-      return part_of(out[index], width_of(inputs.tensors[index], heads_apart), source.column, inputs.views[role].dim);
+      return part_of(out[index], width_of(inputs.tensors[index], heads_apart), source.column,
+                     inputs.views[role].dim);
     };
     args.dq = part(0);
     args.dk = part(1);
     args.dv = part(2);
     if (wants_bias) {
-      const auto size = [&](int from_end) { return bias_tensor.rank() < from_end ? 1 : bias_tensor.size(-from_end); };
+      const auto size = [&](int from_end) {
+        return bias_tensor.rank() < from_end ? 1 : bias_tensor.size(-from_end);
+      };
       args.dbias = d_bias.raw();
       args.dbias_strides = {};
       std::int64_t step = 1;
@@ -115,7 +123,8 @@ Tensor compute_weights(const ops::AttentionCall& call, Weights kind, Device devi
   const Shape shape = averaged ? Shape{batch, call.longest_query, call.longest_key}
                                : Shape{batch, call.args.heads, call.longest_query, call.longest_key};
   const std::int64_t map = call.longest_query * call.longest_key;
-  const kernels::PairStrides strides{averaged ? map : call.args.heads * map, averaged ? 0 : map, call.longest_key, 1};
+  const kernels::PairStrides strides{averaged ? map : call.args.heads * map, averaged ? 0 : map,
+                                     call.longest_key, 1};
   const Tensor weights = zeros(shape, dtype == DType::float64 ? DType::float64 : DType::float32, device);
   if (device == Device::meta || weights.numel() == 0) return weights;
   if (dtype == DType::float64) {
@@ -137,7 +146,8 @@ void report(const ops::AttentionCall& call, double tensor_bytes) {
 
 AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& options) {
   const ops::HeadsView& q = inputs.views[0];
-  const auto call = std::make_shared<ops::AttentionCall>(ops::lower(q, inputs.views[1], inputs.views[2], options));
+  const auto call =
+      std::make_shared<ops::AttentionCall>(ops::lower(q, inputs.views[1], inputs.views[2], options));
   const Device device = q.tensor.device();
   const DType dtype = q.tensor.dtype();
   const std::int64_t value_dim = inputs.views[2].dim;
@@ -145,7 +155,8 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
   const bool wide = dtype == DType::float64;
 
   AttentionResult result;
-  const Shape shape = q.packed ? Shape{q.length, q.heads, value_dim} : Shape{q.batch, q.length, q.heads, value_dim};
+  const Shape shape =
+      q.packed ? Shape{q.length, q.heads, value_dim} : Shape{q.batch, q.length, q.heads, value_dim};
   result.output = Tensor::empty(shape, dtype, device);
   const Tensor lse = Tensor::empty({q.heads, rows}, wide ? DType::float64 : DType::float32, device);
   kernels::AttentionArgs& args = call->args;
@@ -153,7 +164,8 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
   args.pairs = call->pairs;
   args.lse_rows = rows;
   double bytes = static_cast<double>(result.output.numel()) * static_cast<double>(size_of(dtype));
-  for (const Tensor& x : inputs.tensors) bytes += static_cast<double>(x.numel()) * static_cast<double>(size_of(dtype));
+  for (const Tensor& x : inputs.tensors)
+    bytes += static_cast<double>(x.numel()) * static_cast<double>(size_of(dtype));
   report(*call, bytes);
   if (device != Device::meta && result.output.numel() + rows > 0) {
     args.lse = lse.raw();
@@ -165,7 +177,8 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
       kernels::attention_forward(args, workspace.as<void>());
     }
   }
-  if (options.weights != Weights::none) result.weights = compute_weights(*call, options.weights, device, dtype);
+  if (options.weights != Weights::none)
+    result.weights = compute_weights(*call, options.weights, device, dtype);
   if (options.log_sum_exp) {
     result.log_sum_exp = q.packed ? lse : lse.strided({q.batch, q.heads, q.length}, {q.length, rows, 1}, 0);
   }
@@ -173,9 +186,15 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
   std::vector<Tensor> recorded = inputs.tensors;
   recorded.push_back(options.bias);
   if (!autograd::needs_grad(recorded)) return result;
-  Backward backward{.call = call, .inputs = {}, .heads_apart = heads_apart, .wanted = {},
-                    .wants_bias = autograd::wants_grad(options.bias), .output = autograd::Saved(result.output),
-                    .lse = autograd::Saved(lse), .bias = autograd::Saved(options.bias), .saved = {}};
+  Backward backward{.call = call,
+                    .inputs = {},
+                    .heads_apart = heads_apart,
+                    .wanted = {},
+                    .wants_bias = autograd::wants_grad(options.bias),
+                    .output = autograd::Saved(result.output),
+                    .lse = autograd::Saved(lse),
+                    .bias = autograd::Saved(options.bias),
+                    .saved = {}};
   for (Tensor& x : inputs.tensors) {
     backward.wanted.push_back(autograd::wants_grad(x));
     backward.saved.emplace_back(x);
@@ -205,14 +224,16 @@ Tensor heads_of(const Tensor& x, std::int64_t column, std::int64_t heads, std::i
 void check_width(const char* argument, const Tensor& x, std::int64_t wanted, const HeadsLayout& layout) {
   if (x.rank() >= 2 && x.size(-1) == wanted && x.is_contiguous()) return;
   fail(ErrorCode::shape, "attention",
-       fmt::format("{} is {}; want contiguous [..., {}] for {} heads of {} and {} key/value heads of {} and {}", argument,
-                   x.describe(), wanted, layout.heads, layout.head_dim, layout.kv_heads, layout.head_dim,
-                   layout.value_head_dim));
+       fmt::format(
+           "{} is {}; want contiguous [..., {}] for {} heads of {} and {} key/value heads of {} and {}",
+           argument, x.describe(), wanted, layout.heads, layout.head_dim, layout.kv_heads, layout.head_dim,
+           layout.value_head_dim));
 }
 
 }  // namespace
 
-AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                          const AttentionOptions& options) {
   const bool in_place = !autograd::needs_grad({k, v});
   Inputs inputs;
   inputs.tensors = {q, k, v};
@@ -240,7 +261,8 @@ AttentionResult attention_combined(const Tensor& qkv, const HeadsLayout& l, cons
   return run(std::move(inputs), false, options);
 }
 
-AttentionResult attention_combined(const Tensor& q, const Tensor& kv, const HeadsLayout& l, const AttentionOptions& options) {
+AttentionResult attention_combined(const Tensor& q, const Tensor& kv, const HeadsLayout& l,
+                                   const AttentionOptions& options) {
   const std::int64_t values = l.kv_heads * l.head_dim;
   check_width("q", q, l.heads * l.head_dim, l);
   check_width("kv", kv, values + l.kv_heads * l.value_head_dim, l);

@@ -19,8 +19,8 @@ void check_heads(const HeadsView& q, const HeadsView& k, const HeadsView& v) {
   if (dtype != k.tensor.dtype() || dtype != v.tensor.dtype() ||
       (dtype != DType::float32 && dtype != DType::bfloat16 && dtype != DType::float64)) {
     fail(ErrorCode::dtype, kOperation,
-         fmt::format("query is {}, key {}, value {}; want one of float32, bfloat16, float64 for all", name_of(dtype),
-                     name_of(k.tensor.dtype()), name_of(v.tensor.dtype())));
+         fmt::format("query is {}, key {}, value {}; want one of float32, bfloat16, float64 for all",
+                     name_of(dtype), name_of(k.tensor.dtype()), name_of(v.tensor.dtype())));
   }
   if (q.packed != k.packed || k.packed != v.packed) {
     wrong_shape(fmt::format("query is {}, key {}, value {}; want all [B, T, H, D] or all packed [N, H, D]",
@@ -28,46 +28,54 @@ void check_heads(const HeadsView& q, const HeadsView& k, const HeadsView& v) {
   }
   if (q.batch != k.batch || k.batch != v.batch) {
     const bool swapped = q.length == k.length && q.batch != k.batch;
-    wrong_shape(fmt::format("query has a batch of {}, key {}, value {}; want equal{}", q.batch, k.batch, v.batch,
-                            swapped ? " (dimension 1 agrees and dimension 0 does not: is the input [T, B, H, D]? want "
-                                      "[B, T, H, D]: transpose(x, 0, 1))"
-                                    : ""));
+    wrong_shape(fmt::format(
+        "query has a batch of {}, key {}, value {}; want equal{}", q.batch, k.batch, v.batch,
+        swapped ? " (dimension 1 agrees and dimension 0 does not: is the input [T, B, H, D]? want "
+                  "[B, T, H, D]: transpose(x, 0, 1))"
+                : ""));
   }
   if (k.length != v.length) {
-    wrong_shape(fmt::format("key has {} positions, value has {}; want equal: every key needs its value", k.length, v.length));
+    wrong_shape(fmt::format("key has {} positions, value has {}; want equal: every key needs its value",
+                            k.length, v.length));
   }
   if (q.dim != k.dim) {
     wrong_shape(fmt::format("query heads have dimension {}, key heads {}; want equal", q.dim, k.dim));
   }
-  if (k.heads != v.heads) wrong_shape(fmt::format("key has {} heads, value has {}; want equal", k.heads, v.heads));
+  if (k.heads != v.heads)
+    wrong_shape(fmt::format("key has {} heads, value has {}; want equal", k.heads, v.heads));
   if (q.dim == 0 || q.heads == 0 || k.heads == 0) {
-    wrong_shape(fmt::format("query is {}, key {}; want at least one head of dimension 1", q.tensor.shape().str(),
-                            k.tensor.shape().str()));
+    wrong_shape(fmt::format("query is {}, key {}; want at least one head of dimension 1",
+                            q.tensor.shape().str(), k.tensor.shape().str()));
   }
   if (q.heads % k.heads != 0) {
     const bool swapped = !q.packed && q.length == k.length;
     wrong_shape(fmt::format("key has {} heads, query has {}; want equal or a divisor{}", k.heads, q.heads,
-                            swapped ? fmt::format(" (dimension 1 is {} in both: is the input [B, H, T, D]? want "
-                                                  "[B, T, H, D]: transpose(x, 1, 2))", q.length)
-                                    : ""));
+                            swapped
+                                ? fmt::format(" (dimension 1 is {} in both: is the input [B, H, T, D]? want "
+                                              "[B, T, H, D]: transpose(x, 1, 2))",
+                                              q.length)
+                                : ""));
   }
 }
 
 void check_offsets(const char* argument, const std::vector<std::int64_t>& offsets, const HeadsView& x) {
   const std::int64_t rows = x.length;
   if (offsets.empty()) {
-    wrong_shape(fmt::format("{} are missing for {}, taken as packed [N, H, D]; want them rising from 0 to {} (is it "
-                            "[B, T, C], not yet projected? attention() takes heads: nn::MultiHeadAttention makes them)",
-                            argument, x.tensor.shape().str(), rows));
+    wrong_shape(fmt::format(
+        "{} are missing for {}, taken as packed [N, H, D]; want them rising from 0 to {} (is it "
+        "[B, T, C], not yet projected? attention() takes heads: nn::MultiHeadAttention makes them)",
+        argument, x.tensor.shape().str(), rows));
   }
   const bool ordered = std::is_sorted(offsets.begin(), offsets.end());
   if (offsets.front() != 0 || offsets.back() != rows || !ordered) {
-    wrong_shape(fmt::format("{} run from {} to {}{} for {} packed rows; want them rising from 0 to {}", argument,
-                            offsets.front(), offsets.back(), ordered ? "" : ", not in order,", rows, rows));
+    wrong_shape(fmt::format("{} run from {} to {}{} for {} packed rows; want them rising from 0 to {}",
+                            argument, offsets.front(), offsets.back(), ordered ? "" : ", not in order,", rows,
+                            rows));
   }
 }
 
-void add_packed(const HeadsView& q, const HeadsView& k, const AttentionOptions& options, AttentionCall& call) {
+void add_packed(const HeadsView& q, const HeadsView& k, const AttentionOptions& options,
+                AttentionCall& call) {
   check_offsets("query_offsets", options.query_offsets, q);
   check_offsets("key_offsets", options.key_offsets, k);
   if (options.query_offsets.size() != options.key_offsets.size()) {
@@ -80,14 +88,19 @@ void add_packed(const HeadsView& q, const HeadsView& k, const AttentionOptions& 
   for (std::size_t b = 0; b + 1 < options.query_offsets.size(); ++b) {
     const std::int64_t q0 = options.query_offsets[b];
     const std::int64_t k0 = options.key_offsets[b];
-    call.sequences.push_back({.query_begin = q0, .query_count = options.query_offsets[b + 1] - q0, .key_begin = k0,
-                              .key_count = options.key_offsets[b + 1] - k0, .index = static_cast<std::int64_t>(b)});
+    call.sequences.push_back({.query_begin = q0,
+                              .query_count = options.query_offsets[b + 1] - q0,
+                              .key_begin = k0,
+                              .key_count = options.key_offsets[b + 1] - k0,
+                              .index = static_cast<std::int64_t>(b)});
   }
 }
 
-void add_padded(const HeadsView& q, const HeadsView& k, const AttentionOptions& options, AttentionCall& call) {
+void add_padded(const HeadsView& q, const HeadsView& k, const AttentionOptions& options,
+                AttentionCall& call) {
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) {
-    wrong_shape(fmt::format("offsets are given with query {}; want them with packed [N, H, D] alone", q.tensor.shape().str()));
+    wrong_shape(fmt::format("offsets are given with query {}; want them with packed [N, H, D] alone",
+                            q.tensor.shape().str()));
   }
   const auto& lengths = options.key_lengths;
   if (!lengths.empty() && static_cast<std::int64_t>(lengths.size()) != q.batch) {
@@ -96,22 +109,28 @@ void add_padded(const HeadsView& q, const HeadsView& k, const AttentionOptions& 
   for (std::int64_t b = 0; b < q.batch; ++b) {
     const std::int64_t count = lengths.empty() ? k.length : lengths[static_cast<std::size_t>(b)];
     if (count < 0 || count > k.length) {
-      fail(ErrorCode::value, kOperation, fmt::format("key_lengths[{}] is {}; want 0 to {}", b, count, k.length));
+      fail(ErrorCode::value, kOperation,
+           fmt::format("key_lengths[{}] is {}; want 0 to {}", b, count, k.length));
     }
-    call.sequences.push_back({.query_begin = b * q.sequence_rows, .query_count = q.length,
-                              .key_begin = b * k.sequence_rows, .key_count = count, .index = b});
+    call.sequences.push_back({.query_begin = b * q.sequence_rows,
+                              .query_count = q.length,
+                              .key_begin = b * k.sequence_rows,
+                              .key_count = count,
+                              .index = b});
   }
 }
 
 void apply_mask(const Mask& mask, const Shape& pairs_shape, AttentionCall& call) {
   const auto& lengths = mask.lengths();
   if (!lengths.empty() && lengths.size() != call.sequences.size()) {
-    const bool swapped = !call.sequences.empty() && call.sequences[0].query_count == static_cast<std::int64_t>(lengths.size());
-    wrong_shape(fmt::format("mask {} has {} lengths for {} sequences; want one for each{}", mask.str(), lengths.size(),
-                            call.sequences.size(),
-                            swapped ? " (the sequences have that many positions: is the input [T, B, C]? want [B, T, C]: "
-                                      "transpose(x, 0, 1))"
-                                    : ""));
+    const bool swapped =
+        !call.sequences.empty() && call.sequences[0].query_count == static_cast<std::int64_t>(lengths.size());
+    wrong_shape(fmt::format(
+        "mask {} has {} lengths for {} sequences; want one for each{}", mask.str(), lengths.size(),
+        call.sequences.size(),
+        swapped ? " (the sequences have that many positions: is the input [T, B, C]? want [B, T, C]: "
+                  "transpose(x, 0, 1))"
+                : ""));
   }
   for (std::size_t b = 0; b < call.sequences.size(); ++b) {
     kernels::SequenceDesc& s = call.sequences[b];
@@ -125,18 +144,23 @@ void apply_mask(const Mask& mask, const Shape& pairs_shape, AttentionCall& call)
     if (!lengths.empty()) {
       if (lengths[b] > s.key_count) {
         fail(ErrorCode::value, kOperation,
-             fmt::format("mask {} gives sequence {} {} keys; it has {}", mask.str(), b, lengths[b], s.key_count));
+             fmt::format("mask {} gives sequence {} {} keys; it has {}", mask.str(), b, lengths[b],
+                         s.key_count));
       }
       s.key_count = lengths[b];
     }
     for (std::int64_t i = 0; i < s.query_count; ++i) {
       const std::int64_t first = std::clamp<std::int64_t>(i + s.low, 0, s.key_count);
-      call.visible_pairs += static_cast<double>(std::clamp<std::int64_t>(i + s.high + 1, first, s.key_count) - first);
+      call.visible_pairs +=
+          static_cast<double>(std::clamp<std::int64_t>(i + s.high + 1, first, s.key_count) - first);
     }
   }
   for (const Mask::Pairs& pairs : mask.pairs()) {
-    call.pairs.push_back({reinterpret_cast<const std::uint8_t*>(pairs.tensor.device() == Device::meta ? nullptr : pairs.tensor.data<bool>()),
-                          broadcast_pairs(pairs.allow ? "mask (allow)" : "mask (deny)", pairs.tensor, pairs_shape), pairs.allow});
+    call.pairs.push_back(
+        {reinterpret_cast<const std::uint8_t*>(
+             pairs.tensor.device() == Device::meta ? nullptr : pairs.tensor.data<bool>()),
+         broadcast_pairs(pairs.allow ? "mask (allow)" : "mask (deny)", pairs.tensor, pairs_shape),
+         pairs.allow});
     call.keep_alive.push_back(pairs.tensor);
   }
 }
@@ -145,8 +169,9 @@ void apply_mask(const Mask& mask, const Shape& pairs_shape, AttentionCall& call)
 
 HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed) {
   if (!x.defined() || x.rank() < 3 || x.rank() > 4) {
-    wrong_shape(fmt::format("{} is {}; want [B, T, H, D], or packed [N, H, D] with offsets{}", argument, x.describe(),
-                            x.defined() && x.rank() == 2 ? " (attention() takes heads: nn::MultiHeadAttention makes them)" : ""));
+    wrong_shape(fmt::format(
+        "{} is {}; want [B, T, H, D], or packed [N, H, D] with offsets{}", argument, x.describe(),
+        x.defined() && x.rank() == 2 ? " (attention() takes heads: nn::MultiHeadAttention makes them)" : ""));
   }
   HeadsView view;
   view.packed = x.rank() == 3;
@@ -162,7 +187,8 @@ HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed) {
   view.head = t.stride(-2);
   view.sequence_rows = view.packed || view.batch <= 1 || view.row == 0 ? view.length : t.stride(0) / view.row;
   // Output and gradients have their sequences one after another, and are indexed by the same rows.
-  if (view.tensor.device() != Device::meta && !gaps_allowed && view.batch > 1 && view.sequence_rows != view.length) {
+  if (view.tensor.device() != Device::meta && !gaps_allowed && view.batch > 1 &&
+      view.sequence_rows != view.length) {
     return view_heads(argument, contiguous(x), true);
   }
   return view;
@@ -182,16 +208,20 @@ kernels::PairStrides broadcast_pairs(const char* argument, const Tensor& x, cons
     std::string hint;
     if (fits(swapped)) hint = " (its last two dimensions are [S, T]: transpose(x, -1, -2))";
     if (x.rank() == 3 && fits({x.size(0), 1, x.size(1), x.size(2)})) {
-      hint = fmt::format(" (one map for each sequence is {}: reshape it)", Shape{x.size(0), 1, x.size(1), x.size(2)}.str());
+      hint = fmt::format(" (one map for each sequence is {}: reshape it)",
+                         Shape{x.size(0), 1, x.size(1), x.size(2)}.str());
     }
-    wrong_shape(fmt::format("{} is {}; want something that broadcasts to [B, H, T, S] = {}{}", argument, x.describe(),
-                            target.str(), hint));
+    wrong_shape(fmt::format("{} is {}; want something that broadcasts to [B, H, T, S] = {}{}", argument,
+                            x.describe(), target.str(), hint));
   }
-  const auto stride = [&](int from_end) { return x.rank() < from_end || x.size(-from_end) == 1 ? 0 : x.stride(-from_end); };
+  const auto stride = [&](int from_end) {
+    return x.rank() < from_end || x.size(-from_end) == 1 ? 0 : x.stride(-from_end);
+  };
   return {stride(4), stride(3), stride(2), stride(1)};
 }
 
-AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v, const AttentionOptions& options) {
+AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
+                    const AttentionOptions& options) {
   check_heads(q, k, v);
   AttentionCall call;
   if (q.packed) {
@@ -203,7 +233,8 @@ AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v, 
     call.longest_query = std::max(call.longest_query, s.query_count);
     call.longest_key = std::max(call.longest_key, q.packed ? s.key_count : k.length);
   }
-  const Shape pairs_shape{static_cast<std::int64_t>(call.sequences.size()), q.heads, call.longest_query, call.longest_key};
+  const Shape pairs_shape{static_cast<std::int64_t>(call.sequences.size()), q.heads, call.longest_query,
+                          call.longest_key};
   apply_mask(options.mask, pairs_shape, call);
 
   const DType dtype = q.tensor.dtype();
@@ -222,7 +253,9 @@ AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v, 
     if (options.bias.dtype() != wanted) {
       fail(ErrorCode::dtype, kOperation,
            fmt::format("bias is {}; want {}{}", options.bias.describe(), name_of(wanted),
-                       options.bias.dtype() == DType::boolean ? " (a boolean mask goes in as Mask::allow or Mask::deny)" : ""));
+                       options.bias.dtype() == DType::boolean
+                           ? " (a boolean mask goes in as Mask::allow or Mask::deny)"
+                           : ""));
     }
     args.bias_strides = broadcast_pairs("bias", options.bias, pairs_shape);
     if (options.bias.device() != Device::meta) args.bias = options.bias.raw();
@@ -232,7 +265,8 @@ AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v, 
   }
   if (options.dropout > 0) {
     if (!options.generator) fail(ErrorCode::value, kOperation, "dropout needs a generator; it is null");
-    args.dropout.threshold = static_cast<std::uint32_t>(std::min(65535.0, std::round(options.dropout * 65536)));
+    args.dropout.threshold =
+        static_cast<std::uint32_t>(std::min(65535.0, std::round(options.dropout * 65536)));
     args.dropout.call = options.generator->next();
   }
   return call;

@@ -12,13 +12,15 @@ struct HeadsView {
   bool packed = false;
   std::int64_t batch = 0, length = 0;  ///< B and T; packed: 1 and N
   std::int64_t heads = 0, dim = 0;
-  std::int64_t row = 0, head = 0;      ///< strides in elements
-  std::int64_t sequence_rows = 0;      ///< rows from one sequence to the next, in units of `row`
-  kernels::HeadRows rows() const { return {tensor.device() == Device::meta ? nullptr : tensor.raw(), row, head}; }
+  std::int64_t row = 0, head = 0;  ///< strides in elements
+  std::int64_t sequence_rows = 0;  ///< rows from one sequence to the next, in units of `row`
+  kernels::HeadRows rows() const {
+    return {tensor.device() == Device::meta ? nullptr : tensor.raw(), row, head};
+  }
 };
 
-/// Error(shape) naming `argument` unless x has 3 or 4 dimensions. Copies only when the strides cannot be walked by rows,
-/// or leave gaps between sequences where they may not (a cache's keys may).
+/// Error(shape) naming `argument` unless x has 3 or 4 dimensions. Copies only when the strides cannot be
+/// walked by rows, or leave gaps between sequences where they may not (a cache's keys may).
 HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed = false);
 
 /// The kernels' view of one call, with everything it points to.
@@ -31,10 +33,13 @@ struct AttentionCall {
   double visible_pairs = 0;  ///< of one head, by the structural masks
 };
 
-/// Checks everything (shapes, dtypes, masks, offsets) and lowers it. Output and log-sum-exp are left to the caller.
-AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v, const AttentionOptions& options);
+/// Checks everything (shapes, dtypes, masks, offsets) and lowers it. Output and log-sum-exp are left to the
+/// caller.
+AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
+                    const AttentionOptions& options);
 
-/// Strides of x broadcast to [B, H, T, S]; Error(shape) naming `argument`, with a hint where the shape is transposed.
+/// Strides of x broadcast to [B, H, T, S]; Error(shape) naming `argument`, with a hint where the shape is
+/// transposed.
 kernels::PairStrides broadcast_pairs(const char* argument, const Tensor& x, const Shape& target);
 
 }  // namespace headway::inline v1::ops

@@ -17,9 +17,11 @@ Tensor mean_last(const Tensor& x) {
   const double inverse = 1 / static_cast<double>(x.size(-1));
   Tensor out = scale(detail::sum_to(detail::plain(x), shape), inverse);
   if (autograd::needs_grad({x})) {
-    autograd::record("mean_last", {x}, {out}, [before = x.shape(), inverse](const std::vector<Tensor>& grads) {
-      return std::vector<Tensor>{add(zeros(before, grads[0].dtype(), grads[0].device()), scale(grads[0], inverse))};
-    });
+    autograd::record("mean_last", {x}, {out},
+                     [before = x.shape(), inverse](const std::vector<Tensor>& grads) {
+                       return std::vector<Tensor>{
+                           add(zeros(before, grads[0].dtype(), grads[0].device()), scale(grads[0], inverse))};
+                     });
   }
   return out;
 }
@@ -27,7 +29,8 @@ Tensor mean_last(const Tensor& x) {
 Tensor constant_like(const Tensor& x, double value) { return full({}, value, x.dtype(), x.device()); }
 
 // Dropout and residual in x's dtype, the rest in the statistics' dtype.
-NormResult normalize(bool center, const Tensor& x, const Tensor& weight, const Tensor& bias, const NormOptions& options) {
+NormResult normalize(bool center, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     const NormOptions& options) {
   Tensor s = options.dropout > 0 ? dropout(x, options.dropout, *options.generator) : x;
   if (options.residual.defined()) s = add(options.residual, s);
   const Tensor wide = cast(s, detail::compute_dtype(x.dtype()));
@@ -62,7 +65,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEnt
       if (target == options.ignore_index) continue;
       counted += 1;
       double* row = wanted.data<double>() + i * classes;
-      for (std::int64_t j = 0; j < classes; ++j) row[j] = options.label_smoothing / static_cast<double>(classes);
+      for (std::int64_t j = 0; j < classes; ++j)
+        row[j] = options.label_smoothing / static_cast<double>(classes);
       row[target] += 1 - options.label_smoothing;
     }
   }

@@ -30,7 +30,8 @@ Tensor mask_of(const ops::AttentionCall& call, const SequenceDesc& s, DType dtyp
     for (std::int64_t i = 0; i < s.query_count; ++i) {
       for (std::int64_t j = 0; j < s.key_count; ++j, ++at) {
         bool seen = j >= i + s.low && j <= i + s.high;
-        for (const auto& mask : call.pairs) seen = seen && (mask.data[mask.strides.at(s.index, h, i, j)] != 0) == mask.allow;
+        for (const auto& mask : call.pairs)
+          seen = seen && (mask.data[mask.strides.at(s.index, h, i, j)] != 0) == mask.allow;
         if (!seen) *at = -std::numeric_limits<double>::infinity();
       }
     }
@@ -46,8 +47,9 @@ Tensor kept(const ops::AttentionCall& call, const SequenceDesc& s, DType dtype) 
   for (std::int64_t h = 0; h < call.args.heads; ++h) {
     for (std::int64_t i = 0; i < s.query_count; ++i) {
       for (std::int64_t j = 0; j < s.key_count; ++j, ++at) {
-        const auto words = drop.call.words(static_cast<std::uint64_t>(i) | static_cast<std::uint64_t>(j / 8) << 32,
-                                           static_cast<std::uint32_t>(s.index * call.args.heads + h));
+        const auto words =
+            drop.call.words(static_cast<std::uint64_t>(i) | static_cast<std::uint64_t>(j / 8) << 32,
+                            static_cast<std::uint32_t>(s.index * call.args.heads + h));
         const std::uint32_t bits = words[static_cast<std::size_t>(j % 8 / 2)] >> (j % 2 * 16) & 0xffffu;
         *at = bits < drop.threshold ? 0 : drop.keep_scale();
       }
@@ -80,10 +82,14 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, LinearO
   shape[-1] = weight.size(0);
   y = cast(reshape(y, shape), options.widen ? DType::float32 : x.dtype());
   switch (options.activation) {
-    case Activation::relu: return relu(y);
-    case Activation::gelu: return gelu(y);
-    case Activation::silu: return silu(y);
-    case Activation::none: break;
+    case Activation::relu:
+      return relu(y);
+    case Activation::gelu:
+      return gelu(y);
+    case Activation::silu:
+      return silu(y);
+    case Activation::none:
+      break;
   }
   return y;
 }
@@ -91,10 +97,12 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, LinearO
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   const DType dtype = detail::compute_dtype(q.dtype());
   const Tensor query = contiguous(q), key = contiguous(k), value = contiguous(v);
-  const ops::AttentionCall call = ops::lower(ops::view_heads("query", query.detach()), ops::view_heads("key", key.detach()),
-                                             ops::view_heads("value", value.detach()), options);
+  const ops::AttentionCall call =
+      ops::lower(ops::view_heads("query", query.detach()), ops::view_heads("key", key.detach()),
+                 ops::view_heads("value", value.detach()), options);
   std::vector<std::int32_t> group;
-  for (std::int64_t h = 0; h < call.args.heads; ++h) group.push_back(static_cast<std::int32_t>(h * call.args.kv_heads / call.args.heads));
+  for (std::int64_t h = 0; h < call.args.heads; ++h)
+    group.push_back(static_cast<std::int32_t>(h * call.args.kv_heads / call.args.heads));
   const Tensor index = from(group, {call.args.heads});
   std::vector<Tensor> parts;
   for (const SequenceDesc& s : call.sequences) {

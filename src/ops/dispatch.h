@@ -14,15 +14,21 @@ namespace headway::inline v1::detail {
 template <typename Make>
 void with_floating(const char* operation, const Tensor& x, Make&& make) {
   switch (x.dtype()) {
-    case DType::float32: return make.template operator()<float>();
-    case DType::bfloat16: return make.template operator()<bfloat16>();
-    case DType::float64: return make.template operator()<double>();
+    case DType::float32:
+      return make.template operator()<float>();
+    case DType::bfloat16:
+      return make.template operator()<bfloat16>();
+    case DType::float64:
+      return make.template operator()<double>();
     default:
-      fail(ErrorCode::dtype, operation, fmt::format("tensor is {}; want float32, bfloat16 or float64", x.describe()));
+      fail(ErrorCode::dtype, operation,
+           fmt::format("tensor is {}; want float32, bfloat16 or float64", x.describe()));
   }
 }
 
-inline void require_floating(const char* operation, const Tensor& x) { with_floating(operation, x, []<typename>() {}); }
+inline void require_floating(const char* operation, const Tensor& x) {
+  with_floating(operation, x, []<typename>() {});
+}
 
 /// meta when any of the tensors is: an op with one operand that has no elements has no elements to give.
 inline Device device_of(std::initializer_list<Tensor> tensors) {
@@ -46,7 +52,8 @@ struct Rows {
   std::int64_t rows, dim;
 };
 inline Rows rows_of(const char* operation, const Tensor& x) {
-  if (x.rank() == 0) fail(ErrorCode::shape, operation, fmt::format("tensor is {}; want at least one dimension", x.describe()));
+  if (x.rank() == 0)
+    fail(ErrorCode::shape, operation, fmt::format("tensor is {}; want at least one dimension", x.describe()));
   const std::int64_t dim = x.size(-1);
   return {dim ? x.numel() / dim : 0, dim};
 }
@@ -54,7 +61,8 @@ inline Rows rows_of(const char* operation, const Tensor& x) {
 /// What statistics and parameters of an op on this dtype are kept in.
 inline DType compute_dtype(DType dtype) { return dtype == DType::float64 ? DType::float64 : DType::float32; }
 
-/// Sums x over the dimensions along which `shape` is 1 or missing: the transpose of broadcasting `shape` to x.
+/// Sums x over the dimensions along which `shape` is 1 or missing: the transpose of broadcasting `shape` to
+/// x.
 Tensor sum_to(const Tensor& x, const Shape& shape);
 
 }  // namespace headway::inline v1::detail

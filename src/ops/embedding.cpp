@@ -10,14 +10,15 @@
 namespace headway::inline v1 {
 namespace {
 
-void check_ids(const char* operation, const char* name, const Tensor& ids, std::int64_t rows, const char* hint) {
+void check_ids(const char* operation, const char* name, const Tensor& ids, std::int64_t rows,
+               const char* hint) {
   if (ids.device() == Device::meta) return;
   const auto* values = ids.data<std::int32_t>();
   for (std::int64_t i = 0; i < ids.numel(); ++i) {
     if (values[i] >= 0 && values[i] < rows) continue;
     fail(ErrorCode::value, operation,
-         fmt::format("{} {} at place {} is outside the table of {} rows; want 0 to {}{}", name, values[i], i, rows,
-                     rows - 1, hint));
+         fmt::format("{} {} at place {} is outside the table of {} rows; want 0 to {}{}", name, values[i], i,
+                     rows, rows - 1, hint));
   }
 }
 
@@ -28,15 +29,16 @@ void check_index_dtype(const char* operation, const char* name, const Tensor& id
 
 // The gradient of a [rows, dim] table from the gradient of the rows that ids took out of it.
 template <typename Grad, typename Table>
-void scatter_into(const Tensor& d_table, std::int64_t rows, std::int64_t dim, const Tensor& ids, const Tensor& d_out,
-                  double scale) {
+void scatter_into(const Tensor& d_table, std::int64_t rows, std::int64_t dim, const Tensor& ids,
+                  const Tensor& d_out, double scale) {
   const std::int64_t count = ids.numel();
   if (count >= std::numeric_limits<std::int32_t>::max()) {
     fail(ErrorCode::unsupported, "gather", fmt::format("{} places; want fewer than 2^31", count));
   }
   const core::Workspace starts(static_cast<std::size_t>(rows + 1) * sizeof(std::int32_t));
   const core::Workspace order(static_cast<std::size_t>(count) * sizeof(std::int32_t));
-  kernels::group_by_row(ids.data<std::int32_t>(), count, rows, starts.as<std::int32_t>(), order.as<std::int32_t>());
+  kernels::group_by_row(ids.data<std::int32_t>(), count, rows, starts.as<std::int32_t>(),
+                        order.as<std::int32_t>());
   kernels::scatter<Grad, Table>({.rows = rows,
                                  .dim = dim,
                                  .starts = starts.as<std::int32_t>(),
@@ -46,7 +48,8 @@ void scatter_into(const Tensor& d_table, std::int64_t rows, std::int64_t dim, co
                                  .d_table = d_table.data<Table>()});
 }
 
-Tensor table_gradient(const Tensor& table_like, const Shape& shape, const Tensor& ids, const Tensor& d_out, double scale) {
+Tensor table_gradient(const Tensor& table_like, const Shape& shape, const Tensor& ids, const Tensor& d_out,
+                      double scale) {
   Tensor d_table = Tensor::empty(shape, table_like.dtype(), d_out.device());
   if (d_out.device() == Device::meta) return d_table;
   const std::int64_t rows = shape[0];
@@ -68,20 +71,24 @@ void check_embedding(const Tensor& ids, const Tensor& table, const EmbeddingOpti
   check_index_dtype(kName, "ids", ids);
   const bool wide = table.dtype() == DType::float64;
   if (table.rank() != 2 || (!wide && table.dtype() != DType::float32)) {
-    fail(ErrorCode::shape, kName, fmt::format("table is {}; want float32 or float64 [V, C]", table.describe()));
+    fail(ErrorCode::shape, kName,
+         fmt::format("table is {}; want float32 or float64 [V, C]", table.describe()));
   }
   if (!wide && options.output != DType::float32 && options.output != DType::bfloat16) {
-    fail(ErrorCode::dtype, kName, fmt::format("output is {}; want float32 or bfloat16", name_of(options.output)));
+    fail(ErrorCode::dtype, kName,
+         fmt::format("output is {}; want float32 or bfloat16", name_of(options.output)));
   }
   const Tensor& positions = options.positions;
   if (!positions.defined()) return;
   if (positions.rank() != 2 || positions.size(1) != table.size(1) || positions.dtype() != table.dtype()) {
-    fail(ErrorCode::shape, kName, fmt::format("positions is {}; want {} [P, {}], as the table", positions.describe(),
-                                              name_of(table.dtype()), table.size(1)));
+    fail(ErrorCode::shape, kName,
+         fmt::format("positions is {}; want {} [P, {}], as the table", positions.describe(),
+                     name_of(table.dtype()), table.size(1)));
   }
   if (!options.position_ids.defined() || !(options.position_ids.shape() == ids.shape())) {
-    fail(ErrorCode::shape, kName, fmt::format("position_ids is {}; want int32 {}, as ids",
-                                              options.position_ids.describe(), ids.shape().str()));
+    fail(ErrorCode::shape, kName,
+         fmt::format("position_ids is {}; want int32 {}, as ids", options.position_ids.describe(),
+                     ids.shape().str()));
   }
   check_index_dtype(kName, "position_ids", options.position_ids);
 }
@@ -96,11 +103,14 @@ Tensor embedding(const Tensor& ids, const Tensor& table, const EmbeddingOptions&
   const Tensor places = placed ? detail::plain(options.position_ids) : Tensor();
   const Tensor positions = placed ? detail::plain(options.positions) : Tensor();
   check_ids(kName, "id", tokens, table.size(0), " (is the vocabulary size the tokenizer's?)");
-  if (placed) check_ids(kName, "position id", places, positions.size(0), " (is the sequence longer than the positions?)");
+  if (placed)
+    check_ids(kName, "position id", places, positions.size(0),
+              " (is the sequence longer than the positions?)");
   Shape shape = ids.shape();
   shape.push_back(table.size(1));
   const bool wide = table.dtype() == DType::float64;
-  Tensor out = Tensor::empty(shape, wide ? DType::float64 : options.output, detail::device_of({ids, table, positions, places}));
+  Tensor out = Tensor::empty(shape, wide ? DType::float64 : options.output,
+                             detail::device_of({ids, table, positions, places}));
   if (out.device() != Device::meta) {
     const auto look = [&]<typename Table, typename Out>(Table, Out) {
       kernels::lookup<Table, Out>({.count = tokens.numel(),
@@ -112,12 +122,16 @@ Tensor embedding(const Tensor& ids, const Tensor& table, const EmbeddingOptions&
                                    .positions = placed ? positions.data<Table>() : nullptr,
                                    .out = out.data<Out>()});
     };
-    if (wide) look(double(), double());
-    else if (options.output == DType::bfloat16) look(float(), bfloat16());
-    else look(float(), float());
+    if (wide)
+      look(double(), double());
+    else if (options.output == DType::bfloat16)
+      look(float(), bfloat16());
+    else
+      look(float(), float());
   }
   if (autograd::needs_grad({table, options.positions})) {
-    const bool want_table = autograd::wants_grad(table), want_positions = autograd::wants_grad(options.positions);
+    const bool want_table = autograd::wants_grad(table),
+               want_positions = autograd::wants_grad(options.positions);
     const autograd::Saved kept_tokens = tokens, kept_places = places;
     const Tensor like = Tensor::empty({0}, table.dtype(), out.device());
     const Shape table_shape = table.shape(), positions_shape = placed ? positions.shape() : Shape();
@@ -141,7 +155,8 @@ Tensor gather(const Tensor& x, const Tensor& index) {
   detail::require_floating(kName, x);
   check_index_dtype(kName, "index", index);
   if (x.rank() < 1 || index.rank() != 1) {
-    fail(ErrorCode::shape, kName, fmt::format("x is {}, index is {}; want [N, ...] and [M]", x.describe(), index.describe()));
+    fail(ErrorCode::shape, kName,
+         fmt::format("x is {}, index is {}; want [N, ...] and [M]", x.describe(), index.describe()));
   }
   const Tensor rows = detail::plain(x), places = detail::plain(index);
   check_ids(kName, "index", places, x.size(0), "");
@@ -163,9 +178,11 @@ Tensor gather(const Tensor& x, const Tensor& index) {
   }
   if (autograd::needs_grad({x})) {
     const Tensor like = Tensor::empty({0}, x.dtype(), out.device());
-    autograd::record(kName, {x}, {out}, [=, before = x.shape(), kept = autograd::Saved(places)](const std::vector<Tensor>& grads) {
-      return std::vector<Tensor>{table_gradient(like, before, kept.get(kName), grads[0], 1)};
-    });
+    autograd::record(
+        kName, {x}, {out},
+        [=, before = x.shape(), kept = autograd::Saved(places)](const std::vector<Tensor>& grads) {
+          return std::vector<Tensor>{table_gradient(like, before, kept.get(kName), grads[0], 1)};
+        });
   }
   return out;
 }

@@ -19,20 +19,28 @@ namespace {
 
 kernels::Epilogue epilogue_of(Activation activation) {
   switch (activation) {
-    case Activation::relu: return kernels::Epilogue::relu;
-    case Activation::gelu: return kernels::Epilogue::gelu;
-    case Activation::silu: return kernels::Epilogue::silu;
-    case Activation::none: break;
+    case Activation::relu:
+      return kernels::Epilogue::relu;
+    case Activation::gelu:
+      return kernels::Epilogue::gelu;
+    case Activation::silu:
+      return kernels::Epilogue::silu;
+    case Activation::none:
+      break;
   }
   return kernels::Epilogue::none;
 }
 
 Tensor activate(const Tensor& x, Activation activation) {
   switch (activation) {
-    case Activation::relu: return relu(x);
-    case Activation::gelu: return gelu(x);
-    case Activation::silu: return silu(x);
-    case Activation::none: break;
+    case Activation::relu:
+      return relu(x);
+    case Activation::gelu:
+      return gelu(x);
+    case Activation::silu:
+      return silu(x);
+    case Activation::none:
+      break;
   }
   return x;
 }
@@ -43,18 +51,21 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& bias, const Line
   }
   if (x.rank() < 1 || x.size(-1) != weight.size(1)) {
     fail(ErrorCode::shape, "linear",
-         fmt::format("x is {}, weight is {}; want {} in the last dimension of x", x.describe(), weight.describe(),
-                     weight.size(1)));
+         fmt::format("x is {}, weight is {}; want {} in the last dimension of x", x.describe(),
+                     weight.describe(), weight.size(1)));
   }
   if (bias.defined() && !(bias.shape() == Shape{weight.size(0)})) {
     fail(ErrorCode::shape, "linear", fmt::format("bias is {}; want [{}]", bias.describe(), weight.size(0)));
   }
-  const bool known = x.dtype() == DType::float32 || x.dtype() == DType::bfloat16 || x.dtype() == DType::float64;
-  const bool fits = x.dtype() == weight.dtype() || (x.dtype() == DType::bfloat16 && weight.dtype() == DType::float32);
+  const bool known =
+      x.dtype() == DType::float32 || x.dtype() == DType::bfloat16 || x.dtype() == DType::float64;
+  const bool fits =
+      x.dtype() == weight.dtype() || (x.dtype() == DType::bfloat16 && weight.dtype() == DType::float32);
   if (!known || !fits || (bias.defined() && bias.dtype() != weight.dtype())) {
     fail(ErrorCode::dtype, "linear",
-         fmt::format("x is {}, weight {}, bias {}; want float32, float64, or bfloat16 with float32 parameters",
-                     name_of(x.dtype()), name_of(weight.dtype()), bias.defined() ? name_of(bias.dtype()) : "none"));
+         fmt::format(
+             "x is {}, weight {}, bias {}; want float32, float64, or bfloat16 with float32 parameters",
+             name_of(x.dtype()), name_of(weight.dtype()), bias.defined() ? name_of(bias.dtype()) : "none"));
   }
   if (options.widen && x.dtype() != DType::bfloat16) {
     fail(ErrorCode::dtype, "linear", fmt::format("widen is for bfloat16 x; x is {}", name_of(x.dtype())));
@@ -78,20 +89,32 @@ RowView rows_of(const Tensor& x) {
   return {contiguous(x.detach()), rows, width};
 }
 
-void forward(const RowView& x, const Tensor& weight, const Tensor& bias, Activation activation, const Tensor& y) {
+void forward(const RowView& x, const Tensor& weight, const Tensor& bias, Activation activation,
+             const Tensor& y) {
   const std::int64_t outputs = weight.size(0);
   const std::int64_t inputs = weight.size(1);
   if (x.tensor.dtype() == DType::float64) {
     auto* out = y.data<double>();
-    kernels::reference::gemm(x.rows, outputs, inputs, x.tensor.data<double>(), x.stride, 1, weight.data<double>(),
-                             weight.stride(1), weight.stride(0), out, outputs, false);
-    for (std::int64_t i = 0; bias.defined() && i < x.rows * outputs; ++i) out[i] += bias.data<double>()[i % outputs];
+    kernels::reference::gemm(x.rows, outputs, inputs, x.tensor.data<double>(), x.stride, 1,
+                             weight.data<double>(), weight.stride(1), weight.stride(0), out, outputs, false);
+    for (std::int64_t i = 0; bias.defined() && i < x.rows * outputs; ++i)
+      out[i] += bias.data<double>()[i % outputs];
     return;
   }
-  kernels::gemm({.m = x.rows, .n = outputs, .k = inputs, .dtype = x.tensor.dtype(), .a = x.tensor.raw(),
-                 .a_row = x.stride, .a_col = 1, .b = ops::packed_weight(weight, x.tensor.dtype(), false),
-                 .b_packed = true, .c = y.raw(), .c_row = outputs, .c_dtype = y.dtype(),
-                 .bias = bias.defined() ? bias.data<float>() : nullptr, .epilogue = epilogue_of(activation)});
+  kernels::gemm({.m = x.rows,
+                 .n = outputs,
+                 .k = inputs,
+                 .dtype = x.tensor.dtype(),
+                 .a = x.tensor.raw(),
+                 .a_row = x.stride,
+                 .a_col = 1,
+                 .b = ops::packed_weight(weight, x.tensor.dtype(), false),
+                 .b_packed = true,
+                 .c = y.raw(),
+                 .c_row = outputs,
+                 .c_dtype = y.dtype(),
+                 .bias = bias.defined() ? bias.data<float>() : nullptr,
+                 .epilogue = epilogue_of(activation)});
 }
 
 // dX = dZ·W.
@@ -105,8 +128,17 @@ Tensor input_gradient(const Tensor& dz, const Tensor& weight, const Shape& shape
     kernels::reference::gemm(rows, inputs, outputs, dz.data<double>(), outputs, 1, weight.data<double>(),
                              weight.stride(0), weight.stride(1), dx.data<double>(), inputs, false);
   } else {
-    kernels::gemm({.m = rows, .n = inputs, .k = outputs, .dtype = dtype, .a = dz.raw(), .a_row = outputs, .a_col = 1,
-                   .b = ops::packed_weight(weight, dtype, true), .b_packed = true, .c = dx.raw(), .c_row = inputs,
+    kernels::gemm({.m = rows,
+                   .n = inputs,
+                   .k = outputs,
+                   .dtype = dtype,
+                   .a = dz.raw(),
+                   .a_row = outputs,
+                   .a_col = 1,
+                   .b = ops::packed_weight(weight, dtype, true),
+                   .b_packed = true,
+                   .c = dx.raw(),
+                   .c_row = inputs,
                    .c_dtype = dtype});
   }
   return dx;
@@ -120,11 +152,17 @@ Tensor weight_gradient(const Tensor& dz, const RowView& x, const Tensor& weight)
   const std::int64_t inputs = weight.size(1);
   if (x.rows == 0) return zeros(weight.shape(), weight.dtype());
   if (dz.dtype() == DType::float64) {
-    kernels::reference::gemm(outputs, inputs, x.rows, dz.data<double>(), 1, outputs, x.tensor.data<double>(), x.stride, 1,
-                             dw.data<double>(), inputs, false);
+    kernels::reference::gemm(outputs, inputs, x.rows, dz.data<double>(), 1, outputs, x.tensor.data<double>(),
+                             x.stride, 1, dw.data<double>(), inputs, false);
   } else {
-    const kernels::WeightGradientArgs args{.tokens = x.rows, .outputs = outputs, .inputs = inputs, .dtype = dz.dtype(),
-                                           .dy = dz.raw(), .dy_row = outputs, .x = x.tensor.raw(), .x_row = x.stride,
+    const kernels::WeightGradientArgs args{.tokens = x.rows,
+                                           .outputs = outputs,
+                                           .inputs = inputs,
+                                           .dtype = dz.dtype(),
+                                           .dy = dz.raw(),
+                                           .dy_row = outputs,
+                                           .x = x.tensor.raw(),
+                                           .x_row = x.stride,
                                            .dw = dw.data<float>()};
     const core::Workspace workspace(kernels::weight_gradient_workspace(args));
     kernels::weight_gradient(args, workspace.as<void>());
@@ -136,7 +174,8 @@ Tensor weight_gradient(const Tensor& dz, const RowView& x, const Tensor& weight)
 struct BiasGradient {
   Tensor dz, db;
 };
-BiasGradient bias_gradient(const Tensor& dy, const Tensor& y, bool relu, const Tensor& bias, bool wants_bias) {
+BiasGradient bias_gradient(const Tensor& dy, const Tensor& y, bool relu, const Tensor& bias,
+                           bool wants_bias) {
   BiasGradient out;
   const std::int64_t outputs = dy.size(-1);
   const std::int64_t rows = outputs == 0 ? 0 : dy.numel() / outputs;
@@ -164,15 +203,18 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias_any, Lin
   const Tensor bias = bias_any.defined() ? contiguous(bias_any) : bias_any;
   const bool record = autograd::needs_grad({x, weight, bias});
   const bool wide = options.widen;
-  // relu's derivative is told by its output; the others need their input, so in training they are ops of their own.
-  const bool fused = options.activation == Activation::none || (x.dtype() != DType::float64 &&
-                     (!record || options.activation == Activation::relu) && x.device() != Device::meta);
+  // relu's derivative is told by its output; the others need their input, so in training they are ops of
+  // their own.
+  const bool fused = options.activation == Activation::none ||
+                     (x.dtype() != DType::float64 && (!record || options.activation == Activation::relu) &&
+                      x.device() != Device::meta);
   if (!fused) return activate(linear(x, weight, bias, {.widen = wide}), options.activation);
 
   Shape shape = x.shape();
   shape[-1] = weight.size(0);
   const Tensor y = Tensor::empty(shape, wide ? DType::float32 : x.dtype(), x.device());
-  const double rows = static_cast<double>(y.numel()) / static_cast<double>(std::max<std::int64_t>(weight.size(0), 1));
+  const double rows =
+      static_cast<double>(y.numel()) / static_cast<double>(std::max<std::int64_t>(weight.size(0), 1));
   report_cost("linear", 2 * rows * static_cast<double>(weight.numel()),
               static_cast<double>(x.numel()) * static_cast<double>(size_of(x.dtype())) +
                   static_cast<double>(y.numel()) * static_cast<double>(size_of(y.dtype())) +
@@ -188,23 +230,23 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias_any, Lin
   const bool wants_x = autograd::wants_grad(x);
   const bool wants_weight = autograd::wants_grad(weight);
   const bool wants_bias = autograd::wants_grad(bias);
-  autograd::record(
-      "linear", {x, weight, bias}, {y},
-      [=, rows_x = view, saved_x = autograd::Saved(wants_weight ? view.tensor : Tensor()), saved_w = autograd::Saved(weight),
-       saved_y = autograd::Saved(relu ? y : Tensor()), shape_x = x.shape(), dtype = x.dtype(),
-       bias = bias.defined() ? bias.detach() : Tensor()](const std::vector<Tensor>& grads) mutable -> std::vector<Tensor> {
-        if (!grads[0].defined()) return {};
-        const Tensor dy = wide ? cast(grads[0], dtype) : grads[0];
-        const Tensor& w = saved_w.get("linear");
-        const auto [dz, db] = bias_gradient(dy, saved_y.get("linear"), relu, bias, wants_bias);
-        std::vector<Tensor> out(3);
-        if (wants_x) out[0] = input_gradient(dz, w, shape_x, dtype);
-        if (wants_weight) {
-          out[1] = weight_gradient(dz, {saved_x.get("linear"), rows_x.rows, rows_x.stride}, w);
-        }
-        out[2] = db;
-        return out;
-      });
+  autograd::record("linear", {x, weight, bias}, {y},
+                   [=, rows_x = view, saved_x = autograd::Saved(wants_weight ? view.tensor : Tensor()),
+                    saved_w = autograd::Saved(weight), saved_y = autograd::Saved(relu ? y : Tensor()),
+                    shape_x = x.shape(), dtype = x.dtype(), bias = bias.defined() ? bias.detach() : Tensor()](
+                       const std::vector<Tensor>& grads) mutable -> std::vector<Tensor> {
+                     if (!grads[0].defined()) return {};
+                     const Tensor dy = wide ? cast(grads[0], dtype) : grads[0];
+                     const Tensor& w = saved_w.get("linear");
+                     const auto [dz, db] = bias_gradient(dy, saved_y.get("linear"), relu, bias, wants_bias);
+                     std::vector<Tensor> out(3);
+                     if (wants_x) out[0] = input_gradient(dz, w, shape_x, dtype);
+                     if (wants_weight) {
+                       out[1] = weight_gradient(dz, {saved_x.get("linear"), rows_x.rows, rows_x.stride}, w);
+                     }
+                     out[2] = db;
+                     return out;
+                   });
   return y;
 }
 

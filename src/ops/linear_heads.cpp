@@ -17,30 +17,35 @@
 namespace headway::inline v1 {
 namespace {
 
-void check(const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& biases, bool sliced) {
+void check(const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& biases,
+           bool sliced) {
   const auto heads = static_cast<std::int64_t>(weights.size());
   if (heads == 0) fail(ErrorCode::shape, "linear_heads", "weights are empty; want one matrix for each head");
   if (!biases.empty() && biases.size() != weights.size()) {
-    fail(ErrorCode::shape, "linear_heads", fmt::format("{} biases for {} weights; want equal, or none", biases.size(), heads));
+    fail(ErrorCode::shape, "linear_heads",
+         fmt::format("{} biases for {} weights; want equal, or none", biases.size(), heads));
   }
   if (x.rank() < 2 || (sliced && x.size(-1) % heads != 0)) {
-    fail(ErrorCode::shape, "linear_heads", fmt::format("x is {}; want [..., I]{}", x.describe(),
-                                                       sliced ? fmt::format(" with I divisible by {} heads", heads) : ""));
+    fail(ErrorCode::shape, "linear_heads",
+         fmt::format("x is {}; want [..., I]{}", x.describe(),
+                     sliced ? fmt::format(" with I divisible by {} heads", heads) : ""));
   }
   const std::int64_t inputs = sliced ? x.size(-1) / heads : x.size(-1);
   const Shape wanted{weights[0].size(0), inputs};
   for (std::size_t h = 0; h < weights.size(); ++h) {
     const bool bias_fits = biases.empty() || biases[h].shape() == Shape{wanted[0]};
     if (!(weights[h].shape() == wanted) || !bias_fits) {
-      fail(ErrorCode::shape, "linear_heads",
-           fmt::format("head {} has weight {}{}; want {} as head 0 and x {} have it", h, weights[h].describe(),
-                       biases.empty() ? "" : " and bias " + biases[h].describe(), wanted.str(), x.describe()));
+      fail(
+          ErrorCode::shape, "linear_heads",
+          fmt::format("head {} has weight {}{}; want {} as head 0 and x {} have it", h, weights[h].describe(),
+                      biases.empty() ? "" : " and bias " + biases[h].describe(), wanted.str(), x.describe()));
     }
     const bool dtype_fits = weights[h].dtype() == x.dtype() ||
                             (x.dtype() == DType::bfloat16 && weights[h].dtype() == DType::float32);
     if (!dtype_fits) {
       fail(ErrorCode::dtype, "linear_heads",
-           fmt::format("x is {}, the weight of head {} {}", name_of(x.dtype()), h, name_of(weights[h].dtype())));
+           fmt::format("x is {}, the weight of head {} {}", name_of(x.dtype()), h,
+                       name_of(weights[h].dtype())));
     }
   }
 }
@@ -56,13 +61,14 @@ char* at(const Tensor& t, std::int64_t element) {
   return static_cast<char*>(t.raw()) + element * static_cast<std::int64_t>(size_of(t.dtype()));
 }
 
-// Columns [h·width, (h+1)·width) of x [N, heads·width] -> dense [heads][N][width]. oneDNN's fast kernels take dense
-// operands only.
+// Columns [h·width, (h+1)·width) of x [N, heads·width] -> dense [heads][N][width]. oneDNN's fast kernels take
+// dense operands only.
 Tensor by_heads(const Tensor& x, std::int64_t rows, std::int64_t heads, std::int64_t width) {
   const Tensor out = Tensor::empty({heads, rows, width}, x.dtype());
   const auto bytes = static_cast<std::size_t>(width) * size_of(x.dtype());
   core::parallel_for(heads, [&](std::int64_t h) {
-    for (std::int64_t i = 0; i < rows; ++i) std::memcpy(at(out, (h * rows + i) * width), at(x, (i * heads + h) * width), bytes);
+    for (std::int64_t i = 0; i < rows; ++i)
+      std::memcpy(at(out, (h * rows + i) * width), at(x, (i * heads + h) * width), bytes);
   });
   return out;
 }
@@ -79,45 +85,73 @@ void forward(const HeadShape& s, const Tensor& x, bool sliced, const std::vector
       auto* wide = reinterpret_cast<double*>(out);
       kernels::reference::gemm(s.rows, s.dim, s.inputs, reinterpret_cast<const double*>(in), s.inputs, 1,
                                weight.data<double>(), weight.stride(1), weight.stride(0), wide, s.dim, false);
-      for (std::int64_t i = 0; bias.defined() && i < s.rows * s.dim; ++i) wide[i] += bias.data<double>()[i % s.dim];
+      for (std::int64_t i = 0; bias.defined() && i < s.rows * s.dim; ++i)
+        wide[i] += bias.data<double>()[i % s.dim];
     } else {
-      kernels::gemm({.m = s.rows, .n = s.dim, .k = s.inputs, .dtype = s.dtype, .a = in, .a_row = s.inputs,
-                     .b = ops::packed_weight(weight, s.dtype, false), .b_packed = true, .c = out, .c_row = s.dim,
-                     .c_dtype = s.dtype, .bias = bias.defined() ? bias.data<float>() : nullptr});
+      kernels::gemm({.m = s.rows,
+                     .n = s.dim,
+                     .k = s.inputs,
+                     .dtype = s.dtype,
+                     .a = in,
+                     .a_row = s.inputs,
+                     .b = ops::packed_weight(weight, s.dtype, false),
+                     .b_packed = true,
+                     .c = out,
+                     .c_row = s.dim,
+                     .c_dtype = s.dtype,
+                     .bias = bias.defined() ? bias.data<float>() : nullptr});
     }
   }
 }
 
 // dy [N, H, D], x [N, width].
-void weight_gradient(const HeadShape& s, std::int64_t h, const Tensor& dy, const Tensor& x, bool sliced, const Tensor& dw) {
+void weight_gradient(const HeadShape& s, std::int64_t h, const Tensor& dy, const Tensor& x, bool sliced,
+                     const Tensor& dw) {
   const std::int64_t column = sliced ? h * s.inputs : 0;
   if (s.dtype == DType::float64) {
     kernels::reference::gemm(s.dim, s.inputs, s.rows, dy.data<double>() + h * s.dim, 1, s.heads * s.dim,
                              x.data<double>() + column, s.x_width, 1, dw.data<double>(), s.inputs, false);
     return;
   }
-  const kernels::WeightGradientArgs args{.tokens = s.rows, .outputs = s.dim, .inputs = s.inputs, .dtype = s.dtype,
-                                         .dy = at(dy, h * s.dim), .dy_row = s.heads * s.dim, .x = at(x, column),
-                                         .x_row = s.x_width, .dw = dw.data<float>()};
+  const kernels::WeightGradientArgs args{.tokens = s.rows,
+                                         .outputs = s.dim,
+                                         .inputs = s.inputs,
+                                         .dtype = s.dtype,
+                                         .dy = at(dy, h * s.dim),
+                                         .dy_row = s.heads * s.dim,
+                                         .x = at(x, column),
+                                         .x_row = s.x_width,
+                                         .dw = dw.data<float>()};
   const core::Workspace workspace(kernels::weight_gradient_workspace(args));
   kernels::weight_gradient(args, workspace.as<void>());
 }
 
 // dx = dy·W for one head, dy [N][D] dense; adds where heads share columns of x.
-void input_gradient(const HeadShape& s, const char* dy, const Tensor& weight, char* dx, DType dx_dtype, bool add) {
+void input_gradient(const HeadShape& s, const char* dy, const Tensor& weight, char* dx, DType dx_dtype,
+                    bool add) {
   if (s.dtype == DType::float64) {
-    kernels::reference::gemm(s.rows, s.inputs, s.dim, reinterpret_cast<const double*>(dy), s.dim, 1, weight.data<double>(),
-                             weight.stride(0), weight.stride(1), reinterpret_cast<double*>(dx), s.inputs, add);
+    kernels::reference::gemm(s.rows, s.inputs, s.dim, reinterpret_cast<const double*>(dy), s.dim, 1,
+                             weight.data<double>(), weight.stride(0), weight.stride(1),
+                             reinterpret_cast<double*>(dx), s.inputs, add);
     return;
   }
-  kernels::gemm({.m = s.rows, .n = s.inputs, .k = s.dim, .dtype = s.dtype, .a = dy, .a_row = s.dim,
-                 .b = ops::packed_weight(weight, s.dtype, true), .b_packed = true, .c = dx, .c_row = s.inputs,
-                 .c_dtype = dx_dtype, .accumulate = add});
+  kernels::gemm({.m = s.rows,
+                 .n = s.inputs,
+                 .k = s.dim,
+                 .dtype = s.dtype,
+                 .a = dy,
+                 .a_row = s.dim,
+                 .b = ops::packed_weight(weight, s.dtype, true),
+                 .b_packed = true,
+                 .c = dx,
+                 .c_row = s.inputs,
+                 .c_dtype = dx_dtype,
+                 .accumulate = add});
 }
 
 // Gradient of x [N, width] from dy [N, H, D].
-Tensor input_gradients(const HeadShape& s, const Tensor& dy, const std::vector<autograd::Saved>& weights, bool sliced,
-                       const Shape& shape) {
+Tensor input_gradients(const HeadShape& s, const Tensor& dy, const std::vector<autograd::Saved>& weights,
+                       bool sliced, const Shape& shape) {
   const Tensor parts = by_heads(dy, s.rows, s.heads, s.dim);
   // Heads add to the same columns: a bfloat16 sum would be rounded after each.
   const DType sum_dtype = s.dtype == DType::bfloat16 && !sliced ? DType::float32 : s.dtype;
@@ -141,19 +175,21 @@ Tensor input_gradients(const HeadShape& s, const Tensor& dy, const std::vector<a
 // Column sums of dy [N, W], whose columns are the heads' one after another.
 std::vector<double> column_sums_double(const Tensor& dy, std::int64_t width) {
   std::vector<double> out(static_cast<std::size_t>(width));
-  for (std::int64_t i = 0; i < dy.numel(); ++i) out[static_cast<std::size_t>(i % width)] += dy.data<double>()[i];
+  for (std::int64_t i = 0; i < dy.numel(); ++i)
+    out[static_cast<std::size_t>(i % width)] += dy.data<double>()[i];
   return out;
 }
 
-void bias_gradients(const Tensor& dy, std::int64_t rows, std::int64_t width, std::int64_t dim, std::vector<Tensor>& out,
-                    std::size_t first, const std::vector<bool>& wanted) {
+void bias_gradients(const Tensor& dy, std::int64_t rows, std::int64_t width, std::int64_t dim,
+                    std::vector<Tensor>& out, std::size_t first, const std::vector<bool>& wanted) {
   std::vector<float> sums;
   std::vector<double> wide;
   if (dy.dtype() == DType::float64) {
     wide = column_sums_double(dy, width);
   } else {
     sums.resize(static_cast<std::size_t>(width));
-    kernels::bias_gradient(dy.dtype(), dy.raw(), nullptr, kernels::Epilogue::none, rows, width, nullptr, sums.data());
+    kernels::bias_gradient(dy.dtype(), dy.raw(), nullptr, kernels::Epilogue::none, rows, width, nullptr,
+                           sums.data());
   }
   for (std::size_t h = 0; first + h < out.size(); ++h) {
     if (!wanted[first + h]) continue;
@@ -168,8 +204,8 @@ void bias_gradients(const Tensor& dy, std::int64_t rows, std::int64_t width, std
 
 }  // namespace
 
-Tensor linear_heads(const Tensor& x_any, const std::vector<Tensor>& weights, const std::vector<Tensor>& biases,
-                    bool sliced_input) {
+Tensor linear_heads(const Tensor& x_any, const std::vector<Tensor>& weights,
+                    const std::vector<Tensor>& biases, bool sliced_input) {
   check(x_any, weights, biases, sliced_input);
   const Tensor x = contiguous(x_any);
   const auto heads = static_cast<std::int64_t>(weights.size());
@@ -210,33 +246,34 @@ Tensor linear_heads(const Tensor& x_any, const std::vector<Tensor>& weights, con
   std::vector<bool> wanted;
   for (const Tensor& t : recorded) wanted.push_back(autograd::wants_grad(t));
   std::vector<autograd::Saved> saved_weights(weights.begin(), weights.end());
-  autograd::record(
-      "linear_heads", recorded, {y},
-      [=, saved_x = autograd::Saved(x), count = recorded.size()](const std::vector<Tensor>& grads) -> std::vector<Tensor> {
-        const Tensor& dy = grads[0];
-        const Tensor& in = saved_x.get("linear_heads");
-        std::vector<Tensor> out(count);
-        const bool meta = dy.device() == Device::meta;
-        for (std::int64_t h = 0; h < heads; ++h) {
-          const auto i = static_cast<std::size_t>(h);
-          const Tensor& weight = saved_weights[i].get("linear_heads");
-          if (!wanted[1 + i]) continue;
-          out[1 + i] = rows == 0 ? zeros(weight.shape(), weight.dtype(), dy.device())
-                                 : Tensor::empty(weight.shape(), weight.dtype(), dy.device());
-          if (!meta && rows > 0) weight_gradient(sizes, h, dy, in, sliced_input, out[1 + i]);
-        }
-        if (wanted[0]) {
-          out[0] = meta ? Tensor::empty(in.shape(), in.dtype(), Device::meta)
-                        : input_gradients(sizes, dy, saved_weights, sliced_input, in.shape());
-        }
-        const auto first = static_cast<std::size_t>(1 + heads);
-        if (meta) {
-          for (std::size_t i = first; i < count; ++i) out[i] = Tensor::empty({dim}, DType::float32, Device::meta);
-        } else if (first < count) {
-          bias_gradients(dy, rows, heads * dim, dim, out, first, wanted);
-        }
-        return out;
-      });
+  autograd::record("linear_heads", recorded, {y},
+                   [=, saved_x = autograd::Saved(x),
+                    count = recorded.size()](const std::vector<Tensor>& grads) -> std::vector<Tensor> {
+                     const Tensor& dy = grads[0];
+                     const Tensor& in = saved_x.get("linear_heads");
+                     std::vector<Tensor> out(count);
+                     const bool meta = dy.device() == Device::meta;
+                     for (std::int64_t h = 0; h < heads; ++h) {
+                       const auto i = static_cast<std::size_t>(h);
+                       const Tensor& weight = saved_weights[i].get("linear_heads");
+                       if (!wanted[1 + i]) continue;
+                       out[1 + i] = rows == 0 ? zeros(weight.shape(), weight.dtype(), dy.device())
+                                              : Tensor::empty(weight.shape(), weight.dtype(), dy.device());
+                       if (!meta && rows > 0) weight_gradient(sizes, h, dy, in, sliced_input, out[1 + i]);
+                     }
+                     if (wanted[0]) {
+                       out[0] = meta ? Tensor::empty(in.shape(), in.dtype(), Device::meta)
+                                     : input_gradients(sizes, dy, saved_weights, sliced_input, in.shape());
+                     }
+                     const auto first = static_cast<std::size_t>(1 + heads);
+                     if (meta) {
+                       for (std::size_t i = first; i < count; ++i)
+                         out[i] = Tensor::empty({dim}, DType::float32, Device::meta);
+                     } else if (first < count) {
+                       bias_gradients(dy, rows, heads * dim, dim, out, first, wanted);
+                     }
+                     return out;
+                   });
   return y;
 }
 

@@ -15,13 +15,15 @@ void check(const char* operation, const Tensor& logits, const Tensor& targets) {
     fail(ErrorCode::shape, operation, fmt::format("logits is {}; want [N, V]", logits.describe()));
   }
   if (targets.dtype() != DType::int32 || targets.rank() != 1 || targets.size(0) != logits.size(0)) {
-    fail(ErrorCode::shape, operation, fmt::format("targets is {}; want int32 [{}] for logits {}", targets.describe(),
-                                                  logits.size(0), logits.describe()));
+    fail(ErrorCode::shape, operation,
+         fmt::format("targets is {}; want int32 [{}] for logits {}", targets.describe(), logits.size(0),
+                     logits.describe()));
   }
 }
 
 // The number of targets that count.
-std::int64_t check_targets(const char* operation, const Tensor& targets, std::int64_t classes, const std::int32_t* ignore) {
+std::int64_t check_targets(const char* operation, const Tensor& targets, std::int64_t classes,
+                           const std::int32_t* ignore) {
   const auto* values = targets.data<std::int32_t>();
   std::int64_t count = 0;
   for (std::int64_t i = 0; i < targets.numel(); ++i) {
@@ -29,8 +31,10 @@ std::int64_t check_targets(const char* operation, const Tensor& targets, std::in
     ++count;
     if (values[i] >= 0 && values[i] < classes) continue;
     fail(ErrorCode::value, operation,
-         fmt::format("target {} at place {} is outside the {} classes of logits; want 0 to {}{} (is the vocabulary size "
-                     "the tokenizer's?)", values[i], i, classes, classes - 1,
+         fmt::format("target {} at place {} is outside the {} classes of logits; want 0 to {}{} (is the "
+                     "vocabulary size "
+                     "the tokenizer's?)",
+                     values[i], i, classes, classes - 1,
                      ignore ? fmt::format(", or {} to ignore", *ignore) : ""));
   }
   return count;
@@ -45,7 +49,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEnt
     fail(ErrorCode::value, kName, fmt::format("label_smoothing is {}; want 0 to 1", options.label_smoothing));
   }
   if (!(options.divisor >= 0)) {
-    fail(ErrorCode::value, kName, fmt::format("divisor is {}; want a positive number, or 0 for the mean", options.divisor));
+    fail(ErrorCode::value, kName,
+         fmt::format("divisor is {}; want a positive number, or 0 for the mean", options.divisor));
   }
   const std::int64_t rows = logits.size(0), classes = logits.size(1);
   const DType compute = detail::compute_dtype(logits.dtype());
@@ -99,7 +104,8 @@ TokenScores token_scores(const Tensor& logits, const Tensor& targets) {
   check("token_scores", logits, targets);
   const std::int64_t rows = logits.size(0), classes = logits.size(1);
   const Device device = detail::device_of({logits, targets});
-  TokenScores scores{Tensor::empty({rows}, DType::float32, device), Tensor::empty({rows}, DType::boolean, device)};
+  TokenScores scores{Tensor::empty({rows}, DType::float32, device),
+                     Tensor::empty({rows}, DType::boolean, device)};
   if (device == Device::meta) return scores;
   const Tensor input = detail::plain(logits), labels = detail::plain(targets);
   check_targets("token_scores", labels, classes, nullptr);

@@ -55,11 +55,24 @@ void multiply(const Factor& a, const Factor& b, const Tensor& out, const Shape& 
     char* pb = at(b.tensor, i, k * n);
     char* pc = at(out, i, m * n);
     if (out.dtype() == DType::float64) {
-      kernels::reference::gemm(m, n, k, reinterpret_cast<double*>(pa), a.row(), a.column(), reinterpret_cast<double*>(pb),
-                               b.row(), b.column(), reinterpret_cast<double*>(pc), n, true);
+      kernels::reference::gemm(m, n, k, reinterpret_cast<double*>(pa), a.row(), a.column(),
+                               reinterpret_cast<double*>(pb), b.row(), b.column(),
+                               reinterpret_cast<double*>(pc), n, true);
     } else {
-      kernels::gemm({.m = m, .n = n, .k = k, .dtype = out.dtype(), .a = pa, .a_row = a.row(), .a_col = a.column(), .b = pb,
-                     .b_row = b.row(), .b_col = b.column(), .c = pc, .c_row = n, .c_dtype = out.dtype(), .accumulate = true});
+      kernels::gemm({.m = m,
+                     .n = n,
+                     .k = k,
+                     .dtype = out.dtype(),
+                     .a = pa,
+                     .a_row = a.row(),
+                     .a_col = a.column(),
+                     .b = pb,
+                     .b_row = b.row(),
+                     .b_col = b.column(),
+                     .c = pc,
+                     .c_row = n,
+                     .c_dtype = out.dtype(),
+                     .accumulate = true});
     }
   }
 }
@@ -71,18 +84,21 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
     fail(ErrorCode::shape, "matmul",
          fmt::format("a is {}, b is {}; want [..., M, K] and [..., K, N]", a.describe(), b.describe()));
   }
-  const bool known = a.dtype() == DType::float32 || a.dtype() == DType::bfloat16 || a.dtype() == DType::float64;
+  const bool known =
+      a.dtype() == DType::float32 || a.dtype() == DType::bfloat16 || a.dtype() == DType::float64;
   if (!known || a.dtype() != b.dtype()) {
     fail(ErrorCode::dtype, "matmul",
-         fmt::format("a is {}, b is {}; want both float32, bfloat16 or float64", name_of(a.dtype()), name_of(b.dtype())));
+         fmt::format("a is {}, b is {}; want both float32, bfloat16 or float64", name_of(a.dtype()),
+                     name_of(b.dtype())));
   }
   const Shape batch = broadcast_shapes("matmul", leading(a.shape()), leading(b.shape()));
   Shape shape = batch;
   shape.push_back(a.size(-2));
   shape.push_back(b.size(-1));
   const Tensor out = zeros(shape, a.dtype(), a.device());
-  report_cost("matmul", 2.0 * static_cast<double>(out.numel()) * static_cast<double>(a.size(-1)),
-              static_cast<double>(a.numel() + b.numel() + out.numel()) * static_cast<double>(size_of(a.dtype())));
+  report_cost(
+      "matmul", 2.0 * static_cast<double>(out.numel()) * static_cast<double>(a.size(-1)),
+      static_cast<double>(a.numel() + b.numel() + out.numel()) * static_cast<double>(size_of(a.dtype())));
   const Tensor left = contiguous(a.detach());
   const Tensor right = contiguous(b.detach());
   multiply({left}, {right}, out, batch);

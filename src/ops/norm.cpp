@@ -8,25 +8,30 @@
 namespace headway::inline v1 {
 namespace {
 
-void check(const char* operation, const Tensor& x, const Tensor& weight, const Tensor& bias, const NormOptions& options) {
+void check(const char* operation, const Tensor& x, const Tensor& weight, const Tensor& bias,
+           const NormOptions& options) {
   detail::require_floating(operation, x);
   const std::int64_t dim = detail::rows_of(operation, x).dim;
   const auto parameter = [&](const char* name, const Tensor& tensor) {
-    if (tensor.rank() == 1 && tensor.size(0) == dim && tensor.dtype() == detail::compute_dtype(x.dtype())) return;
-    fail(ErrorCode::shape, operation, fmt::format("{} is {}; want {} [{}] for x {}", name, tensor.describe(),
-                                                  name_of(detail::compute_dtype(x.dtype())), dim, x.describe()));
+    if (tensor.rank() == 1 && tensor.size(0) == dim && tensor.dtype() == detail::compute_dtype(x.dtype()))
+      return;
+    fail(ErrorCode::shape, operation,
+         fmt::format("{} is {}; want {} [{}] for x {}", name, tensor.describe(),
+                     name_of(detail::compute_dtype(x.dtype())), dim, x.describe()));
   };
   parameter("weight", weight);
   if (bias.defined()) parameter("bias", bias);
   const Tensor& residual = options.residual;
   if (residual.defined() && (!(residual.shape() == x.shape()) || residual.dtype() != x.dtype())) {
-    fail(ErrorCode::shape, operation, fmt::format("residual is {}; want x's {}", residual.describe(), x.describe()));
+    fail(ErrorCode::shape, operation,
+         fmt::format("residual is {}; want x's {}", residual.describe(), x.describe()));
   }
   if (!(options.dropout >= 0 && options.dropout < 1)) {
     fail(ErrorCode::value, operation, fmt::format("dropout is {}; want 0 <= dropout < 1", options.dropout));
   }
   if (options.dropout > 0 && !options.generator) {
-    fail(ErrorCode::value, operation, fmt::format("dropout is {} without a generator; want one", options.dropout));
+    fail(ErrorCode::value, operation,
+         fmt::format("dropout is {} without a generator; want one", options.dropout));
   }
 }
 
@@ -64,7 +69,8 @@ std::vector<Tensor> backward(const char* operation, const Kept& kept, const std:
     if (!meta) {
       detail::with_floating(operation, s, [&]<typename T>() {
         using C = kernels::compute_t<T>;
-        const core::Workspace partials(static_cast<std::size_t>(2 * kernels::norm_blocks(rows) * dim) * sizeof(C));
+        const core::Workspace partials(static_cast<std::size_t>(2 * kernels::norm_blocks(rows) * dim) *
+                                       sizeof(C));
         const Tensor &mean = kept.mean.get(operation), &rstd = kept.rstd.get(operation);
         kernels::norm_backward<T>({.rows = rows,
                                    .dim = dim,
@@ -87,8 +93,8 @@ std::vector<Tensor> backward(const char* operation, const Kept& kept, const std:
   return {d_x, kept.residual ? d_s : Tensor(), d_weight, d_bias};
 }
 
-NormResult normalize(const char* operation, bool rms, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                     const NormOptions& options) {
+NormResult normalize(const char* operation, bool rms, const Tensor& x, const Tensor& weight,
+                     const Tensor& bias, const NormOptions& options) {
   check(operation, x, weight, bias, options);
   const auto [rows, dim] = detail::rows_of(operation, x);
   const Device device = detail::device_of({x, weight, options.residual});

@@ -51,14 +51,17 @@ Strides broadcast_strides(const Tensor& x, const Shape& shape) {
 
 Tensor compute_binary(const char* name, Binary operation, const Tensor& a, const Tensor& b) {
   if (a.dtype() != b.dtype()) {
-    fail(ErrorCode::dtype, name, fmt::format("a is {}, b is {}; want one dtype (cast one)", a.describe(), b.describe()));
+    fail(ErrorCode::dtype, name,
+         fmt::format("a is {}, b is {}; want one dtype (cast one)", a.describe(), b.describe()));
   }
   detail::require_floating(name, a);
   const Shape shape = broadcast_shapes(name, a.shape(), b.shape());
   Tensor out = Tensor::empty(shape, a.dtype(), detail::device_of({a, b}));
   if (out.device() == Device::meta) return out;
   // The kernel reads rows: other layouts become contiguous first.
-  const auto by_rows = [](const Tensor& x) { return x.rank() == 0 || x.stride(-1) == 1 ? x : detail::plain(x); };
+  const auto by_rows = [](const Tensor& x) {
+    return x.rank() == 0 || x.stride(-1) == 1 ? x : detail::plain(x);
+  };
   const Tensor left = by_rows(a), right = by_rows(b);
   detail::with_floating(name, a, [&]<typename T>() {
     kernels::binary(operation, shape, left.data<T>(), broadcast_strides(left, shape), right.data<T>(),
@@ -79,7 +82,8 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
     const int own = i - (x.rank() - shape.rank());
     kept[i] = own < 0 ? 1 : shape[own];
   }
-  with_floating("sum_to", x, [&]<typename T>() { kernels::sum_to(x.shape(), x.data<T>(), kept, out.data<T>()); });
+  with_floating("sum_to", x,
+                [&]<typename T>() { kernels::sum_to(x.shape(), x.data<T>(), kept, out.data<T>()); });
   return out;
 }
 }  // namespace detail
@@ -111,10 +115,12 @@ Tensor mul(const Tensor& a, const Tensor& b) {
                      [=, a_shape = a.shape(), b_shape = b.shape()](const std::vector<Tensor>& grads) {
                        std::vector<Tensor> back(2);
                        if (want_a) {
-                         back[0] = detail::sum_to(compute_binary("mul", Binary::mul, grads[0], kept_b.get("mul")), a_shape);
+                         back[0] = detail::sum_to(
+                             compute_binary("mul", Binary::mul, grads[0], kept_b.get("mul")), a_shape);
                        }
                        if (want_b) {
-                         back[1] = detail::sum_to(compute_binary("mul", Binary::mul, grads[0], kept_a.get("mul")), b_shape);
+                         back[1] = detail::sum_to(
+                             compute_binary("mul", Binary::mul, grads[0], kept_a.get("mul")), b_shape);
                        }
                        return back;
                      });
@@ -135,8 +141,9 @@ Tensor scale(const Tensor& x, double factor) {
   };
   Tensor out = scaled(x);
   if (autograd::needs_grad({x})) {
-    autograd::record("scale", {x}, {out},
-                     [scaled](const std::vector<Tensor>& grads) { return std::vector<Tensor>{scaled(grads[0])}; });
+    autograd::record("scale", {x}, {out}, [scaled](const std::vector<Tensor>& grads) {
+      return std::vector<Tensor>{scaled(grads[0])};
+    });
   }
   return out;
 }
@@ -157,8 +164,9 @@ Tensor dropout(const Tensor& x, double p, Generator& generator) {
   };
   Tensor out = thinned(x);
   if (autograd::needs_grad({x})) {
-    autograd::record("dropout", {x}, {out},
-                     [thinned](const std::vector<Tensor>& grads) { return std::vector<Tensor>{thinned(grads[0])}; });
+    autograd::record("dropout", {x}, {out}, [thinned](const std::vector<Tensor>& grads) {
+      return std::vector<Tensor>{thinned(grads[0])};
+    });
   }
   return out;
 }
@@ -176,9 +184,8 @@ Tensor sum(const Tensor& x) {
     autograd::record("sum", {x}, {out}, [shape = x.shape()](const std::vector<Tensor>& grads) {
       Tensor dx = Tensor::empty(shape, grads[0].dtype(), grads[0].device());
       if (dx.device() != Device::meta) {
-        detail::with_floating("sum", dx, [&]<typename T>() {
-          std::fill_n(dx.data<T>(), dx.numel(), *grads[0].data<T>());
-        });
+        detail::with_floating(
+            "sum", dx, [&]<typename T>() { std::fill_n(dx.data<T>(), dx.numel(), *grads[0].data<T>()); });
       }
       return std::vector<Tensor>{dx};
     });

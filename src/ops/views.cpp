@@ -12,28 +12,31 @@ namespace {
 
 void copy_elements(const Tensor& from, const Tensor& to) {
   if (detail::is_meta({from, to})) return;
-  kernels::copy_strided(size_of(from.dtype()), from.shape(), from.raw(), from.strides(), to.raw(), to.strides());
+  kernels::copy_strided(size_of(from.dtype()), from.shape(), from.raw(), from.strides(), to.raw(),
+                        to.strides());
 }
 
 Tensor zeros_like(const Tensor& x, const Shape& shape) {
   Tensor out = Tensor::empty(shape, x.dtype(), x.device());
   // All-zero bytes are zero in every dtype.
   if (x.device() != Device::meta && out.numel()) {
-    std::fill_n(static_cast<char*>(out.raw()), static_cast<std::size_t>(out.numel()) * size_of(out.dtype()), char{0});
+    std::fill_n(static_cast<char*>(out.raw()), static_cast<std::size_t>(out.numel()) * size_of(out.dtype()),
+                char{0});
   }
   return out;
 }
 
 int dimension(const char* operation, const Tensor& x, int dim) {
   if (dim < -x.rank() || dim >= x.rank()) {
-    fail(ErrorCode::shape, operation, fmt::format("dimension is {}; {} has dimensions -{} to {}", dim, x.describe(),
-                                                  x.rank(), x.rank() - 1));
+    fail(ErrorCode::shape, operation,
+         fmt::format("dimension is {}; {} has dimensions -{} to {}", dim, x.describe(), x.rank(),
+                     x.rank() - 1));
   }
   return dim < 0 ? dim + x.rank() : dim;
 }
 
-// Strides that show x under `shape` without moving elements: each run of x's dimensions that steps evenly can be cut
-// anew, nothing can be joined across runs.
+// Strides that show x under `shape` without moving elements: each run of x's dimensions that steps evenly can
+// be cut anew, nothing can be joined across runs.
 std::optional<Strides> restride(const Tensor& x, const Shape& shape) {
   Strides strides = contiguous_strides(shape);
   if (x.numel() == 0 || x.is_contiguous()) return strides;
@@ -71,15 +74,16 @@ Shape completed(const Tensor& x, const Shape& shape) {
     if (shape[i] == -1 && open < 0) {
       open = i;
     } else if (shape[i] < 0) {
-      fail(ErrorCode::shape, "reshape", fmt::format("shape is {}; want sizes, and -1 at most once", shape.str()));
+      fail(ErrorCode::shape, "reshape",
+           fmt::format("shape is {}; want sizes, and -1 at most once", shape.str()));
     } else {
       known *= shape[i];
     }
   }
   if (open >= 0 && known > 0 && x.numel() % known == 0) out[open] = x.numel() / known;
   if ((open >= 0 && out[open] < 0) || out.numel() != x.numel()) {
-    fail(ErrorCode::shape, "reshape", fmt::format("{} does not fit shape {}; it has {} elements", x.describe(),
-                                                  shape.str(), x.numel()));
+    fail(ErrorCode::shape, "reshape",
+         fmt::format("{} does not fit shape {}; it has {} elements", x.describe(), shape.str(), x.numel()));
   }
   return out;
 }
@@ -146,8 +150,9 @@ Tensor part_of(const Tensor& x, int dim, std::int64_t begin, std::int64_t end) {
 Tensor slice(const Tensor& x, int dim, std::int64_t begin, std::int64_t end) {
   const int at = dimension("slice", x, dim);
   if (begin < 0 || begin > end || end > x.size(at)) {
-    fail(ErrorCode::shape, "slice", fmt::format("elements [{}, {}) of dimension {} of {}; want 0 <= begin <= end <= {}",
-                                                begin, end, at, x.describe(), x.size(at)));
+    fail(ErrorCode::shape, "slice",
+         fmt::format("elements [{}, {}) of dimension {} of {}; want 0 <= begin <= end <= {}", begin, end, at,
+                     x.describe(), x.size(at)));
   }
   if (begin == 0 && end == x.size(at)) return x;
   Tensor out = part_of(x, at, begin, end);
@@ -170,8 +175,9 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<std::int64_t>& size
     total += size;
   }
   if (negative || total != x.size(at)) {
-    fail(ErrorCode::shape, "split", fmt::format("sizes are [{}], together {}; dimension {} of {} has {}",
-                                                fmt::join(sizes, ", "), total, at, x.describe(), x.size(at)));
+    fail(ErrorCode::shape, "split",
+         fmt::format("sizes are [{}], together {}; dimension {} of {} has {}", fmt::join(sizes, ", "), total,
+                     at, x.describe(), x.size(at)));
   }
   std::vector<Tensor> parts;
   std::int64_t begin = 0;
@@ -182,7 +188,8 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<std::int64_t>& size
   if (autograd::needs_grad({x})) {
     const Tensor like = Tensor::empty({0}, x.dtype(), x.device());
     autograd::record("split", {x}, parts, [=, before = x.shape()](const std::vector<Tensor>& grads) {
-      const bool all = std::all_of(grads.begin(), grads.end(), [](const Tensor& grad) { return grad.defined(); });
+      const bool all =
+          std::all_of(grads.begin(), grads.end(), [](const Tensor& grad) { return grad.defined(); });
       Tensor whole = all ? Tensor::empty(before, like.dtype(), like.device()) : zeros_like(like, before);
       std::int64_t start = 0;
       for (std::size_t i = 0; i < grads.size(); ++i) {
@@ -206,8 +213,10 @@ Tensor concat(const std::vector<Tensor>& parts, int dim) {
     bool fits = parts[i].rank() == shape.rank() && parts[i].dtype() == parts[0].dtype();
     for (int d = 0; fits && d < shape.rank(); ++d) fits = d == at || others[d] == shape[d];
     if (!fits) {
-      fail(ErrorCode::shape, "concat", fmt::format("part {} is {}, part 0 is {}; want one dtype, and equal sizes but in "
-                                                   "dimension {}", i, parts[i].describe(), parts[0].describe(), at));
+      fail(ErrorCode::shape, "concat",
+           fmt::format("part {} is {}, part 0 is {}; want one dtype, and equal sizes but in "
+                       "dimension {}",
+                       i, parts[i].describe(), parts[0].describe(), at));
     }
     shape[at] += others[at];
     if (parts[i].device() == Device::meta) device = Device::meta;
@@ -240,7 +249,8 @@ Tensor cast(const Tensor& x, DType dtype) {
   if (x.dtype() == dtype) return x;
   const Tensor source = detail::plain(x);
   Tensor out = Tensor::empty(x.shape(), dtype, x.device());
-  if (x.device() != Device::meta) kernels::convert(source.dtype(), source.raw(), dtype, out.raw(), out.numel());
+  if (x.device() != Device::meta)
+    kernels::convert(source.dtype(), source.raw(), dtype, out.raw(), out.numel());
   if (is_floating(dtype) && autograd::needs_grad({x})) {
     autograd::record("cast", {x}, {out}, [before = x.dtype()](const std::vector<Tensor>& grads) {
       return std::vector<Tensor>{cast(grads[0], before)};
@@ -251,11 +261,12 @@ Tensor cast(const Tensor& x, DType dtype) {
 
 void copy_into(const Tensor& target, const Tensor& source) {
   if (!(target.shape() == source.shape())) {
-    fail(ErrorCode::shape, "copy_into", fmt::format("source is {}, target is {}; want equal shapes", source.describe(),
-                                                    target.describe()));
+    fail(ErrorCode::shape, "copy_into",
+         fmt::format("source is {}, target is {}; want equal shapes", source.describe(), target.describe()));
   }
   if (source.device() == Device::meta && target.device() != Device::meta) {
-    fail(ErrorCode::unsupported, "copy_into", fmt::format("source {} is on meta and has no elements", source.describe()));
+    fail(ErrorCode::unsupported, "copy_into",
+         fmt::format("source {} is on meta and has no elements", source.describe()));
   }
   const NoGrad no_grad;
   copy_elements(cast(source, target.dtype()), target);

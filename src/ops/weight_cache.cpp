@@ -35,7 +35,9 @@ std::shared_ptr<Cache> cache_of(core::Storage& storage) {
 const void* packed_weight(const Tensor& weight, DType dtype, bool for_gradient) {
   const auto cache = cache_of(weight.storage());
   std::lock_guard lock(cache->mutex);
-  Entry& entry = cache->entries[{weight.offset(), weight.size(0), weight.size(1), weight.stride(0), dtype, for_gradient}];
+  Entry& entry =
+      cache
+          ->entries[{weight.offset(), weight.size(0), weight.size(1), weight.stride(0), dtype, for_gradient}];
   if (entry.bytes && entry.version == weight.version()) return entry.bytes->as<void>();
   const std::int64_t outputs = weight.size(0);
   const std::int64_t inputs = weight.size(1);
@@ -43,9 +45,11 @@ const void* packed_weight(const Tensor& weight, DType dtype, bool for_gradient) 
   const std::int64_t n = for_gradient ? inputs : outputs;
   if (!entry.bytes) entry.bytes = std::make_unique<core::Workspace>(kernels::packed_bytes(dtype, k, n));
   if (for_gradient) {
-    kernels::pack(weight.dtype(), weight.raw(), weight.stride(0), weight.stride(1), dtype, k, n, entry.bytes->as<void>());
+    kernels::pack(weight.dtype(), weight.raw(), weight.stride(0), weight.stride(1), dtype, k, n,
+                  entry.bytes->as<void>());
   } else {
-    kernels::pack(weight.dtype(), weight.raw(), weight.stride(1), weight.stride(0), dtype, k, n, entry.bytes->as<void>());
+    kernels::pack(weight.dtype(), weight.raw(), weight.stride(1), weight.stride(0), dtype, k, n,
+                  entry.bytes->as<void>());
   }
   entry.version = weight.version();
   return entry.bytes->as<void>();

@@ -28,7 +28,9 @@ struct Names<nn::PositionKind> {
 template <>
 struct Names<nn::FeedForwardKind> {
   static constexpr std::array<std::pair<nn::FeedForwardKind, std::string_view>, 3> all{
-      {{nn::FeedForwardKind::relu, "relu"}, {nn::FeedForwardKind::gelu, "gelu"}, {nn::FeedForwardKind::swiglu, "swiglu"}}};
+      {{nn::FeedForwardKind::relu, "relu"},
+       {nn::FeedForwardKind::gelu, "gelu"},
+       {nn::FeedForwardKind::swiglu, "swiglu"}}};
 };
 template <>
 struct Names<nn::Projection> {
@@ -43,8 +45,10 @@ struct Names<DType> {
 template <>
 struct Names<text::TokenizerType> {
   static constexpr std::array<std::pair<text::TokenizerType, std::string_view>, 4> all{
-      {{text::TokenizerType::bpe, "bpe"}, {text::TokenizerType::unigram, "unigram"},
-       {text::TokenizerType::characters, "char"}, {text::TokenizerType::words, "word"}}};
+      {{text::TokenizerType::bpe, "bpe"},
+       {text::TokenizerType::unigram, "unigram"},
+       {text::TokenizerType::characters, "char"},
+       {text::TokenizerType::words, "word"}}};
 };
 template <>
 struct Names<text::TokenizerNormalization> {
@@ -54,11 +58,14 @@ struct Names<text::TokenizerNormalization> {
 template <>
 struct Names<Decay> {
   static constexpr std::array<std::pair<Decay, std::string_view>, 4> all{
-      {{Decay::constant, "constant"}, {Decay::inverse_sqrt, "inverse_sqrt"}, {Decay::cosine, "cosine"}, {Decay::linear, "linear"}}};
+      {{Decay::constant, "constant"},
+       {Decay::inverse_sqrt, "inverse_sqrt"},
+       {Decay::cosine, "cosine"},
+       {Decay::linear, "linear"}}};
 };
 
-/// Calls visit(section, key, value, help) for every field: the one list that JSON and command line are made from. Keys
-/// are unique across sections, so that each is a flag.
+/// Calls visit(section, key, value, help) for every field: the one list that JSON and command line are made
+/// from. Keys are unique across sections, so that each is a flag.
 template <typename Config, typename Visit>
 void each_field(Config& c, Visit&& visit) {
   visit("model", "dim", c.model.model_dim, "model dimension C");
@@ -83,7 +90,8 @@ void each_field(Config& c, Visit&& visit) {
   visit("tokenizer", "tokenizer", c.tokenizer.type, "bpe, unigram, char or word");
   visit("tokenizer", "vocab", c.tokenizer.vocab_size, "pieces");
   visit("tokenizer", "normalization", c.tokenizer.normalization, "identity or nfkc");
-  visit("tokenizer", "character_coverage", c.tokenizer.character_coverage, "share of characters with a piece");
+  visit("tokenizer", "character_coverage", c.tokenizer.character_coverage,
+        "share of characters with a piece");
   visit("tokenizer", "byte_fallback", c.tokenizer.byte_fallback, "spell unknown characters in bytes");
   visit("training", "tokens", c.training.batch_tokens, "source and target tokens of a batch");
   visit("training", "accumulate", c.training.accumulate, "batches per update");

@@ -27,7 +27,9 @@ std::string difference(const TranslationConfig& a, const TranslationConfig& b) {
   for (std::size_t line = 0; i < std::min(left.size(), right.size()) && left[i] == right[i]; ++i) {
     if (left[i] == '\n') line = i + 1;
     if (i + 1 < std::min(left.size(), right.size()) && left[i + 1] != right[i + 1]) {
-      const auto cut = [&](const std::string& text) { return text.substr(line, text.find('\n', line) - line); };
+      const auto cut = [&](const std::string& text) {
+        return text.substr(line, text.find('\n', line) - line);
+      };
       return fmt::format("recorded {}, asked for {}", cut(left), cut(right));
     }
   }
@@ -41,7 +43,8 @@ struct Start {
 };
 
 // The tokenizer of the run that is there, or a new one; and the configuration completed by its vocabulary.
-Start begin(const TranslationConfig& config, const TranslationData& data, const std::filesystem::path& folder) {
+Start begin(const TranslationConfig& config, const TranslationData& data,
+            const std::filesystem::path& folder) {
   Start start{config, {}, false};
   if (std::filesystem::exists(folder)) {
     CheckpointStore store(folder);
@@ -53,7 +56,8 @@ Start begin(const TranslationConfig& config, const TranslationData& data, const 
       start.config.model.target_vocab = recorded.model.target_vocab;
       if (const std::string where = difference(recorded, start.config); !where.empty()) {
         fail(ErrorCode::value, "train",
-             fmt::format("{} holds a run of another configuration ({}); want the same, or a new folder", folder.string(), where));
+             fmt::format("{} holds a run of another configuration ({}); want the same, or a new folder",
+                         folder.string(), where));
       }
       start.tokenizer = text::Tokenizer::load(*latest / "tokenizer.model");
       start.resumed = true;
@@ -85,17 +89,21 @@ class Run {
       : config_(start.config),
         callbacks_(callbacks),
         generator_(config_.training.seed),
-        translator_(config_, *start.tokenizer, std::make_unique<models::Transformer>(config_.model, generator_)),
+        translator_(config_, *start.tokenizer,
+                    std::make_unique<models::Transformer>(config_.model, generator_)),
         adam_(groups_of(model(), config_.training.adam), config_.training.adam),
         batches_(fitting(data.train), batch_options(config_.training)),
         valid_(encode_pairs(translator_.tokenizer(), data.valid)) {
-    const auto count = std::min<std::size_t>(data.valid.size(), static_cast<std::size_t>(std::max<std::int64_t>(config_.training.evaluate_sentences, 0)));
+    const auto count = std::min<std::size_t>(
+        data.valid.size(),
+        static_cast<std::size_t>(std::max<std::int64_t>(config_.training.evaluate_sentences, 0)));
     for (std::size_t i = 0; i < count; ++i) {
       valid_sources_.push_back(data.valid[i].source);
       valid_references_.push_back(data.valid[i].target);
     }
-    note(fmt::format("{} parameters, vocabulary {}, {} pairs, {} batches per epoch", model().parameter_count(),
-                     config_.model.target_vocab, batches_.examples().size(), batches_.batches()));
+    note(fmt::format("{} parameters, vocabulary {}, {} pairs, {} batches per epoch",
+                     model().parameter_count(), config_.model.target_vocab, batches_.examples().size(),
+                     batches_.batches()));
   }
 
   TrainSummary train(const std::filesystem::path& folder, const std::atomic<bool>* stop) {
@@ -120,7 +128,8 @@ class Run {
     options.checkpoint_every = t.checkpoint_every;
     options.keep = static_cast<int>(t.keep);
     options.patience = t.patience;
-    options.files = {{"config.json", to_json(config_)}, {"tokenizer.model", translator_.tokenizer().to_bytes()}};
+    options.files = {{"config.json", to_json(config_)},
+                     {"tokenizer.model", translator_.tokenizer().to_bytes()}};
     options.stop = stop;
     TrainerCallbacks calls;
     calls.on_step = callbacks_.on_step;
@@ -145,9 +154,12 @@ class Run {
   // Pairs the model is long enough for; the others are left out, and said to be.
   std::vector<Example> fitting(const text::Pairs& pairs) const {
     std::vector<Example> examples = encode_pairs(translator_.tokenizer(), pairs);
-    const auto limit = static_cast<std::size_t>(std::min(config_.model.max_length, config_.training.batch_tokens / 2));
-    const auto dropped = std::erase_if(examples, [&](const Example& e) { return e.source.size() > limit || e.target.size() + 1 > limit; });
-    if (dropped > 0) note(fmt::format("{} pairs have more than {} tokens on a side and are left out", dropped, limit));
+    const auto limit =
+        static_cast<std::size_t>(std::min(config_.model.max_length, config_.training.batch_tokens / 2));
+    const auto dropped = std::erase_if(
+        examples, [&](const Example& e) { return e.source.size() > limit || e.target.size() + 1 > limit; });
+    if (dropped > 0)
+      note(fmt::format("{} pairs have more than {} tokens on a side and are left out", dropped, limit));
     if (examples.empty()) fail(ErrorCode::value, "train", "there is no pair to train on");
     return examples;
   }
@@ -157,11 +169,13 @@ class Run {
     const NoGrad no_grad;
     Evaluation out;
     const TokenMetrics tokens = token_metrics(model(), valid_, batch_options(config_.training));
-    out.metrics = {{"validation_loss", tokens.loss}, {"perplexity", tokens.perplexity}, {"accuracy", tokens.accuracy}};
+    out.metrics = {
+        {"validation_loss", tokens.loss}, {"perplexity", tokens.perplexity}, {"accuracy", tokens.accuracy}};
     if (!valid_sources_.empty()) {
       models::DecodingOptions greedy = config_.decoding;
       greedy.beam_size = 1;
-      out.metrics["bleu"] = text::corpus_bleu(translator_.translate(valid_sources_, greedy), {valid_references_}).score;
+      out.metrics["bleu"] =
+          text::corpus_bleu(translator_.translate(valid_sources_, greedy), {valid_references_}).score;
     }
     const bool by_bleu = config_.training.best == "bleu" && out.metrics.contains("bleu");
     out.score = by_bleu ? out.metrics["bleu"] : -tokens.loss;
@@ -198,7 +212,8 @@ std::vector<Example> encode_pairs(const text::Tokenizer& tokenizer, const text::
   return examples;
 }
 
-TokenMetrics token_metrics(models::Transformer& model, const std::vector<Example>& examples, const BatchOptions& options) {
+TokenMetrics token_metrics(models::Transformer& model, const std::vector<Example>& examples,
+                           const BatchOptions& options) {
   const NoGrad no_grad;
   TokenMetrics out;
   double total = 0;
@@ -229,7 +244,8 @@ TrainSummary train_translation(const TranslationConfig& config, const Translatio
     fail(ErrorCode::value, "train", fmt::format("best is \"{}\"; want bleu or loss", config.training.best));
   }
   const Start start = begin(config, data, folder);
-  if (start.resumed && callbacks.on_note) callbacks.on_note(fmt::format("going on with the run in {}", folder.string()));
+  if (start.resumed && callbacks.on_note)
+    callbacks.on_note(fmt::format("going on with the run in {}", folder.string()));
   return Run(start, data, callbacks).train(folder, stop);
 }
 

@@ -81,14 +81,17 @@ TranslationConfig translation_config_from_json(std::string_view text, std::strin
   }
   if (!json.is_object()) wrong("top level is not an object");
   std::int64_t version = 0;
-  if (!json.contains("format_version") || !decode(json["format_version"], version)) wrong("format_version is missing");
+  if (!json.contains("format_version") || !decode(json["format_version"], version))
+    wrong("format_version is missing");
   if (version < 1 || version > kFormatVersion) {
     wrong(fmt::format("format_version is {}; this program knows 1 to {}", version, kFormatVersion));
   }
   TranslationConfig config = defaults;
   std::set<std::string> known{"format_version", "source_vocab", "target_vocab"};
-  for (auto [key, value] : {std::pair{"source_vocab", &config.model.source_vocab}, {"target_vocab", &config.model.target_vocab}}) {
-    if (json.contains(key) && !decode(json[key], *value)) wrong(fmt::format("{} is {}; want a number", key, json[key].dump()));
+  for (auto [key, value] : {std::pair{"source_vocab", &config.model.source_vocab},
+                            {"target_vocab", &config.model.target_vocab}}) {
+    if (json.contains(key) && !decode(json[key], *value))
+      wrong(fmt::format("{} is {}; want a number", key, json[key].dump()));
   }
   std::set<std::string> fields;
   each_field(config, [&](const char* section, const char* key, auto& value, const char* help) {
@@ -96,7 +99,8 @@ TranslationConfig translation_config_from_json(std::string_view text, std::strin
     fields.insert(fmt::format("{}.{}", section, key));
     if (!json.contains(section) || !json[section].is_object() || !json[section].contains(key)) return;
     if (!decode(json[section][key], value)) {
-      wrong(fmt::format("{}.{} is {}; want another kind of value ({})", section, key, json[section][key].dump(), help));
+      wrong(fmt::format("{}.{} is {}; want another kind of value ({})", section, key,
+                        json[section][key].dump(), help));
     }
   });
   for (const auto& [section, entries] : json.items()) {

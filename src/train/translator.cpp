@@ -14,7 +14,8 @@ std::vector<std::int32_t> encode_source(const text::Tokenizer& tokenizer, const 
   return ids;
 }
 
-Translator::Translator(TranslationConfig config, text::Tokenizer tokenizer, std::unique_ptr<models::Transformer> model)
+Translator::Translator(TranslationConfig config, text::Tokenizer tokenizer,
+                       std::unique_ptr<models::Transformer> model)
     : config_(std::move(config)), tokenizer_(std::move(tokenizer)), model_(std::move(model)) {}
 
 Translator Translator::load(const std::filesystem::path& run_or_checkpoint) {
@@ -24,8 +25,8 @@ Translator Translator::load(const std::filesystem::path& run_or_checkpoint) {
   text::Tokenizer tokenizer = text::Tokenizer::load(folder / "tokenizer.model");
   if (tokenizer.vocab_size() != config.model.target_vocab) {
     fail(ErrorCode::format, config_path.string(),
-         fmt::format("the model has a vocabulary of {}, the tokenizer beside it {}", config.model.target_vocab,
-                     tokenizer.vocab_size()));
+         fmt::format("the model has a vocabulary of {}, the tokenizer beside it {}",
+                     config.model.target_vocab, tokenizer.vocab_size()));
   }
   Generator unused;  // the weights are read over what it draws
   auto model = std::make_unique<models::Transformer>(config.model, unused);
@@ -37,8 +38,8 @@ std::vector<std::int32_t> Translator::source_ids(const std::string& sentence) co
   std::vector<std::int32_t> ids = encode_source(tokenizer_, sentence);
   if (static_cast<std::int64_t>(ids.size()) > config_.model.max_length) {
     fail(ErrorCode::value, "translate",
-         fmt::format("a sentence has {} tokens (\"{}…\"); the model takes {}", ids.size(), sentence.substr(0, 40),
-                     config_.model.max_length));
+         fmt::format("a sentence has {} tokens (\"{}…\"); the model takes {}", ids.size(),
+                     sentence.substr(0, 40), config_.model.max_length));
   }
   return ids;
 }

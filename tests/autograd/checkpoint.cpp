@@ -61,7 +61,8 @@ TEST(Checkpoint, parameters_inside_get_gradients_when_the_input_needs_none) {
 }
 
 TEST(Checkpoint, nests) {
-  const Tensor x = require_grad(random({7}, 1, DType::float32)), same = require_grad(random({7}, 1, DType::float32));
+  const Tensor x = require_grad(random({7}, 1, DType::float32)),
+               same = require_grad(random({7}, 1, DType::float32));
   const auto inner = [](const std::vector<Tensor>& in) { return gelu(in[0]); };
   const auto outer = [&](const std::vector<Tensor>& in) { return mul(checkpoint(inner, {in[0]}), in[0]); };
   checkpoint(outer, {x}).backward(ones({7}));

@@ -13,10 +13,10 @@
 namespace headway {
 namespace {
 
-using testing::expect_bitwise_equal;
-using testing::random;
 using ::testing::ElementsAre;
+using testing::expect_bitwise_equal;
 using ::testing::HasSubstr;
+using testing::random;
 
 Tensor leaf(const std::vector<float>& values) {
   return require_grad(from(values, {static_cast<std::int64_t>(values.size())}));
@@ -116,7 +116,9 @@ TEST(Tape, no_grad_keeps_no_intermediate_alive) {
   EXPECT_EQ(memory_stats().current - before, 4000);
 }
 
-TEST(Tape, only_floating_tensors_can_require_a_gradient) { EXPECT_THROW(require_grad(zeros({2}, DType::int32)), Error); }
+TEST(Tape, only_floating_tensors_can_require_a_gradient) {
+  EXPECT_THROW(require_grad(zeros({2}, DType::int32)), Error);
+}
 
 TEST(Tape, a_branch_without_gradient_is_not_walked) {
   const Tensor x = leaf({1, 2});
@@ -153,7 +155,8 @@ TEST(Tape, an_op_with_two_outputs_takes_gradients_of_both_or_one) {
     const Tensor weights = random({2, 6}, 3);
     Tensor loss;
     if (output) loss = sum(mul(result.output, weights));
-    if (total) loss = loss.defined() ? add(loss, sum(mul(result.sum, weights))) : sum(mul(result.sum, weights));
+    if (total)
+      loss = loss.defined() ? add(loss, sum(mul(result.sum, weights))) : sum(mul(result.sum, weights));
     loss.backward();
     return x.grad().to_vector<double>();
   };

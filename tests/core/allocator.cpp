@@ -8,14 +8,21 @@
 #include <headway/core/error.h>
 #include <headway/core/tensor.h>
 
-// Sanitizers end the program at an allocation beyond their limit, unless told to refuse it as the system would.
+// Sanitizers end the program at an allocation beyond their limit, unless told to refuse it as the system
+// would.
 #if defined(__SANITIZE_ADDRESS__)
-extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() {
+  return "allocator_may_return_null=1";
+}
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+extern "C" __attribute__((visibility("default"))) const char* __asan_default_options() {
+  return "allocator_may_return_null=1";
+}
 #elif __has_feature(thread_sanitizer)
-extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() {
+  return "allocator_may_return_null=1";
+}
 #endif
 #endif
 

@@ -26,7 +26,9 @@ TEST(BFloat16, every_pattern_survives_the_way_through_float32) {
 
 TEST(BFloat16, rounds_between_every_two_neighbours_to_the_nearest_and_ties_to_even) {
   for (std::uint32_t bits = 0; bits < 0x7f80; ++bits) {
-    const auto round = [&](std::uint32_t low) { return bfloat16(std::bit_cast<float>(bits << 16 | low)).bits; };
+    const auto round = [&](std::uint32_t low) {
+      return bfloat16(std::bit_cast<float>(bits << 16 | low)).bits;
+    };
     ASSERT_EQ(round(0x7fff), bits);
     ASSERT_EQ(round(0x8000), bits + (bits & 1));
     ASSERT_EQ(round(0x8001), bits + 1);
@@ -36,7 +38,8 @@ TEST(BFloat16, rounds_between_every_two_neighbours_to_the_nearest_and_ties_to_ev
 // The value of a binary16 pattern, from its definition.
 double half_value(std::uint32_t bits) {
   const std::uint32_t exponent = bits >> 10 & 31, fraction = bits & 1023;
-  const double magnitude = exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, static_cast<int>(exponent) - 25);
+  const double magnitude = exponent == 0 ? std::ldexp(fraction, -24)
+                                         : std::ldexp(1024 + fraction, static_cast<int>(exponent) - 25);
   return bits & 0x8000 ? -magnitude : magnitude;
 }
 

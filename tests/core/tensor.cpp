@@ -37,8 +37,12 @@ TEST(Shape, counts_and_indexes_from_both_ends) {
 
 TEST(Shape, refuses_more_dimensions_and_elements_than_it_can_count) {
   EXPECT_EQ(error_of([] { Shape{1, 1, 1, 1, 1, 1, 1, 1, 1}; }).code(), ErrorCode::shape);
-  EXPECT_EQ(error_of([] { (void)Shape{std::int64_t{1} << 40, std::int64_t{1} << 40}.numel(); }).code(), ErrorCode::shape);
-  EXPECT_EQ(error_of([] { Tensor::empty({std::int64_t{1} << 62}, DType::float64); }).code(), ErrorCode::shape);
+  EXPECT_EQ(error_of([] {
+              (void)Shape{std::int64_t{1} << 40, std::int64_t{1} << 40}.numel();
+            }).code(),
+            ErrorCode::shape);
+  EXPECT_EQ(error_of([] { Tensor::empty({std::int64_t{1} << 62}, DType::float64); }).code(),
+            ErrorCode::shape);
   EXPECT_EQ(error_of([] { Tensor::empty({2, -1}); }).code(), ErrorCode::shape);
 }
 

@@ -1,5 +1,6 @@
-// The README's first lines as a stranger's program would have them: train-mode forward and backward through one
-// layer, a mask, both projections. Prints nothing and returns 0 when the numbers are as the documents promise.
+// The README's first lines as a stranger's program would have them: train-mode forward and backward through
+// one layer, a mask, both projections. Prints nothing and returns 0 when the numbers are as the documents
+// promise.
 #include <cmath>
 #include <cstdio>
 #include <vector>
@@ -48,7 +49,8 @@ int main() {
 
   mha.to(hw::nn::Projection::split);
   // Products of 64 terms around 1 in another order: each sum moves by at most 64 roundings.
-  expect(largest_difference(mha(x, {.mask = mask}), seen.output) < 64 * 0x1p-23, "both projections are one function");
+  expect(largest_difference(mha(x, {.mask = mask}), seen.output) < 64 * 0x1p-23,
+         "both projections are one function");
 
   try {
     hw::nn::MultiHeadAttention wrong({.model_dim = 10, .heads = 3}, generator);

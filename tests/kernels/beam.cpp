@@ -18,8 +18,10 @@ struct Found {
   std::vector<std::int32_t> index;
 };
 
-Found top(const std::vector<float>& x, std::int64_t rows, std::int64_t stride, std::int64_t vocabulary, std::int64_t k) {
-  Found found{std::vector<float>(static_cast<std::size_t>(rows * k)), std::vector<std::int32_t>(static_cast<std::size_t>(rows * k))};
+Found top(const std::vector<float>& x, std::int64_t rows, std::int64_t stride, std::int64_t vocabulary,
+          std::int64_t k) {
+  Found found{std::vector<float>(static_cast<std::size_t>(rows * k)),
+              std::vector<std::int32_t>(static_cast<std::size_t>(rows * k))};
   kernels::top_log_probabilities({.logits = x.data(),
                                   .rows = rows,
                                   .vocabulary = vocabulary,
@@ -51,8 +53,8 @@ TEST(TopLogProbabilities, equals_a_sorted_float64_log_softmax) {
           const auto at = static_cast<std::size_t>(r * k + i);
           ASSERT_EQ(found.index[at], order[static_cast<std::size_t>(i)]);
           const double want = row[found.index[at]] - std::log(total);
-          // Roundings of log, of two sums with |x| and log Σ, and of Σ itself, whose error enters the log absolutely:
-          // each lane adds up to V/4 terms (four lanes at least).
+          // Roundings of log, of two sums with |x| and log Σ, and of Σ itself, whose error enters the log
+          // absolutely: each lane adds up to V/4 terms (four lanes at least).
           const double terms = std::max(8.0, static_cast<double>(vocabulary) / 4);
           ASSERT_NEAR(found.value[at], want, (4 * (std::abs(want) + 20) + terms) * 0x1p-24);
         }

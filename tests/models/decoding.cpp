@@ -52,11 +52,13 @@ class Decoding : public ::testing::Test {
     return log_softmax(model_.logits(slice(hidden, 0, last, last + 1))).to_vector<float>();
   }
 
-  double log_probability(const std::vector<std::int32_t>& source, std::vector<std::int32_t> tokens, bool ended) {
+  double log_probability(const std::vector<std::int32_t>& source, std::vector<std::int32_t> tokens,
+                         bool ended) {
     double total = 0;
     if (ended) tokens.push_back(2);
     for (std::size_t i = 0; i < tokens.size(); ++i) {
-      total += next(source, {tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(i)})[static_cast<std::size_t>(tokens[i])];
+      total += next(source, {tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(
+                                                                  i)})[static_cast<std::size_t>(tokens[i])];
     }
     return total;
   }
@@ -88,8 +90,9 @@ TEST_F(Decoding, greedy_takes_the_most_probable_token_at_every_step) {
 }
 
 /// The search as the header describes it, one sentence, the decoder run anew for every hypothesis and step.
-std::vector<Hypothesis> plain_beam(const std::function<std::vector<float>(const std::vector<std::int32_t>&)>& next,
-                                   const DecodingOptions& options) {
+std::vector<Hypothesis> plain_beam(
+    const std::function<std::vector<float>(const std::vector<std::int32_t>&)>& next,
+    const DecodingOptions& options) {
   struct Item {
     std::vector<std::int32_t> tokens;
     double total;
@@ -125,12 +128,14 @@ std::vector<Hypothesis> plain_beam(const std::function<std::vector<float>(const 
         beam.push_back(all[i]);
       }
     }
-    const bool enough = options.length_penalty == 0 ? first_done && done.size() >= static_cast<std::size_t>(options.num_hypotheses)
-                                                    : done.size() >= width;
+    const bool enough = options.length_penalty == 0
+                            ? first_done && done.size() >= static_cast<std::size_t>(options.num_hypotheses)
+                            : done.size() >= width;
     if (enough || step == options.max_length) break;
     for (std::size_t i = 0; beam.size() < width; ++i) beam.push_back(reserve[i]);
   }
-  std::stable_sort(done.begin(), done.end(), [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
+  std::stable_sort(done.begin(), done.end(),
+                   [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
   done.resize(std::min(done.size(), static_cast<std::size_t>(options.num_hypotheses)));
   return done;
 }
@@ -147,7 +152,8 @@ TEST_F(Decoding, beam_search_equals_the_plain_algorithm) {
         const auto want = plain_beam([&](const auto& prefix) { return next(sources_[i], prefix); }, options);
         ASSERT_EQ(found[i].size(), want.size());
         for (std::size_t j = 0; j < want.size(); ++j) {
-          EXPECT_EQ(found[i][j].tokens, want[j].tokens) << "alpha " << alpha << ", beam " << width << ", sentence " << i;
+          EXPECT_EQ(found[i][j].tokens, want[j].tokens)
+              << "alpha " << alpha << ", beam " << width << ", sentence " << i;
           EXPECT_NEAR(found[i][j].log_probability, want[j].log_probability, 1e-4);
           EXPECT_NEAR(found[i][j].score, want[j].score, 1e-4);
         }
@@ -198,7 +204,8 @@ TEST_F(Decoding, bits_do_not_depend_on_threads) {
   for (const int count : {1, 2, 3, 7}) {
     set_threads(count);
     std::vector<double> values;
-    for (const auto& hypotheses : decode(model_, sources_, options)) values.push_back(hypotheses[0].log_probability);
+    for (const auto& hypotheses : decode(model_, sources_, options))
+      values.push_back(hypotheses[0].log_probability);
     seen.push_back(values);
   }
   set_threads(before);
@@ -216,7 +223,8 @@ TEST_F(Decoding, lengths_keep_their_limits) {
   options.max_length_factor = 1;
   options.max_length_extra = 2;
   const auto relative = translate(model_, sources_, options);
-  for (std::size_t i = 0; i < sources_.size(); ++i) EXPECT_EQ(relative[i].size(), std::min<std::size_t>(9, sources_[i].size() + 2));
+  for (std::size_t i = 0; i < sources_.size(); ++i)
+    EXPECT_EQ(relative[i].size(), std::min<std::size_t>(9, sources_[i].size() + 2));
   options.max_length_factor = 0;
   options.max_length = 100;
   // The model's own limit of 40 positions.
@@ -264,8 +272,9 @@ TEST_F(Decoding, sampling_narrowed_to_one_token_is_greedy) {
 TEST_F(Decoding, samples_follow_the_tempered_and_cut_distribution) {
   const std::vector<std::int32_t> source{5, 6, 7};
   const std::vector<float> log_p = next(source, {});
-  for (const models::Sampling& how : {models::Sampling{.temperature = 1.5}, models::Sampling{.top_k = 4},
-                                      models::Sampling{.top_p = 0.7}, models::Sampling{.temperature = 2, .top_k = 6, .top_p = 0.8}}) {
+  for (const models::Sampling& how :
+       {models::Sampling{.temperature = 1.5}, models::Sampling{.top_k = 4}, models::Sampling{.top_p = 0.7},
+        models::Sampling{.temperature = 2, .top_k = 6, .top_p = 0.8}}) {
     std::vector<std::size_t> order(log_p.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     std::sort(order.begin(), order.end(), [&](auto a, auto b) { return log_p[a] > log_p[b]; });
@@ -297,7 +306,8 @@ TEST_F(Decoding, samples_follow_the_tempered_and_cut_distribution) {
     }
     for (const auto& [token, w] : want) {
       const double p = w / kept;
-      // Five deviations of a binomial count: one such test in two million fails by chance, and the seed is fixed.
+      // Five deviations of a binomial count: one such test in two million fails by chance, and the seed is
+      // fixed.
       EXPECT_NEAR(seen[token] / 4000, p, 5 * std::sqrt(p * (1 - p) / 4000)) << token;
     }
   }
@@ -343,7 +353,11 @@ TEST_F(Decoding, wrong_options_are_named) {
   refused([](auto& o) { o.min_length = 13; }, "min_length is 13");
   refused([](auto& o) { o.sampling = models::Sampling{.temperature = 0}; }, "temperature is 0");
   refused([](auto& o) { o.sampling = models::Sampling{.top_p = 1.5}; }, "top_p is 1.5");
-  refused([](auto& o) { for (std::int32_t t = 0; t < 19; ++t) o.suppress.push_back(t); }, "not finite");
+  refused(
+      [](auto& o) {
+        for (std::int32_t t = 0; t < 19; ++t) o.suppress.push_back(t);
+      },
+      "not finite");
   Generator noise(1);
   model_.train(noise);
   refused([](auto&) {}, "eval()");

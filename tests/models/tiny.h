@@ -59,8 +59,8 @@ inline Tensor logits_of(models::Transformer& model, const models::TranslationBat
   return model.logits(model.decode(batch.target_in, {batch.target_offsets, memory, batch.source_offsets}));
 }
 
-/// Two ways of computing the same activations in float32 differ by the rounding of their sums: each of the about 7
-/// products of each of 4 layers adds up to 48 terms, and each term's rounding may go either way.
+/// Two ways of computing the same activations in float32 differ by the rounding of their sums: each of the
+/// about 7 products of each of 4 layers adds up to 48 terms, and each term's rounding may go either way.
 inline constexpr double kReordered = 7 * 4 * 48 * 0x1p-24;
 
 inline void expect_near_all(const Tensor& got, const Tensor& want, double relative) {

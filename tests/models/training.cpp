@@ -55,7 +55,8 @@ double accuracy_after_training(const models::TransformerOptions& options, int st
   model.train(noise);
   PlainAdam adam(model);
   for (int step = 0; step < steps; ++step) {
-    const Sentences sources = random_sentences(48, 6, options.source_vocab, 100 + static_cast<std::uint64_t>(step));
+    const Sentences sources =
+        random_sentences(48, 6, options.source_vocab, 100 + static_cast<std::uint64_t>(step));
     model.loss(batch_of(sources, reversed(sources)), 0.05).backward();
     adam.step(3e-3 * std::min(1.0, (step + 1) / 40.0) * std::min(1.0, 4.0 * (steps - step) / steps));
   }

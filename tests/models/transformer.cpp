@@ -45,7 +45,8 @@ TEST(Transformer, packed_batch_equals_each_pair_by_itself) {
     const Tensor together = logits_of(model, batch);
     for (std::size_t b = 0; b < sources.size(); ++b) {
       const Tensor alone = logits_of(model, batch_of({sources[b]}, {targets[b]}));
-      expect_near_all(slice(together, 0, batch.target_offsets[b], batch.target_offsets[b + 1]), alone, kReordered);
+      expect_near_all(slice(together, 0, batch.target_offsets[b], batch.target_offsets[b + 1]), alone,
+                      kReordered);
     }
   }
 }
@@ -84,7 +85,8 @@ TEST(Transformer, cached_steps_equal_full_recomputation) {
     const auto tokens = batch.target_in.to_vector<std::int32_t>();
     for (std::int64_t t = 0; t < 7; ++t) {
       std::vector<std::int32_t> ids;
-      for (std::size_t b = 0; b < 3; ++b) ids.push_back(tokens[static_cast<std::size_t>(batch.target_offsets[b] + t)]);
+      for (std::size_t b = 0; b < 3; ++b)
+        ids.push_back(tokens[static_cast<std::size_t>(batch.target_offsets[b] + t)]);
       const Tensor step = model.logits(model.step(from(ids, {3}), state, {0, 1, 2, 3}));
       for (std::int64_t b = 0; b < 3; ++b) {
         const std::int64_t row = batch.target_offsets[static_cast<std::size_t>(b)] + t;
@@ -103,8 +105,10 @@ TEST(Transformer, every_parameter_gets_a_gradient) {
     for (const nn::NamedParameter& parameter : model.parameters()) {
       ASSERT_TRUE(parameter.tensor.grad().defined()) << parameter.name;
       const std::vector<double> values = testing::values_of(parameter.tensor.grad());
-      EXPECT_TRUE(std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); })) << parameter.name;
-      EXPECT_TRUE(std::any_of(values.begin(), values.end(), [](double v) { return v != 0; })) << parameter.name;
+      EXPECT_TRUE(std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); }))
+          << parameter.name;
+      EXPECT_TRUE(std::any_of(values.begin(), values.end(), [](double v) { return v != 0; }))
+          << parameter.name;
     }
   }
 }
@@ -113,14 +117,17 @@ TEST(Transformer, parameters_have_tidy_unique_names) {
   Generator generator(1);
   Transformer model(tiny_options(), generator);
   std::set<std::string> names;
-  for (const nn::NamedParameter& parameter : model.parameters()) EXPECT_TRUE(names.insert(parameter.name).second);
-  for (const char* name : {"source_embedding.weight", "target_embedding.weight", "encoder.0.self_attention_norm.weight",
-                           "encoder.1.feed_forward.up.weight", "decoder.1.cross_attention_norm.bias",
-                           "decoder.0.feed_forward.down.bias", "encoder.norm.weight", "decoder.norm.bias"}) {
+  for (const nn::NamedParameter& parameter : model.parameters())
+    EXPECT_TRUE(names.insert(parameter.name).second);
+  for (const char* name :
+       {"source_embedding.weight", "target_embedding.weight", "encoder.0.self_attention_norm.weight",
+        "encoder.1.feed_forward.up.weight", "decoder.1.cross_attention_norm.bias",
+        "decoder.0.feed_forward.down.bias", "encoder.norm.weight", "decoder.norm.bias"}) {
     EXPECT_TRUE(names.contains(name)) << name;
   }
   const auto starts = [&](const std::string& prefix) {
-    return std::any_of(names.begin(), names.end(), [&](const std::string& n) { return n.starts_with(prefix); });
+    return std::any_of(names.begin(), names.end(),
+                       [&](const std::string& n) { return n.starts_with(prefix); });
   };
   EXPECT_TRUE(starts("encoder.0.self_attention."));
   EXPECT_TRUE(starts("decoder.1.cross_attention."));
@@ -159,7 +166,8 @@ TEST(Transformer, tied_embeddings_are_one_tensor) {
 TEST(Transformer, starts_near_the_uniform_distribution) {
   Generator generator(4);
   Transformer model(tiny_options(), generator);
-  const double loss = model.loss(batch_of(random_sentences(20, 9, 19, 1), random_sentences(20, 9, 19, 2))).item<float>();
+  const double loss =
+      model.loss(batch_of(random_sentences(20, 9, 19, 1), random_sentences(20, 9, 19, 2))).item<float>();
   // Logits of about unit variance cost about half a nat over log V.
   EXPECT_GT(loss, 0.5 * std::log(19.0));
   EXPECT_LT(loss, std::log(19.0) + 2);
@@ -173,7 +181,8 @@ std::vector<std::vector<double>> gradients(TransformerOptions options, bool chec
   const Tensor loss = model.loss(batch_of(random_sentences(6, 9, 19, 1), random_sentences(6, 7, 19, 2)), 0.1);
   loss.backward();
   std::vector<std::vector<double>> out{testing::values_of(loss)};
-  for (const nn::NamedParameter& parameter : model.parameters()) out.push_back(testing::values_of(parameter.tensor.grad()));
+  for (const nn::NamedParameter& parameter : model.parameters())
+    out.push_back(testing::values_of(parameter.tensor.grad()));
   return out;
 }
 
@@ -202,8 +211,8 @@ TEST(Transformer, bfloat16_stays_close_to_float32) {
     Transformer half(options, second);
     const Tensor got = logits_of(half, batch);
     EXPECT_EQ(got.dtype(), DType::float32);
-    // Each of 4 layers stores about 7 activations with a relative error of 2^-9 at most; independent, they add as
-    // squares, and an element may lie four deviations out.
+    // Each of 4 layers stores about 7 activations with a relative error of 2^-9 at most; independent, they
+    // add as squares, and an element may lie four deviations out.
     expect_near_all(got, logits_of(full, batch), 4 * std::sqrt(4 * 7.0) * 0x1p-9);
     half.loss(batch).backward();
     for (const nn::NamedParameter& parameter : half.parameters()) {
@@ -249,10 +258,14 @@ void expect_error(const std::function<void()>& body, const std::string& part) {
 TEST(Transformer, errors_name_what_is_wrong) {
   Generator generator(3);
   Transformer model(tiny_options(), generator);
-  expect_error([&] { logits_of(model, batch_of({{5}, {5, 23}}, {{4}, {4}})); },
-               "source token 23 at position 1 of sentence 1 is outside the vocabulary of 23");
+  expect_error(
+      [&] {
+        logits_of(model, batch_of({{5}, {5, 23}}, {{4}, {4}}));
+      },
+      "source token 23 at position 1 of sentence 1 is outside the vocabulary of 23");
   expect_error([&] { logits_of(model, batch_of({{5}}, {{-4}})); }, "target token -4");
-  expect_error([&] { logits_of(model, batch_of({std::vector<std::int32_t>(41, 5)}, {{4}})); }, "max_length = 40");
+  expect_error([&] { logits_of(model, batch_of({std::vector<std::int32_t>(41, 5)}, {{4}})); },
+               "max_length = 40");
   expect_error([&] { model.encode(from(std::vector<std::int32_t>{5, 6}, {2}), {0, 3}); }, "offsets");
   expect_error([&] { model.encode(from(std::vector<std::int32_t>{5, 6}, {2}), {0, 3, 1, 2}); }, "offsets");
   expect_error([&] { model.encode(zeros({2}), {0, 2}); }, "int32");
@@ -263,7 +276,12 @@ TEST(Transformer, errors_name_what_is_wrong) {
   const auto refused = [](const std::function<void(TransformerOptions&)>& change, const std::string& part) {
     TransformerOptions options = tiny_options();
     change(options);
-    expect_error([&] { Generator g(1); Transformer broken(options, g); }, part);
+    expect_error(
+        [&] {
+          Generator g(1);
+          Transformer broken(options, g);
+        },
+        part);
   };
   refused([](auto& o) { o.share_source = true; }, "one vocabulary");
   refused([](auto& o) { o.dropout = 1; }, "dropout is 1");

@@ -16,7 +16,9 @@ LayerOptions small(NormPlacement placement) {
   return {.model_dim = 16, .heads = 2, .feed_forward_dim = 24, .norm = placement};
 }
 
-Tensor value_of(const Stream& stream) { return stream.update.defined() ? add(stream.sum, stream.update) : stream.sum; }
+Tensor value_of(const Stream& stream) {
+  return stream.update.defined() ? add(stream.sum, stream.update) : stream.sum;
+}
 
 // Two ways of adding 24 terms in each of 6 products.
 constexpr testing::Tolerance kReordered{.roundings = 6 * 24, .steps = 8, .floor = 1};
@@ -62,8 +64,10 @@ TEST(EncoderLayer, packed_sequences_do_not_see_each_other) {
     EncoderLayer layer(small(placement), generator);
     const Tensor x = randn({9, 16}, generator);
     const Tensor together = value_of(layer({x, {}}, {0, 4, 4, 9}));
-    expect_close(slice(together, 0, 0, 4), value_of(layer({slice(x, 0, 0, 4), {}}, {0, 4})), DType::float32, kReordered, "first");
-    expect_close(slice(together, 0, 4, 9), value_of(layer({slice(x, 0, 4, 9), {}}, {0, 5})), DType::float32, kReordered, "last");
+    expect_close(slice(together, 0, 0, 4), value_of(layer({slice(x, 0, 0, 4), {}}, {0, 4})), DType::float32,
+                 kReordered, "first");
+    expect_close(slice(together, 0, 4, 9), value_of(layer({slice(x, 0, 4, 9), {}}, {0, 5})), DType::float32,
+                 kReordered, "last");
   }
 }
 
@@ -77,7 +81,8 @@ TEST(EncoderLayer, pre_norm_block_is_its_formula) {
   const LayerNorm norm(16);
   const Tensor x = randn({6, 16}, generator);
   const Tensor attended = add(x, attention(norm(x).output));
-  expect_close(value_of(layer({x, {}}, {0, 6})), add(attended, network(norm(attended).output)), DType::float32, kReordered, "y");
+  expect_close(value_of(layer({x, {}}, {0, 6})), add(attended, network(norm(attended).output)),
+               DType::float32, kReordered, "y");
 }
 
 TEST(DecoderLayer, post_norm_block_is_its_formula) {
@@ -102,20 +107,24 @@ TEST(DecoderLayer, steps_with_shared_memory_equal_the_whole) {
     Generator generator(1);
     DecoderLayer layer(small(placement), generator);
     const Tensor memory = randn({7, 16}, generator);
-    const Tensor x = randn({3, 4, 16}, generator);  // hypotheses 0 and 1 belong to source 0, hypothesis 2 to source 2
+    const Tensor x =
+        randn({3, 4, 16}, generator);  // hypotheses 0 and 1 belong to source 0, hypothesis 2 to source 2
     DecoderLayerState state = layer.start(memory, {0, 3, 5, 7});
-    const auto row = [&](std::int64_t hypothesis) { return reshape(slice(x, 0, hypothesis, hypothesis + 1), {4, 16}); };
+    const auto row = [&](std::int64_t hypothesis) {
+      return reshape(slice(x, 0, hypothesis, hypothesis + 1), {4, 16});
+    };
     const std::vector<Tensor> sources{slice(memory, 0, 0, 3), slice(memory, 0, 0, 3), slice(memory, 0, 5, 7)};
     std::vector<Tensor> steps;
     for (std::int64_t t = 0; t < 4; ++t) {
-      steps.push_back(value_of(layer.step({contiguous(reshape(slice(x, 1, t, t + 1), {3, 16})), {}}, state, {0, 2, 2, 3})));
+      steps.push_back(value_of(
+          layer.step({contiguous(reshape(slice(x, 1, t, t + 1), {3, 16})), {}}, state, {0, 2, 2, 3})));
     }
     for (std::int64_t h = 0; h < 3; ++h) {
       const Tensor& source = sources[static_cast<std::size_t>(h)];
       const Tensor whole = value_of(layer({row(h), {}}, {{0, 4}, source, {0, source.size(0)}}));
       for (std::int64_t t = 0; t < 4; ++t) {
-        expect_close(slice(steps[static_cast<std::size_t>(t)], 0, h, h + 1), slice(whole, 0, t, t + 1), DType::float32,
-                     kReordered, "step");
+        expect_close(slice(steps[static_cast<std::size_t>(t)], 0, h, h + 1), slice(whole, 0, t, t + 1),
+                     DType::float32, kReordered, "step");
       }
     }
   }

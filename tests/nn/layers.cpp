@@ -33,7 +33,8 @@ TEST(Module, parameters_carry_the_path_to_them) {
   Pair pair(generator);
   std::vector<std::string> names;
   for (const NamedParameter& parameter : pair.parameters()) names.push_back(parameter.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"own", "first.weight", "first.bias", "second.weight", "second.bias"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"own", "first.weight", "first.bias", "second.weight", "second.bias"}));
   EXPECT_EQ(pair.parameter_count(), 4 + 6 + 2 + 2 + 2);
 }
 
@@ -63,7 +64,8 @@ TEST(Linear, is_the_affine_map_of_its_parameters) {
   const Tensor x = randn({7, 5}, generator);
   auto* bias = layer.bias().data<float>();
   for (int i = 0; i < 3; ++i) bias[i] = 0.1f * static_cast<float>(i);
-  expect_bitwise_equal(layer(x), linear(x, layer.weight(), layer.bias(), {.activation = Activation::relu}), "y");
+  expect_bitwise_equal(layer(x), linear(x, layer.weight(), layer.bias(), {.activation = Activation::relu}),
+                       "y");
   EXPECT_THROW(Linear({.inputs = 0, .outputs = 3}, generator), Error);
 }
 
@@ -145,7 +147,9 @@ TEST(Positions, count_from_zero_in_every_sequence) {
 
 TEST(Positions, learned_ones_are_a_parameter) {
   Generator generator(1);
-  EXPECT_EQ(Positions({.kind = PositionKind::learned, .max_length = 8, .width = 4}, generator).parameters().size(), 1u);
+  EXPECT_EQ(
+      Positions({.kind = PositionKind::learned, .max_length = 8, .width = 4}, generator).parameters().size(),
+      1u);
   EXPECT_TRUE(Positions({.max_length = 8, .width = 4}, generator).parameters().empty());
   EXPECT_THROW(Positions({.max_length = 0, .width = 4}, generator), Error);
 }

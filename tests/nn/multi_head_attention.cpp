@@ -51,7 +51,8 @@ TEST(MultiHeadAttention, split_and_combined_are_the_same_function_with_the_same_
     const Inputs in = inputs_for(test.options);
     std::vector<Tensor> leaves;
     const auto run = [&](MultiHeadAttention& layer) {
-      leaves = {require_grad(in.query.detach()), require_grad(in.key.detach()), require_grad(in.value.detach())};
+      leaves = {require_grad(in.query.detach()), require_grad(in.key.detach()),
+                require_grad(in.value.detach())};
       const Tensor out = layer.attend(leaves[0], leaves[1], leaves[2]).output;
       sum(mul(out, random(out.shape(), 9, DType::float32))).backward();
       return out;
@@ -61,14 +62,18 @@ TEST(MultiHeadAttention, split_and_combined_are_the_same_function_with_the_same_
     const Tensor b = run(split);
     // The same sums in other kernels: a few roundings of sums of C terms.
     expect_close(b, a, DType::float32, {0, 64}, std::string(test.name) + " output");
-    for (std::size_t i = 0; i < 3; ++i) expect_close(leaves[i].grad(), a_leaves[i].grad(), DType::float32, {0, 96}, std::string(test.name) + " input gradient");
+    for (std::size_t i = 0; i < 3; ++i)
+      expect_close(leaves[i].grad(), a_leaves[i].grad(), DType::float32, {0, 96},
+                   std::string(test.name) + " input gradient");
     std::vector<NamedParameter> gradients;
     for (const auto& p : combined.parameters()) gradients.push_back({p.name, p.tensor.grad()});
     std::map<std::string, Tensor> wanted;
-    for (const auto& p : convert_projection(gradients, combined.options(), Projection::split)) wanted[p.name] = p.tensor;
+    for (const auto& p : convert_projection(gradients, combined.options(), Projection::split))
+      wanted[p.name] = p.tensor;
     for (const auto& p : split.parameters()) {
       ASSERT_TRUE(wanted.count(p.name)) << p.name;
-      expect_close(p.tensor.grad(), wanted[p.name], DType::float32, {0, 128, 1}, std::string(test.name) + " " + p.name);
+      expect_close(p.tensor.grad(), wanted[p.name], DType::float32, {0, 128, 1},
+                   std::string(test.name) + " " + p.name);
     }
   }
 }
@@ -117,13 +122,15 @@ TEST(MultiHeadAttention, both_layouts_start_alike) {
 TEST(MultiHeadAttention, is_the_papers_formula_written_out_head_by_head) {
   Generator generator(3);
   MultiHeadAttention layer({.model_dim = 12, .heads = 3}, generator);
-  for (const auto& p : layer.parameters()) copy_into(p.tensor, random(p.tensor.shape(), 50, DType::float32, 0.3));
+  for (const auto& p : layer.parameters())
+    copy_into(p.tensor, random(p.tensor.shape(), 50, DType::float32, 0.3));
   const Tensor x = random({6, 12}, 1, DType::float64);
   Tensor total = cast(layer.parameters().back().tensor, DType::float64);  // the output bias
   for (std::int64_t h = 0; h < 3; ++h) {
     const auto head = layer.head(h);
     const auto wide = [](const Tensor& t) { return cast(t.detach(), DType::float64); };
-    const Tensor q = linear(x, wide(head.query_weight), wide(head.query_bias)), k = linear(x, wide(head.key_weight), wide(head.key_bias)),
+    const Tensor q = linear(x, wide(head.query_weight), wide(head.query_bias)),
+                 k = linear(x, wide(head.key_weight), wide(head.key_bias)),
                  v = linear(x, wide(head.value_weight), wide(head.value_bias));
     const Tensor weights = softmax(scale(matmul(q, transpose(k, 0, 1)), 1 / std::sqrt(4.0)));
     total = add(total, linear(matmul(weights, v), wide(contiguous(head.output_weight))));
@@ -133,7 +140,9 @@ TEST(MultiHeadAttention, is_the_papers_formula_written_out_head_by_head) {
 
 TEST(MultiHeadAttention, sliced_input_shows_each_head_its_columns_alone) {
   Generator generator(3);
-  MultiHeadAttention layer({.model_dim = 12, .heads = 3, .projection = Projection::split, .head_input = HeadInput::slice}, generator);
+  MultiHeadAttention layer(
+      {.model_dim = 12, .heads = 3, .projection = Projection::split, .head_input = HeadInput::slice},
+      generator);
   EXPECT_EQ(layer.head(0).query_weight.shape().str(), "[4, 4]");
   const Tensor x = random({1, 5, 12}, 1, DType::float32);
   const Tensor before = layer.attend(x, {.weights = Weights::per_head}).weights;
@@ -191,7 +200,8 @@ TEST(MultiHeadAttention, a_cache_can_drop_repeat_and_swap_rows) {
   for (std::int64_t r = 0; r < 3; ++r) {
     KeyValueCache one;
     layer.step(contiguous(slice(past, 0, from_rows[r], from_rows[r] + 1)), one);
-    expect_close(slice(got, 0, r, r + 1), layer.step(contiguous(slice(now, 0, r, r + 1)), one), DType::float32, {0, 32}, "row");
+    expect_close(slice(got, 0, r, r + 1), layer.step(contiguous(slice(now, 0, r, r + 1)), one),
+                 DType::float32, {0, 32}, "row");
   }
   EXPECT_THROW(cache.reorder({3}), Error);
 }
@@ -202,7 +212,8 @@ TEST(MultiHeadAttention, a_projected_memory_equals_cross_attention) {
   const Tensor x = random({7, 16}, 1, DType::float32), memory = random({9, 16}, 2, DType::float32);
   const AttendOptions options{.query_offsets = {0, 3, 7}, .key_offsets = {0, 4, 9}};
   const Tensor direct = layer(x, memory, options);
-  const Tensor stepwise = layer.attend(x, layer.project(memory, memory, {0, 4, 9}), {.query_offsets = {0, 3, 7}}).output;
+  const Tensor stepwise =
+      layer.attend(x, layer.project(memory, memory, {0, 4, 9}), {.query_offsets = {0, 3, 7}}).output;
   expect_close(stepwise, direct, DType::float32, {0, 64}, "memory");
 }
 
@@ -237,11 +248,13 @@ TEST(MultiHeadAttention, a_memory_of_another_width_is_refused_by_name) {
     layer(random({2, 3, 16}, 1, DType::float32), random({2, 3, 12}, 1, DType::float32));
     FAIL();
   } catch (const Error& error) {
-    EXPECT_STREQ(error.what(), "MultiHeadAttention: key input is float32 [2, 3, 12]; want [B, T, 16], or packed [N, 16]");
+    EXPECT_STREQ(error.what(),
+                 "MultiHeadAttention: key input is float32 [2, 3, 12]; want [B, T, 16], or packed [N, 16]");
   }
   EXPECT_THROW(MultiHeadAttention({.model_dim = 10, .heads = 3}, generator), Error);
   EXPECT_THROW(MultiHeadAttention({.model_dim = 12, .heads = 4, .kv_heads = 3}, generator), Error);
-  EXPECT_THROW(MultiHeadAttention({.model_dim = 12, .heads = 4, .head_input = HeadInput::slice}, generator), Error);
+  EXPECT_THROW(MultiHeadAttention({.model_dim = 12, .heads = 4, .head_input = HeadInput::slice}, generator),
+               Error);
 }
 
 }  // namespace

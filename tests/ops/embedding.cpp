@@ -14,11 +14,12 @@ using testing::random_ids;
 using Tensors = std::vector<Tensor>;
 
 using Lookup = Tensor (*)(const Tensor&, const Tensor&, const EmbeddingOptions&);
-// Tables stay float32 when the output is bfloat16; run() sees that the test works in bfloat16 by an input of that
-// dtype, which multiplies the result.
+// Tables stay float32 when the output is bfloat16; run() sees that the test works in bfloat16 by an input of
+// that dtype, which multiplies the result.
 testing::Function runs(Lookup lookup, const Tensor& ids, const Tensor& places) {
   return [=](const Tensors& in) {
-    EmbeddingOptions options{.scale = 3, .output = in[1].dtype() == DType::bfloat16 ? DType::bfloat16 : DType::float32};
+    EmbeddingOptions options{.scale = 3,
+                             .output = in[1].dtype() == DType::bfloat16 ? DType::bfloat16 : DType::float32};
     if (places.defined()) {
       options.positions = in[2];
       options.position_ids = places;
@@ -39,7 +40,8 @@ OpCase one(const Shape& shape, std::int64_t rows, std::int64_t dim, bool placed)
     parameter.push_back(true);
   }
   // Products of two stored values; gradients add up those of the ids that are equal, in float32.
-  return {shape.str() + " of " + std::to_string(dim), runs(embedding, ids, places), inputs, {4, 16}, parameter};
+  return {
+      shape.str() + " of " + std::to_string(dim), runs(embedding, ids, places), inputs, {4, 16}, parameter};
 }
 
 std::vector<OpCase> small() {
@@ -57,7 +59,8 @@ std::vector<std::pair<OpCase, testing::Function>> pairs() {
   std::vector<std::pair<OpCase, testing::Function>> all;
   for (const bool placed : {false, true}) {
     const OpCase op = one({2, 6}, 5, 19, placed);
-    all.emplace_back(op, runs(composed::embedding, random_ids({2, 6}, 5, 1), placed ? random_ids({2, 6}, 4, 2) : Tensor()));
+    all.emplace_back(op, runs(composed::embedding, random_ids({2, 6}, 5, 1),
+                              placed ? random_ids({2, 6}, 4, 2) : Tensor()));
   }
   return all;
 }
@@ -65,7 +68,10 @@ HEADWAY_OP_COMPOSED(embedding, pairs)
 
 OpCase gathered(const Shape& shape, std::int64_t count) {
   const Tensor index = random_ids({count}, shape[0], 1);
-  return {shape.str(), [=](const Tensors& in) { return Tensors{gather(in[0], index)}; }, {random(shape, 2)}, {1, 8}};
+  return {shape.str(),
+          [=](const Tensors& in) { return Tensors{gather(in[0], index)}; },
+          {random(shape, 2)},
+          {1, 8}};
 }
 std::vector<OpCase> gather_small() {
   std::vector<OpCase> cases;
@@ -92,7 +98,8 @@ TEST(Embedding, an_id_outside_the_vocabulary_is_named_with_its_place_and_a_hint)
       FAIL();
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::value);
-      EXPECT_THAT(error.what(), ::testing::HasSubstr("id " + std::to_string(bad) + " at place 2 is outside the table of 7 rows"));
+      EXPECT_THAT(error.what(), ::testing::HasSubstr("id " + std::to_string(bad) +
+                                                     " at place 2 is outside the table of 7 rows"));
       EXPECT_THAT(error.what(), ::testing::HasSubstr("vocabulary"));
     }
   }

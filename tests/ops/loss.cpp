@@ -23,18 +23,22 @@ testing::Function runs(Loss loss, const Tensor& targets, const CrossEntropyOptio
   return [=](const Tensors& in) { return Tensors{loss(in[0], targets, options)}; };
 }
 
-// Losses are sums in float64 of logarithms whose sums are float32: a few roundings. The gradient is (p - q)/rows times
-// an upstream gradient of about 1, and may cancel.
+// Losses are sums in float64 of logarithms whose sums are float32: a few roundings. The gradient is (p -
+// q)/rows times an upstream gradient of about 1, and may cancel.
 OpCase one(const Shape& shape, const CrossEntropyOptions& options, bool some_ignored) {
   const Tensor targets = random_ids({shape[0]}, shape[1], 3);
   if (some_ignored && shape[0] > 1) targets.data<std::int32_t>()[1] = options.ignore_index;
-  return {shape.str(), runs(cross_entropy, targets, options), {random(shape, 1, DType::float64, 2)}, {2, 16, 1 / std::max(1.0, static_cast<double>(shape[0]))}};
+  return {shape.str(),
+          runs(cross_entropy, targets, options),
+          {random(shape, 1, DType::float64, 2)},
+          {2, 16, 1 / std::max(1.0, static_cast<double>(shape[0]))}};
 }
 
 std::vector<OpCase> small() {
   std::vector<OpCase> cases;
   for (std::int64_t n = 1; n <= 40; ++n) {
-    cases.push_back(one({3, n}, {.label_smoothing = n % 2 ? 0.1 : 0, .divisor = n % 3 ? 0.0 : 7.5}, n % 4 == 0));
+    cases.push_back(
+        one({3, n}, {.label_smoothing = n % 2 ? 0.1 : 0, .divisor = n % 3 ? 0.0 : 7.5}, n % 4 == 0));
   }
   for (std::int64_t n = 63; n <= 65; ++n) cases.push_back(one({2, n}, {.label_smoothing = 0.1}, false));
   cases.push_back(one({5, 9}, {.ignore_index = 4}, true));
@@ -61,7 +65,9 @@ HEADWAY_OP_COMPOSED(cross_entropy, pairs)
 
 TEST(CrossEntropy, of_equal_logits_is_the_logarithm_of_the_vocabulary) {
   for (const double smoothing : {0.0, 0.1}) {
-    const float loss = cross_entropy(zeros({3, 1000}), random_ids({3}, 1000, 1), {.label_smoothing = smoothing}).item<float>();
+    const float loss =
+        cross_entropy(zeros({3, 1000}), random_ids({3}, 1000, 1), {.label_smoothing = smoothing})
+            .item<float>();
     EXPECT_FLOAT_EQ(loss, std::log(1000.0f));
   }
 }
@@ -123,7 +129,8 @@ std::vector<OpCase> scores_small() {
                 const TokenScores scores = token_scores(in[0], targets);
                 return Tensors{scores.log_probability, scores.correct};
               },
-              {random({3, n}, 1)}, {0, 16}};
+              {random({3, n}, 1)},
+              {0, 16}};
     op.differentiable = false;
     cases.push_back(op);
   }
@@ -145,7 +152,8 @@ HEADWAY_OP_CHECK(token_scores, reference) {
     const TokenScores scores = token_scores(op.inputs[0], targets);
     const auto all = log_softmax(op.inputs[0]).to_vector<double>();
     for (std::int64_t row = 0; row < 3; ++row) {
-      const auto at = static_cast<std::size_t>(row * op.inputs[0].size(1) + targets.data<std::int32_t>()[row]);
+      const auto at =
+          static_cast<std::size_t>(row * op.inputs[0].size(1) + targets.data<std::int32_t>()[row]);
       EXPECT_FLOAT_EQ(scores.log_probability.data<float>()[row], static_cast<float>(all[at]));
       EXPECT_EQ(scores.correct.data<bool>()[row], top_k(op.inputs[0], 1).indices.data<std::int32_t>()[row] ==
                                                       targets.data<std::int32_t>()[row]);

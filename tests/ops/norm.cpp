@@ -37,9 +37,10 @@ testing::Function runs(Norm norm, Variant variant) {
   };
 }
 
-// The result is about as large as |x̂| <= sqrt(C); a dozen roundings of float32 make it. In bfloat16 s and d_output are
-// stored rounded: s enters x̂ and the two means of the gradient, which makes the few roundings allowed there. Rows of
-// one or two elements are all cancellation (x̂ is 0 or ±1 by construction): eps keeps them in proportion.
+// The result is about as large as |x̂| <= sqrt(C); a dozen roundings of float32 make it. In bfloat16 s and
+// d_output are stored rounded: s enters x̂ and the two means of the gradient, which makes the few roundings
+// allowed there. Rows of one or two elements are all cancellation (x̂ is 0 or ±1 by construction): eps keeps
+// them in proportion.
 OpCase one(Norm norm, const Shape& shape, Variant variant) {
   Tensors inputs = {random(shape, 1), random({shape.back()}, 2)};
   std::vector<bool> parameter = {false, true};
@@ -50,12 +51,16 @@ OpCase one(Norm norm, const Shape& shape, Variant variant) {
   if (variant.residual) inputs.push_back(random(shape, 4));
   return {shape.str() + (variant.bias ? " bias" : "") + (variant.residual ? " residual" : "") +
               (variant.dropout > 0 ? " dropout" : ""),
-          runs(norm, variant), inputs, {8, 48}, parameter};
+          runs(norm, variant),
+          inputs,
+          {8, 48},
+          parameter};
 }
 
 std::vector<OpCase> cases(Norm norm, bool bias) {
   std::vector<OpCase> all;
-  for (std::int64_t n = 3; n <= 40; ++n) all.push_back(one(norm, {2, n}, {bias && n % 2 == 0, n % 3 == 0, n % 4 == 0 ? 0.25 : 0}));
+  for (std::int64_t n = 3; n <= 40; ++n)
+    all.push_back(one(norm, {2, n}, {bias && n % 2 == 0, n % 3 == 0, n % 4 == 0 ? 0.25 : 0}));
   for (std::int64_t n = 63; n <= 65; ++n) all.push_back(one(norm, {3, n}, {bias, true, 0.5}));
   all.push_back(one(norm, {2, 3, 8}, {bias, true, 0.5}));
   all.push_back(one(norm, {0, 8}, {bias, true, 0.5}));

@@ -29,17 +29,21 @@ std::vector<OpCase> over_tails(Tensor (*op)(const Tensor&), double steps, double
     double* values = x.data<double>();
     // `least` keeps functions away from where they have no derivative.
     for (std::int64_t i = 0; least > 0 && i < x.numel(); ++i) values[i] = std::abs(values[i]) + least;
-    cases.push_back({shape.str(), [op](const std::vector<Tensor>& in) { return std::vector{op(in[0])}; }, {x}, {0, steps}});
+    cases.push_back({shape.str(),
+                     [op](const std::vector<Tensor>& in) { return std::vector{op(in[0])}; },
+                     {x},
+                     {0, steps}});
   }
   return cases;
 }
 OpCase large(Tensor (*op)(const Tensor&)) {
   Tensor x = random({7, 9001}, 2);
-  return {"[7, 9001]", [op](const std::vector<Tensor>& in) { return std::vector{op(in[0])}; }, {mul(x, x)}, {}};
+  return {
+      "[7, 9001]", [op](const std::vector<Tensor>& in) { return std::vector{op(in[0])}; }, {mul(x, x)}, {}};
 }
 
-// relu is exact; the others are a dozen roundings of intermediate values (polynomials in Horner's form converge: only
-// the last few count) no larger than the result's largest value.
+// relu is exact; the others are a dozen roundings of intermediate values (polynomials in Horner's form
+// converge: only the last few count) no larger than the result's largest value.
 std::vector<OpCase> relu_small() { return over_tails(relu, 0); }
 OpCase relu_large() { return large(relu); }
 HEADWAY_OP_SUITE(relu, relu_small, relu_large)
@@ -71,10 +75,10 @@ OpCase dropout_large() { return large(thinned); }
 HEADWAY_OP_SUITE(dropout, dropout_small, dropout_large)
 
 std::vector<OpCase> pairs(Tensor (*op)(const Tensor&, const Tensor&)) {
-  std::vector<std::pair<Shape, Shape>> shapes = {{{}, {}},           {{2, 3}, {3}},        {{3}, {2, 3}},
-                                                 {{4, 1, 5}, {3, 1}}, {{2, 3}, {2, 1}},     {{2, 1}, {1, 19}},
-                                                 {{0, 3}, {3}},       {{2, 3, 17}, {1, 3, 17}}, {{2, 3}, {}},
-                                                 {{2, 1, 4}, {2, 6, 4}}};
+  std::vector<std::pair<Shape, Shape>> shapes = {
+      {{}, {}},         {{2, 3}, {3}},         {{3}, {2, 3}}, {{4, 1, 5}, {3, 1}},
+      {{2, 3}, {2, 1}}, {{2, 1}, {1, 19}},     {{0, 3}, {3}}, {{2, 3, 17}, {1, 3, 17}},
+      {{2, 3}, {}},     {{2, 1, 4}, {2, 6, 4}}};
   for (const Shape& shape : every_tail()) shapes.emplace_back(shape, shape);
   std::vector<OpCase> cases;
   for (const auto& [a, b] : shapes) {
@@ -88,8 +92,10 @@ std::vector<OpCase> pairs(Tensor (*op)(const Tensor&, const Tensor&)) {
   return cases;
 }
 OpCase large_pair(Tensor (*op)(const Tensor&, const Tensor&)) {
-  return {"[500, 190] with [190]", [op](const std::vector<Tensor>& in) { return std::vector{op(in[0], in[1])}; },
-          {random({500, 190}, 5), random({190}, 6)}, {}};
+  return {"[500, 190] with [190]",
+          [op](const std::vector<Tensor>& in) { return std::vector{op(in[0], in[1])}; },
+          {random({500, 190}, 5), random({190}, 6)},
+          {}};
 }
 std::vector<OpCase> add_small() { return pairs(add); }
 OpCase add_large() { return large_pair(add); }
@@ -130,7 +136,9 @@ TEST(Pointwise, different_dtypes_are_refused_by_name) {
   }
 }
 
-TEST(Pointwise, shapes_that_do_not_broadcast_are_refused) { EXPECT_THROW(mul(zeros({2, 3}), zeros({2})), Error); }
+TEST(Pointwise, shapes_that_do_not_broadcast_are_refused) {
+  EXPECT_THROW(mul(zeros({2, 3}), zeros({2})), Error);
+}
 
 TEST(Dropout, keeps_the_share_and_the_scale_that_its_threshold_says) {
   Generator generator(3);

@@ -7,7 +7,8 @@
 namespace headway {
 namespace {
 
-// Public ops, as declared: a line "HEADWAY_API <type> <name>(" in include/headway/ops, but for the compositions.
+// Public ops, as declared: a line "HEADWAY_API <type> <name>(" in include/headway/ops, but for the
+// compositions.
 std::set<std::string> declared_ops() {
   std::set<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(HEADWAY_SOURCE_DIR "/include/headway/ops")) {
@@ -25,12 +26,14 @@ std::set<std::string> declared_ops() {
 
 TEST(Registry, finds_the_declared_ops) {
   const auto ops = declared_ops();
-  for (const char* op : {"softmax", "layer_norm", "split", "copy_into", "attention"}) EXPECT_TRUE(ops.count(op)) << op;
+  for (const char* op : {"softmax", "layer_norm", "split", "copy_into", "attention"})
+    EXPECT_TRUE(ops.count(op)) << op;
 }
 
 TEST(Registry, every_op_has_every_check) {
   const std::set<std::string> without_gradient = {"top_k", "token_scores", "copy_into"};
-  const std::set<std::string> fused = {"layer_norm", "rms_norm", "cross_entropy", "embedding", "linear", "attention"};
+  const std::set<std::string> fused = {"layer_norm", "rms_norm", "cross_entropy",
+                                       "embedding",  "linear",   "attention"};
   for (const std::string& op : declared_ops()) {
     std::set<std::string> wanted = {"reference", "meta", "threads", "non_contiguous"};
     if (!without_gradient.count(op)) wanted.insert("gradcheck");

@@ -19,7 +19,10 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 std::vector<OpCase> over_rows(Tensor (*op)(const Tensor&), testing::Tolerance tolerance) {
   std::vector<OpCase> cases;
   const auto add_case = [&](const Shape& shape) {
-    cases.push_back({shape.str(), [op](const Tensors& in) { return Tensors{op(in[0])}; }, {random(shape, 1, DType::float64, 3)}, tolerance});
+    cases.push_back({shape.str(),
+                     [op](const Tensors& in) { return Tensors{op(in[0])}; },
+                     {random(shape, 1, DType::float64, 3)},
+                     tolerance});
   };
   for (std::int64_t n = 1; n <= 40; ++n) add_case({2, n});
   for (std::int64_t n = 63; n <= 65; ++n) add_case({n});
@@ -31,13 +34,13 @@ OpCase large(Tensor (*op)(const Tensor&)) {
   return {"large", [op](const Tensors& in) { return Tensors{op(in[0])}; }, {random({300, 133}, 1)}, {}};
 }
 
-// The exponential, the sum and the division: few roundings. Gradients y·(dy - Σ dy·y) start from the stored, rounded y
-// and are differences of values as large as dy, about 1.
+// The exponential, the sum and the division: few roundings. Gradients y·(dy - Σ dy·y) start from the stored,
+// rounded y and are differences of values as large as dy, about 1.
 std::vector<OpCase> softmax_small() { return over_rows(softmax, {4, 16, 1}); }
 OpCase softmax_large() { return large(softmax); }
 HEADWAY_OP_SUITE(softmax, softmax_small, softmax_large)
-// x - max - log Σ: y up to 15 stored in bfloat16 moves exp(y) in the backward pass by 15 roundings, times the sum of
-// the row's gradients, which is a few times the largest.
+// x - max - log Σ: y up to 15 stored in bfloat16 moves exp(y) in the backward pass by 15 roundings, times the
+// sum of the row's gradients, which is a few times the largest.
 std::vector<OpCase> log_softmax_small() { return over_rows(log_softmax, {32, 32, 1}); }
 OpCase log_softmax_large() { return large(log_softmax); }
 HEADWAY_OP_SUITE(log_softmax, log_softmax_small, log_softmax_large)
@@ -78,8 +81,13 @@ TEST(Softmax, a_nan_is_not_hidden) {
 
 std::vector<OpCase> top_k_small() {
   std::vector<OpCase> cases;
-  for (const auto& [shape, k] : std::vector<std::pair<Shape, std::int64_t>>{
-           {{2, 1}, 1}, {{2, 9}, 3}, {{3, 40}, 40}, {{2, 2, 65}, 5}, {{0, 9}, 2}, {{2, 100}, 70}, {{2, 9}, 0}}) {
+  for (const auto& [shape, k] : std::vector<std::pair<Shape, std::int64_t>>{{{2, 1}, 1},
+                                                                            {{2, 9}, 3},
+                                                                            {{3, 40}, 40},
+                                                                            {{2, 2, 65}, 5},
+                                                                            {{0, 9}, 2},
+                                                                            {{2, 100}, 70},
+                                                                            {{2, 9}, 0}}) {
     OpCase op{shape.str(),
               [k = k](const Tensors& in) {
                 const TopK top = top_k(in[0], k);

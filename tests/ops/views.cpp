@@ -18,14 +18,17 @@ OpCase of(std::string name, testing::Function run, Tensors inputs) {
 }
 
 std::vector<OpCase> reshape_small() {
-  const auto to = [](const Shape& shape) { return [shape](const Tensors& in) { return Tensors{reshape(in[0], shape)}; }; };
-  return {of("split a dimension", to({2, 3, 4}), {random({2, 12}, 1)}),
-          of("merge", to({6, 4}), {random({2, 3, 4}, 1)}),
-          of("guess", to({3, -1}), {random({2, 3, 4}, 1)}),
-          of("to a scalar", to({}), {random({1, 1}, 1)}),
-          of("empty", to({0, 7}), {random({3, 0}, 1)}),
-          of("transposed first", [](const Tensors& in) { return Tensors{reshape(transpose(in[0], 0, 1), {-1})}; },
-             {random({3, 5}, 1)})};
+  const auto to = [](const Shape& shape) {
+    return [shape](const Tensors& in) { return Tensors{reshape(in[0], shape)}; };
+  };
+  return {
+      of("split a dimension", to({2, 3, 4}), {random({2, 12}, 1)}),
+      of("merge", to({6, 4}), {random({2, 3, 4}, 1)}),
+      of("guess", to({3, -1}), {random({2, 3, 4}, 1)}),
+      of("to a scalar", to({}), {random({1, 1}, 1)}),
+      of("empty", to({0, 7}), {random({3, 0}, 1)}),
+      of("transposed first", [](const Tensors& in) { return Tensors{reshape(transpose(in[0], 0, 1), {-1})}; },
+         {random({3, 5}, 1)})};
 }
 OpCase reshape_large() {
   return of("large", [](const Tensors& in) { return Tensors{reshape(transpose(in[0], 0, 1), {-1})}; },
@@ -42,25 +45,40 @@ std::vector<OpCase> transpose_small() {
   return cases;
 }
 OpCase transpose_large() {
-  return of("large", [](const Tensors& in) { return Tensors{transpose(in[0], 0, 2)}; }, {random({50, 30, 40}, 1)});
+  return of("large", [](const Tensors& in) { return Tensors{transpose(in[0], 0, 2)}; },
+            {random({50, 30, 40}, 1)});
 }
 HEADWAY_OP_SUITE(transpose, transpose_small, transpose_large)
 
 std::vector<OpCase> slice_small() {
   const auto cut = [](int dim, std::int64_t begin, std::int64_t end) {
-    return of("slice", [=](const Tensors& in) { return Tensors{slice(in[0], dim, begin, end)}; }, {random({4, 3, 5}, 1)});
+    return of("slice", [=](const Tensors& in) { return Tensors{slice(in[0], dim, begin, end)}; },
+              {random({4, 3, 5}, 1)});
   };
   return {cut(0, 1, 3), cut(1, 0, 1), cut(2, 2, 5), cut(-1, 0, 5), cut(0, 4, 4), cut(1, 0, 0)};
 }
 OpCase slice_large() {
-  return of("large", [](const Tensors& in) { return Tensors{slice(in[0], 1, 3, 120)}; }, {random({500, 131}, 1)});
+  return of("large", [](const Tensors& in) { return Tensors{slice(in[0], 1, 3, 120)}; },
+            {random({500, 131}, 1)});
 }
 HEADWAY_OP_SUITE(slice, slice_small, slice_large)
 
 std::vector<OpCase> split_small() {
-  return {of("last", [](const Tensors& in) { return split(in[0], {2, 0, 3}, -1); }, {random({4, 5}, 1)}),
-          of("first", [](const Tensors& in) { return split(in[0], {1, 3}, 0); }, {random({4, 5}, 1)}),
-          of("one part unused", [](const Tensors& in) { return Tensors{split(in[0], {1, 3}, 0)[1]}; }, {random({4, 5}, 1)})};
+  return {of("last",
+             [](const Tensors& in) {
+               return split(in[0], {2, 0, 3}, -1);
+             },
+             {random({4, 5}, 1)}),
+          of("first",
+             [](const Tensors& in) {
+               return split(in[0], {1, 3}, 0);
+             },
+             {random({4, 5}, 1)}),
+          of("one part unused",
+             [](const Tensors& in) {
+               return Tensors{split(in[0], {1, 3}, 0)[1]};
+             },
+             {random({4, 5}, 1)})};
 }
 OpCase split_large() {
   return of("large", [](const Tensors& in) { return split(in[0], {100, 31}, 1); }, {random({500, 131}, 1)});
@@ -70,31 +88,37 @@ HEADWAY_OP_SUITE(split, split_small, split_large)
 std::vector<OpCase> concat_small() {
   const auto join = [](int dim) { return [dim](const Tensors& in) { return Tensors{concat(in, dim)}; }; };
   return {of("rows", join(0), {random({2, 3}, 1), random({1, 3}, 2), random({0, 3}, 3)}),
-          of("columns", join(-1), {random({2, 3}, 1), random({2, 4}, 2)}), of("one part", join(0), {random({2, 3}, 1)})};
+          of("columns", join(-1), {random({2, 3}, 1), random({2, 4}, 2)}),
+          of("one part", join(0), {random({2, 3}, 1)})};
 }
 OpCase concat_large() {
-  return of("large", [](const Tensors& in) { return Tensors{concat(in, 1)}; }, {random({500, 131}, 1), random({500, 70}, 2)});
+  return of("large", [](const Tensors& in) { return Tensors{concat(in, 1)}; },
+            {random({500, 131}, 1), random({500, 70}, 2)});
 }
 HEADWAY_OP_SUITE(concat, concat_small, concat_large)
 
 std::vector<OpCase> contiguous_small() {
-  return {of("transposed", [](const Tensors& in) { return Tensors{contiguous(transpose(in[0], 0, 1))}; }, {random({3, 5}, 1)}),
+  return {of("transposed", [](const Tensors& in) { return Tensors{contiguous(transpose(in[0], 0, 1))}; },
+             {random({3, 5}, 1)}),
           of("as it is", [](const Tensors& in) { return Tensors{contiguous(in[0])}; }, {random({3, 5}, 1)})};
 }
 OpCase contiguous_large() {
-  return of("large", [](const Tensors& in) { return Tensors{contiguous(transpose(in[0], 0, 1))}; }, {random({303, 305}, 1)});
+  return of("large", [](const Tensors& in) { return Tensors{contiguous(transpose(in[0], 0, 1))}; },
+            {random({303, 305}, 1)});
 }
 HEADWAY_OP_SUITE(contiguous, contiguous_small, contiguous_large)
 
 std::vector<OpCase> cast_small() {
   std::vector<OpCase> cases;
   for (const std::int64_t n : {0, 1, 15, 16, 17, 33, 65}) {
-    cases.push_back(of("to float64", [](const Tensors& in) { return Tensors{cast(in[0], DType::float64)}; }, {random({2, n}, 1)}));
+    cases.push_back(of("to float64", [](const Tensors& in) { return Tensors{cast(in[0], DType::float64)}; },
+                       {random({2, n}, 1)}));
   }
   return cases;
 }
 OpCase cast_large() {
-  return of("large", [](const Tensors& in) { return Tensors{cast(cast(in[0], DType::bfloat16), DType::float32)}; },
+  return of("large",
+            [](const Tensors& in) { return Tensors{cast(cast(in[0], DType::bfloat16), DType::float32)}; },
             {random({500, 131}, 1)});
 }
 HEADWAY_OP_SUITE(cast, cast_small, cast_large)
@@ -133,22 +157,29 @@ HEADWAY_OP_CHECK(copy_into, non_contiguous) {
 
 TEST(Views, share_the_elements_and_copy_nothing) {
   const Tensor x = random({4, 6}, 1);
-  for (const Tensor& view : {reshape(x, {2, 2, 6}), transpose(x, 0, 1), slice(x, 1, 2, 5), split(x, {2, 4}, 1)[1],
-                             reshape(slice(x, 1, 0, 4), {4, 2, 2})}) {
+  for (const Tensor& view : {reshape(x, {2, 2, 6}), transpose(x, 0, 1), slice(x, 1, 2, 5),
+                             split(x, {2, 4}, 1)[1], reshape(slice(x, 1, 0, 4), {4, 2, 2})}) {
     EXPECT_EQ(&view.storage(), &x.storage());
   }
 }
 
 TEST(Views, reshape_of_any_layout_gives_the_elements_in_order) {
   const Tensor x = random({2, 3, 4, 5}, 1);
-  const std::vector<Tensor> layouts = {x, transpose(x, 0, 1), transpose(x, 1, 2), slice(x, 2, 1, 3), slice(x, 0, 1, 2),
-                                       transpose(slice(x, 3, 0, 1), 0, 3), slice(slice(x, 1, 1, 2), 3, 2, 4)};
+  const std::vector<Tensor> layouts = {x,
+                                       transpose(x, 0, 1),
+                                       transpose(x, 1, 2),
+                                       slice(x, 2, 1, 3),
+                                       slice(x, 0, 1, 2),
+                                       transpose(slice(x, 3, 0, 1), 0, 3),
+                                       slice(slice(x, 1, 1, 2), 3, 2, 4)};
   for (const Tensor& layout : layouts) {
     const auto want = layout.to_vector<double>();
     const std::int64_t n = layout.numel();
-    for (const Shape& shape : {Shape{n}, Shape{2, n / 2}, Shape{1, n / 4, 1, 4}, Shape{n / 2, 2, 1}, Shape{2, 2, n / 4}}) {
+    for (const Shape& shape :
+         {Shape{n}, Shape{2, n / 2}, Shape{1, n / 4, 1, 4}, Shape{n / 2, 2, 1}, Shape{2, 2, n / 4}}) {
       if (shape.numel() != n) continue;
-      EXPECT_EQ(reshape(layout, shape).to_vector<double>(), want) << layout.strides().str() << " to " << shape.str();
+      EXPECT_EQ(reshape(layout, shape).to_vector<double>(), want)
+          << layout.strides().str() << " to " << shape.str();
     }
   }
 }
@@ -184,20 +215,24 @@ TEST(Cast, converts_between_all_dtypes) {
   for (const DType a : all) {
     for (const DType b : all) {
       const Tensor y = cast(cast(cast(x, a), b), DType::int64);
-      EXPECT_EQ(y.to_vector<std::int64_t>(), x.to_vector<std::int64_t>()) << name_of(a) << " to " << name_of(b);
+      EXPECT_EQ(y.to_vector<std::int64_t>(), x.to_vector<std::int64_t>())
+          << name_of(a) << " to " << name_of(b);
     }
   }
 }
 
 TEST(Cast, vectors_round_to_bfloat16_as_scalars_do) {
   std::vector<float> values;
-  for (std::uint32_t word = 0; word < 0xfff00000u; word += 65521) values.push_back(std::bit_cast<float>(word));
-  for (const std::uint32_t word : {0x7f7fffffu, 0x7f800000u, 0x7f800001u, 0xffffffffu, 0x3f808000u, 0x3f818000u}) {
+  for (std::uint32_t word = 0; word < 0xfff00000u; word += 65521)
+    values.push_back(std::bit_cast<float>(word));
+  for (const std::uint32_t word :
+       {0x7f7fffffu, 0x7f800000u, 0x7f800001u, 0xffffffffu, 0x3f808000u, 0x3f818000u}) {
     values.push_back(std::bit_cast<float>(word));
   }
   const auto count = static_cast<std::int64_t>(values.size());
   const auto got = cast(from(values, {count}), DType::bfloat16).to_vector<bfloat16>();
-  for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(got[i].bits, bfloat16(values[i]).bits) << values[i];
+  for (std::size_t i = 0; i < values.size(); ++i)
+    ASSERT_EQ(got[i].bits, bfloat16(values[i]).bits) << values[i];
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Does wrong on purpose, in the ways our sanitizer presets are there to see. Each preset has a test that requires the
-// report: a sanitizer that sees nothing (a missing runtime, Archer not loaded, a caching allocator) would pass all others.
+// Does wrong on purpose, in the ways our sanitizer presets are there to see. Each preset has a test that
+// requires the report: a sanitizer that sees nothing (a missing runtime, Archer not loaded, a caching
+// allocator) would pass all others.
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -17,7 +18,8 @@ int main(int count, char** arguments) {
   if (slip == "race") {
     hw::set_threads(4);
     long total = 0;
-    // Each unit waits for the others, so that all stand on threads of their own; relaxed counting orders nothing.
+    // Each unit waits for the others, so that all stand on threads of their own; relaxed counting orders
+    // nothing.
     std::atomic<int> arrived{0};
     hw::core::parallel_for(4, [&](std::int64_t unit) {
       arrived.fetch_add(1, std::memory_order_relaxed);

@@ -3,9 +3,9 @@
 
 namespace headway::testing {
 
-/// Every gradient against central differences in float64. With D(h) = (f(x + h) - f(x - h)) / 2h, the truncation error
-/// of D(h) is a third of D(2h) - D(h) up to higher orders, and rounding adds eps·Σ|terms of f|/h: the tolerance is
-/// their sum with a margin of 4 each. h = cbrt(eps)·max(1, |x|) balances the two.
+/// Every gradient against central differences in float64. With D(h) = (f(x + h) - f(x - h)) / 2h, the
+/// truncation error of D(h) is a third of D(2h) - D(h) up to higher orders, and rounding adds eps·Σ|terms of
+/// f|/h: the tolerance is their sum with a margin of 4 each. h = cbrt(eps)·max(1, |x|) balances the two.
 inline void gradcheck(const OpCase& op) {
   std::vector<Tensor> inputs;
   for (const Tensor& input : op.inputs) {
@@ -43,8 +43,8 @@ inline void gradcheck(const OpCase& op) {
       const double near = slope(h), far = slope(2 * h);
       const double got = gradient[static_cast<std::size_t>(j)];
       const double allowed = 4 * std::abs(far - near) / 3 + 4 * 0x1p-52 * (magnitude + std::abs(got)) / h;
-      ASSERT_LE(std::abs(got - near), allowed)
-          << op.name << ": gradient of input " << i << ", element " << j << " is " << got << ", differences say " << near;
+      ASSERT_LE(std::abs(got - near), allowed) << op.name << ": gradient of input " << i << ", element " << j
+                                               << " is " << got << ", differences say " << near;
     }
   }
 }

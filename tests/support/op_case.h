@@ -15,9 +15,9 @@ namespace headway::testing {
 using Function = std::function<std::vector<Tensor>(const std::vector<Tensor>&)>;
 
 struct OpCase {
-  std::string name;             ///< what is special about it, for messages
-  Function run;                 ///< a function of the inputs alone: it makes its own generators
-  std::vector<Tensor> inputs;   ///< float64; all of them get gradients
+  std::string name;            ///< what is special about it, for messages
+  Function run;                ///< a function of the inputs alone: it makes its own generators
+  std::vector<Tensor> inputs;  ///< float64; all of them get gradients
   Tolerance tolerance = {};
   std::vector<bool> parameter = {};  ///< inputs that stay float32 when the op runs in bfloat16
   bool differentiable = true;
@@ -34,11 +34,13 @@ inline DType dtype_of_input(const OpCase& op, std::size_t i, DType dtype) {
 
 inline std::vector<Tensor> inputs_as(const OpCase& op, DType dtype) {
   std::vector<Tensor> inputs;
-  for (std::size_t i = 0; i < op.inputs.size(); ++i) inputs.push_back(cast(op.inputs[i], dtype_of_input(op, i, dtype)));
+  for (std::size_t i = 0; i < op.inputs.size(); ++i)
+    inputs.push_back(cast(op.inputs[i], dtype_of_input(op, i, dtype)));
   return inputs;
 }
 
-/// Fixed numbers that the elements of an output are weighted with: each a bfloat16, so that they are exact everywhere.
+/// Fixed numbers that the elements of an output are weighted with: each a bfloat16, so that they are exact
+/// everywhere.
 inline Tensor weights_for(const Tensor& output, std::size_t index) {
   if (output.device() == Device::meta) return Tensor::empty(output.shape(), DType::float64, Device::meta);
   return cast(random(output.shape(), 900 + index, DType::bfloat16), DType::float64);
@@ -79,11 +81,14 @@ inline void check_reference(const OpCase& op, DType dtype) {
   const Evaluation got = evaluate(op, low), want = evaluate(op, high);
   const std::string what = op.name + " in " + std::string(name_of(dtype));
   for (std::size_t i = 0; i < want.outputs.size(); ++i) {
-    expect_close(got.outputs[i], want.outputs[i], dtype, op.tolerance, what + ", output " + std::to_string(i));
+    expect_close(got.outputs[i], want.outputs[i], dtype, op.tolerance,
+                 what + ", output " + std::to_string(i));
   }
   for (std::size_t i = 0; i < want.gradients.size(); ++i) {
-    ASSERT_TRUE(got.gradients[i].defined() && want.gradients[i].defined()) << what << ": no gradient of input " << i;
-    expect_close(got.gradients[i], want.gradients[i], dtype, op.tolerance, what + ", gradient " + std::to_string(i));
+    ASSERT_TRUE(got.gradients[i].defined() && want.gradients[i].defined())
+        << what << ": no gradient of input " << i;
+    expect_close(got.gradients[i], want.gradients[i], dtype, op.tolerance,
+                 what + ", gradient " + std::to_string(i));
   }
 }
 
@@ -91,7 +96,8 @@ inline void check_reference(const OpCase& op, DType dtype) {
 inline void check_meta(const OpCase& op, DType dtype) {
   const auto real = inputs_as(op, dtype);
   std::vector<Tensor> shapes;
-  for (const Tensor& input : real) shapes.push_back(Tensor::empty(input.shape(), input.dtype(), Device::meta));
+  for (const Tensor& input : real)
+    shapes.push_back(Tensor::empty(input.shape(), input.dtype(), Device::meta));
   const Evaluation want = evaluate(op, real), got = evaluate(op, shapes);
   ASSERT_EQ(got.outputs.size(), want.outputs.size()) << op.name;
   for (std::size_t i = 0; i < want.outputs.size(); ++i) {
@@ -153,10 +159,12 @@ inline void check_composed(const OpCase& fused, const Function& composed, DType 
   // Each side may be as far from the truth as the tolerance says.
   const Tolerance both{2 * fused.tolerance.roundings + 1, 2 * fused.tolerance.steps, fused.tolerance.floor};
   for (std::size_t i = 0; i < want.outputs.size(); ++i) {
-    expect_close(got.outputs[i], want.outputs[i], dtype, both, fused.name + " composed, output " + std::to_string(i));
+    expect_close(got.outputs[i], want.outputs[i], dtype, both,
+                 fused.name + " composed, output " + std::to_string(i));
   }
   for (std::size_t i = 0; i < want.gradients.size(); ++i) {
-    ASSERT_TRUE(got.gradients[i].defined() && want.gradients[i].defined()) << fused.name << ": gradient " << i;
+    ASSERT_TRUE(got.gradients[i].defined() && want.gradients[i].defined())
+        << fused.name << ": gradient " << i;
     expect_close(got.gradients[i], want.gradients[i], dtype, both,
                  fused.name + " composed, gradient " + std::to_string(i));
   }

@@ -11,7 +11,8 @@
 namespace headway::testing {
 
 /// Normal numbers of the given deviation; the same for the same seed.
-inline Tensor random(const Shape& shape, std::uint64_t seed, DType dtype = DType::float64, double deviation = 1) {
+inline Tensor random(const Shape& shape, std::uint64_t seed, DType dtype = DType::float64,
+                     double deviation = 1) {
   Generator generator(seed);
   Tensor out = randn(shape, generator, DType::float64);
   double* values = out.data<double>();
@@ -24,7 +25,8 @@ inline Tensor random_ids(const Shape& shape, std::int64_t bound, std::uint64_t s
   Generator generator(seed);
   Tensor out = Tensor::empty(shape, DType::int32);
   for (std::int64_t i = 0; i < out.numel(); ++i) {
-    out.data<std::int32_t>()[i] = static_cast<std::int32_t>(generator.below(static_cast<std::uint64_t>(bound)));
+    out.data<std::int32_t>()[i] =
+        static_cast<std::int32_t>(generator.below(static_cast<std::uint64_t>(bound)));
   }
   return out;
 }

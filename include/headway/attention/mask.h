@@ -14,15 +14,17 @@ enum class Align {
   top_left       ///< query i has position i
 };
 
-/// Who may look at whom, as a value. The name says the polarity: `causal`, `window`, `padding` and `allow` tell what is
-/// seen, `deny` what is not. `a & b` sees what both see. Positions are counted within each sequence.
+/// Who may look at whom, as a value. The name says the polarity: `causal`, `window`, `padding` and `allow`
+/// tell what is seen, `deny` what is not. `a & b` sees what both see. Positions are counted within each
+/// sequence.
 class HEADWAY_API Mask {
  public:
   /// Everything is visible.
   Mask() = default;
   /// A query at position p sees keys 0 … p.
   static Mask causal(Align align = Align::bottom_right);
-  /// A query at position p sees keys p - left … p + right (Beltagy et al. 2020). Error(value) when either is negative.
+  /// A query at position p sees keys p - left … p + right (Beltagy et al. 2020). Error(value) when either is
+  /// negative.
   static Mask window(std::int64_t left, std::int64_t right, Align align = Align::bottom_right);
   /// Sequence b has lengths[b] keys; the rest of the row is padding.
   static Mask padding(std::vector<std::int64_t> lengths);
@@ -37,8 +39,8 @@ class HEADWAY_API Mask {
   /// "causal & window(4, 0)"; "all" when nothing is hidden.
   std::string str() const;
 
-  /// The conjunction's parts, for those who compute with them. Each interval bounds j by the query's position p:
-  /// p - left <= j <= p + right.
+  /// The conjunction's parts, for those who compute with them. Each interval bounds j by the query's position
+  /// p: p - left <= j <= p + right.
   struct Interval {
     std::int64_t left, right;
     Align align;

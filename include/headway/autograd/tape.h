@@ -8,8 +8,9 @@
 
 #include <headway/core/tensor.h>
 
-/// The eager tape. Ops record a node for each differentiable call; backward() pops nodes in reverse order of creation,
-/// frees what each had saved, and adds up gradients. Only first derivatives: backward of a backward is refused.
+/// The eager tape. Ops record a node for each differentiable call; backward() pops nodes in reverse order of
+/// creation, frees what each had saved, and adds up gradients. Only first derivatives: backward of a backward
+/// is refused.
 namespace headway::inline v1 {
 
 /// While an object of this type lives, this thread records nothing (evaluation, decoding, optimizer steps).
@@ -28,11 +29,12 @@ class HEADWAY_API NoGrad {
 HEADWAY_API Tensor require_grad(const Tensor& x);
 
 /// Activation checkpointing (Chen et al. 2016, "Training deep nets with sublinear memory cost"): runs
-/// body(inputs) without recording it, keeps the inputs alone, and runs it again in the backward pass. Parameters that
-/// body uses receive their gradients as usual. body must draw random numbers only from `generators`' state, which is
-/// restored for the second run, so that dropout repeats itself.
+/// body(inputs) without recording it, keeps the inputs alone, and runs it again in the backward pass.
+/// Parameters that body uses receive their gradients as usual. body must draw random numbers only from
+/// `generators`' state, which is restored for the second run, so that dropout repeats itself.
 HEADWAY_API Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& body,
-                              const std::vector<Tensor>& inputs, std::initializer_list<class Generator*> generators = {});
+                              const std::vector<Tensor>& inputs,
+                              std::initializer_list<class Generator*> generators = {});
 
 namespace autograd {
 
@@ -42,12 +44,13 @@ HEADWAY_API bool recording();
 HEADWAY_API bool needs_grad(std::initializer_list<Tensor> inputs);
 HEADWAY_API bool needs_grad(const std::vector<Tensor>& inputs);
 
-/// A tensor kept for the backward pass. It remembers the storage's version, and get() is an Error(value) naming the
-/// op when somebody wrote to it since. Holds no tape, so a node may save its own output.
+/// A tensor kept for the backward pass. It remembers the storage's version, and get() is an Error(value)
+/// naming the op when somebody wrote to it since. Holds no tape, so a node may save its own output.
 class HEADWAY_API Saved {
  public:
   Saved() = default;
-  Saved(const Tensor& tensor);  // NOLINT(google-explicit-constructor): saved values read like the tensors they are
+  Saved(const Tensor&
+            tensor);  // NOLINT(google-explicit-constructor): saved values read like the tensors they are
   const Tensor& get(const char* operation) const;
   bool defined() const { return tensor_.defined(); }
 
@@ -56,14 +59,15 @@ class HEADWAY_API Saved {
   std::uint64_t version_ = 0;
 };
 
-/// Given the gradient of each output (undefined where nothing flowed back), returns one of each input (undefined where
-/// not needed), in the order of record().
+/// Given the gradient of each output (undefined where nothing flowed back), returns one of each input
+/// (undefined where not needed), in the order of record().
 using Backward = std::function<std::vector<Tensor>(const std::vector<Tensor>& grad_outputs)>;
 
-/// Puts a node on the tape: `outputs` were computed from `inputs`. Call it only when needs_grad(inputs). Inputs may be
-/// undefined. Which inputs want a gradient is known when recording: ask wants_grad(x) while building the closure.
-HEADWAY_API void record(const char* operation, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
-                        Backward backward);
+/// Puts a node on the tape: `outputs` were computed from `inputs`. Call it only when needs_grad(inputs).
+/// Inputs may be undefined. Which inputs want a gradient is known when recording: ask wants_grad(x) while
+/// building the closure.
+HEADWAY_API void record(const char* operation, const std::vector<Tensor>& inputs,
+                        const std::vector<Tensor>& outputs, Backward backward);
 inline bool wants_grad(const Tensor& x) { return x.defined() && x.requires_grad(); }
 
 }  // namespace autograd

@@ -6,7 +6,8 @@
 
 namespace headway::inline v1 {
 
-/// Counters of the host allocator, in bytes asked for by live tensors and workspaces (cached blocks do not count).
+/// Counters of the host allocator, in bytes asked for by live tensors and workspaces (cached blocks do not
+/// count).
 struct MemoryStats {
   std::int64_t current = 0;  ///< live now
   std::int64_t peak = 0;     ///< most that was ever live at once since reset_peak()
@@ -34,7 +35,9 @@ class HEADWAY_API Workspace {
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
   template <typename T>
-  T* as() const { return static_cast<T*>(pointer_); }
+  T* as() const {
+    return static_cast<T*>(pointer_);
+  }
   std::size_t bytes() const { return bytes_; }
 
  private:

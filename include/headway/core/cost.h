@@ -8,13 +8,13 @@ namespace headway::inline v1 {
 
 /// What one op, or one part of it, has to do. Multiply and add count as two operations.
 struct Cost {
-  std::string part;       ///< "linear", "attention.scores", "attention.softmax", "attention.values", "matmul", …
+  std::string part;  ///< "linear", "attention.scores", "attention.softmax", "attention.values", "matmul", …
   double operations = 0;  ///< floating-point operations of the definition, visible pairs only
   double bytes = 0;       ///< tensors read and written once each
 };
 
-/// While an object of this type lives, the ops this thread calls (forward only) report their costs to it. On the meta device
-/// nothing else happens, so a model of any size can be priced.
+/// While an object of this type lives, the ops this thread calls (forward only) report their costs to it. On
+/// the meta device nothing else happens, so a model of any size can be priced.
 class HEADWAY_API CostTrace {
  public:
   CostTrace();

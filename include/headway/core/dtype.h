@@ -15,7 +15,8 @@ HEADWAY_API std::size_t size_of(DType dtype);
 HEADWAY_API std::string_view name_of(DType dtype);
 HEADWAY_API bool is_floating(DType dtype);
 
-/// The upper half of a float32: 8 exponent bits, 7 fraction bits. Conversion from float rounds to nearest even.
+/// The upper half of a float32: 8 exponent bits, 7 fraction bits. Conversion from float rounds to nearest
+/// even.
 struct bfloat16 {
   std::uint16_t bits = 0;
   bfloat16() = default;
@@ -42,13 +43,34 @@ struct HEADWAY_API float16 {
 
 template <typename T>
 struct dtype_of;
-template <> struct dtype_of<float> { static constexpr DType value = DType::float32; };
-template <> struct dtype_of<double> { static constexpr DType value = DType::float64; };
-template <> struct dtype_of<bfloat16> { static constexpr DType value = DType::bfloat16; };
-template <> struct dtype_of<float16> { static constexpr DType value = DType::float16; };
-template <> struct dtype_of<std::int32_t> { static constexpr DType value = DType::int32; };
-template <> struct dtype_of<std::int64_t> { static constexpr DType value = DType::int64; };
-template <> struct dtype_of<bool> { static constexpr DType value = DType::boolean; };
+template <>
+struct dtype_of<float> {
+  static constexpr DType value = DType::float32;
+};
+template <>
+struct dtype_of<double> {
+  static constexpr DType value = DType::float64;
+};
+template <>
+struct dtype_of<bfloat16> {
+  static constexpr DType value = DType::bfloat16;
+};
+template <>
+struct dtype_of<float16> {
+  static constexpr DType value = DType::float16;
+};
+template <>
+struct dtype_of<std::int32_t> {
+  static constexpr DType value = DType::int32;
+};
+template <>
+struct dtype_of<std::int64_t> {
+  static constexpr DType value = DType::int64;
+};
+template <>
+struct dtype_of<bool> {
+  static constexpr DType value = DType::boolean;
+};
 template <typename T>
 inline constexpr DType dtype_v = dtype_of<T>::value;
 

@@ -9,7 +9,8 @@ namespace headway::inline v1 {
 
 HEADWAY_API Tensor zeros(const Shape& shape, DType dtype = DType::float32, Device device = Device::cpu);
 HEADWAY_API Tensor ones(const Shape& shape, DType dtype = DType::float32, Device device = Device::cpu);
-HEADWAY_API Tensor full(const Shape& shape, double value, DType dtype = DType::float32, Device device = Device::cpu);
+HEADWAY_API Tensor full(const Shape& shape, double value, DType dtype = DType::float32,
+                        Device device = Device::cpu);
 /// Normal numbers of mean 0 and deviation 1 (Box-Muller over Philox); one call of the generator.
 HEADWAY_API Tensor randn(const Shape& shape, Generator& generator, DType dtype = DType::float32);
 /// Uniform numbers in [low, high); one call of the generator.

@@ -7,8 +7,8 @@
 namespace headway::inline v1 {
 
 namespace core {
-/// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): four random words from a
-/// 128-bit counter and a 64-bit key. No state, so any element of a stream can be drawn again, in any order.
+/// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): four random words from
+/// a 128-bit counter and a 64-bit key. No state, so any element of a stream can be drawn again, in any order.
 inline std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::uint64_t key) {
   auto k0 = static_cast<std::uint32_t>(key);
   auto k1 = static_cast<std::uint32_t>(key >> 32);
@@ -39,8 +39,8 @@ struct RandomCall {
   }
 };
 
-/// A counter-based generator: a seed and the number of the next call. Copy it, save it, restore it: two numbers.
-/// Not thread-safe; the draws of one call are spread over threads and do not depend on their number.
+/// A counter-based generator: a seed and the number of the next call. Copy it, save it, restore it: two
+/// numbers. Not thread-safe; the draws of one call are spread over threads and do not depend on their number.
 class HEADWAY_API Generator {
  public:
   explicit Generator(std::uint64_t seed = 0) : seed_(seed) {}

@@ -9,7 +9,8 @@ namespace headway::inline v1 {
 enum class LogLevel { debug, info, warning };
 using LogSink = std::function<void(LogLevel, std::string_view)>;
 
-/// Where messages go. The library itself prints nothing: without a sink they are dropped. Returns the former sink.
+/// Where messages go. The library itself prints nothing: without a sink they are dropped. Returns the former
+/// sink.
 HEADWAY_API LogSink set_log_sink(LogSink sink);
 
 namespace core {

@@ -19,9 +19,10 @@ HEADWAY_API void run_parallel(std::int64_t units, void (*call)(void*, std::int64
 /// Index of the calling thread within the running parallel_for, 0 outside: picks a per-thread workspace.
 HEADWAY_API int thread_index();
 
-/// Runs body(i) for every i in [0, units) on the pool, in any order. What a unit computes must depend on i alone,
-/// never on the thread: then results are the same bits for any number of threads. The first exception cancels the
-/// units not yet begun and is rethrown here after the join. Inside another parallel_for it runs serially.
+/// Runs body(i) for every i in [0, units) on the pool, in any order. What a unit computes must depend on i
+/// alone, never on the thread: then results are the same bits for any number of threads. The first exception
+/// cancels the units not yet begun and is rethrown here after the join. Inside another parallel_for it runs
+/// serially.
 template <typename Body>
 void parallel_for(std::int64_t units, Body&& body) {
   using Plain = std::remove_reference_t<Body>;

@@ -43,7 +43,8 @@ using Strides = Shape;
 
 /// Row-major strides, in elements.
 HEADWAY_API Strides contiguous_strides(const Shape& shape);
-/// The shape that NumPy's rules give for a and b together; Error(shape) naming `operation` when they do not fit.
+/// The shape that NumPy's rules give for a and b together; Error(shape) naming `operation` when they do not
+/// fit.
 HEADWAY_API Shape broadcast_shapes(std::string_view operation, const Shape& a, const Shape& b);
 
 }  // namespace headway::inline v1

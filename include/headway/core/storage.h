@@ -25,8 +25,8 @@ class HEADWAY_API Storage {
   std::uint64_t version() const { return version_; }
   void bump_version() { ++version_; }
 
-  /// Something derived from these bytes by a higher layer (reordered or converted weights) that lives as long as they
-  /// do. The holder compares versions itself.
+  /// Something derived from these bytes by a higher layer (reordered or converted weights) that lives as long
+  /// as they do. The holder compares versions itself.
   std::shared_ptr<void> derived;
 
  private:

@@ -26,8 +26,8 @@ struct HEADWAY_API GradientState {
 };
 }  // namespace core
 
-/// A strided view of typed bytes. Copying a Tensor copies the handle: both name the same elements and gradient.
-/// A default-constructed Tensor is undefined and stands for "none" where an argument is optional.
+/// A strided view of typed bytes. Copying a Tensor copies the handle: both name the same elements and
+/// gradient. A default-constructed Tensor is undefined and stands for "none" where an argument is optional.
 class HEADWAY_API Tensor {
  public:
   Tensor() = default;
@@ -51,7 +51,9 @@ class HEADWAY_API Tensor {
 
   /// First element. Error(dtype) when T is not the tensor's type, Error(unsupported) on meta.
   template <typename T>
-  T* data() const { return static_cast<T*>(checked_data(dtype_v<T>)); }
+  T* data() const {
+    return static_cast<T*>(checked_data(dtype_v<T>));
+  }
   void* raw() const;
   /// The only element. Error(shape) when there are more.
   template <typename T>
@@ -73,8 +75,8 @@ class HEADWAY_API Tensor {
     return out;
   }
 
-  /// The same storage under another shape, strides and offset (in elements of this view's storage). No gradient
-  /// flows through it: views that do are in ops/views.h.
+  /// The same storage under another shape, strides and offset (in elements of this view's storage). No
+  /// gradient flows through it: views that do are in ops/views.h.
   Tensor strided(const Shape& shape, const Strides& strides, std::int64_t offset) const;
   /// The same elements, outside the tape.
   Tensor detach() const;
@@ -89,12 +91,14 @@ class HEADWAY_API Tensor {
   /// The accumulated gradient of a leaf; undefined before the first backward().
   Tensor grad() const;
   void set_grad(Tensor grad) const;
-  /// Walks the tape back from here. `seed` is the gradient of the result with respect to this tensor: it may be
-  /// left out for a tensor of one element (then 1).
+  /// Walks the tape back from here. `seed` is the gradient of the result with respect to this tensor: it may
+  /// be left out for a tensor of one element (then 1).
   void backward() const;
   void backward(const Tensor& seed) const;
   const std::shared_ptr<core::GradientState>& gradient_state() const { return get().gradient; }
-  void set_gradient_state(std::shared_ptr<core::GradientState> state) const { get().gradient = std::move(state); }
+  void set_gradient_state(std::shared_ptr<core::GradientState> state) const {
+    get().gradient = std::move(state);
+  }
 
   bool is_same(const Tensor& other) const { return impl_ == other.impl_; }
   /// True when no other handle, view or tape node shares these bytes: then they may be reused in place.

@@ -7,12 +7,12 @@
 #include <headway/core/export.h>
 #include <headway/core/generator.h>
 
-/// Attention over raw views, forward and backward side by side. One interface serves packed, padded and cached batches:
-/// an array of sequence descriptors.
+/// Attention over raw views, forward and backward side by side. One interface serves packed, padded and
+/// cached batches: an array of sequence descriptors.
 ///
-///   S = Q·Kᵀ·scale + bias, hidden pairs -inf      P = exp(S - lse), lse = log Σ_j exp S      O = dropout(P)·V
-///   delta = Σ_d dO∘O      dP = dropout(dO·Vᵀ)      dS = P∘(dP - delta)
-///   dQ = scale·dS·K      dK = scale·dSᵀ·Q      dV = dropout(P)ᵀ·dO      dbias = Σ dS over what bias was broadcast to
+///   S = Q·Kᵀ·scale + bias, hidden pairs -inf      P = exp(S - lse), lse = log Σ_j exp S      O =
+///   dropout(P)·V delta = Σ_d dO∘O      dP = dropout(dO·Vᵀ)      dS = P∘(dP - delta) dQ = scale·dS·K      dK
+///   = scale·dSᵀ·Q      dV = dropout(P)ᵀ·dO      dbias = Σ dS over what bias was broadcast to
 namespace headway::inline v1::kernels {
 
 /// One sequence: rows of q and o, rows of k and v, and which keys its queries may see at most.
@@ -65,17 +65,18 @@ struct AttentionArgs {
   PairStrides bias_strides;
   std::span<const PairMask> pairs;
   WeightDropout dropout;
-  HeadRows o;            ///< output of forward; input of backward
-  void* lse = nullptr;   ///< [H, lse_rows] float32 (reference: float64), indexed by row of q
+  HeadRows o;           ///< output of forward; input of backward
+  void* lse = nullptr;  ///< [H, lse_rows] float32 (reference: float64), indexed by row of q
   std::int64_t lse_rows = 0;
 };
 
 struct AttentionGradArgs {
   AttentionArgs forward;
   HeadRows d_o;
-  HeadRows dq, dk, dv;     ///< outputs, written whole for the rows that sequences name; data null: not wanted
-  void* delta = nullptr;   ///< [H, lse_rows] workspace
-  void* dbias = nullptr;   ///< float32 (reference: float64), added to; elements where bias is broadcast are summed
+  HeadRows dq, dk, dv;    ///< outputs, written whole for the rows that sequences name; data null: not wanted
+  void* delta = nullptr;  ///< [H, lse_rows] workspace
+  void* dbias =
+      nullptr;  ///< float32 (reference: float64), added to; elements where bias is broadcast are summed
   PairStrides dbias_strides;
   std::int64_t bias_batches = 1, bias_heads = 1, bias_queries = 1;  ///< sizes of bias in those dimensions
 };
@@ -89,14 +90,15 @@ HEADWAY_API void attention_backward(const AttentionGradArgs& args, void* workspa
 /// P itself, before dropout, float32. weights[(b, h, i, j)]; averaged over heads when weights.head is 0.
 /// Written for every pair of every sequence; what lies outside the sequences is not touched.
 HEADWAY_API std::size_t attention_weights_workspace(const AttentionArgs& args, int threads);
-HEADWAY_API void attention_weights(const AttentionArgs& args, float* weights, const PairStrides& strides, bool averaged,
-                                   void* workspace);
+HEADWAY_API void attention_weights(const AttentionArgs& args, float* weights, const PairStrides& strides,
+                                   bool averaged, void* workspace);
 
 namespace reference {
 /// The same in plain float64 loops: the oracle.
 HEADWAY_API void attention_forward(const AttentionArgs& args);
 HEADWAY_API void attention_backward(const AttentionGradArgs& args);
-HEADWAY_API void attention_weights(const AttentionArgs& args, double* weights, const PairStrides& strides, bool averaged);
+HEADWAY_API void attention_weights(const AttentionArgs& args, double* weights, const PairStrides& strides,
+                                   bool averaged);
 }  // namespace reference
 
 }  // namespace headway::inline v1::kernels

@@ -8,9 +8,10 @@
 
 namespace headway::inline v1::kernels {
 
-/// Which elements are dropped, as a function of their linear index alone. A call of Philox gives 8 decisions of 16
-/// bits: element e takes half e % 2 (low first) of word (e % 8) / 2 of words(e / 8). It is dropped when that number
-/// is below the threshold: with probability threshold / 65536, which `scale` undoes in expectation exactly.
+/// Which elements are dropped, as a function of their linear index alone. A call of Philox gives 8 decisions
+/// of 16 bits: element e takes half e % 2 (low first) of word (e % 8) / 2 of words(e / 8). It is dropped when
+/// that number is below the threshold: with probability threshold / 65536, which `scale` undoes in
+/// expectation exactly.
 struct Dropout {
   RandomCall call;
   std::uint32_t threshold = 0;  ///< 0: nothing is dropped

@@ -5,8 +5,9 @@
 #include <headway/core/dtype.h>
 #include <headway/core/export.h>
 
-/// Dense products through oneDNN. We cut the work ourselves, by shape alone, and run each piece on one thread: the
-/// bits do not depend on the number of threads (oneDNN's own cuts do), and pieces are primitives of few shapes.
+/// Dense products through oneDNN. We cut the work ourselves, by shape alone, and run each piece on one
+/// thread: the bits do not depend on the number of threads (oneDNN's own cuts do), and pieces are primitives
+/// of few shapes.
 namespace headway::inline v1::kernels {
 
 enum class Epilogue { none, relu, gelu, silu };
@@ -14,21 +15,21 @@ enum class Epilogue { none, relu, gelu, silu };
 /// C [m, n] = act(A [m, k] · B [k, n] + bias), or C += A·B.
 struct GemmArgs {
   std::int64_t m = 0, n = 0, k = 0;
-  DType dtype = DType::float32;         ///< of A and B: float32 or bfloat16
+  DType dtype = DType::float32;  ///< of A and B: float32 or bfloat16
   const void* a = nullptr;
-  std::int64_t a_row = 0, a_col = 1;    ///< strides in elements; one of them 1. Rows that lie apart are slower
+  std::int64_t a_row = 0, a_col = 1;  ///< strides in elements; one of them 1. Rows that lie apart are slower
   const void* b = nullptr;
-  std::int64_t b_row = 0, b_col = 1;    ///< not used when packed
-  bool b_packed = false;                ///< b is the result of pack()
+  std::int64_t b_row = 0, b_col = 1;  ///< not used when packed
+  bool b_packed = false;              ///< b is the result of pack()
   void* c = nullptr;
-  std::int64_t c_row = 0;               ///< stride of C's rows; its columns are adjacent
-  DType c_dtype = DType::float32;       ///< float32, or A's
-  const float* bias = nullptr;          ///< [n]
+  std::int64_t c_row = 0;          ///< stride of C's rows; its columns are adjacent
+  DType c_dtype = DType::float32;  ///< float32, or A's
+  const float* bias = nullptr;     ///< [n]
   Epilogue epilogue = Epilogue::none;
-  bool accumulate = false;              ///< C += A·B; no bias or epilogue then
+  bool accumulate = false;  ///< C += A·B; no bias or epilogue then
 };
-/// Sums over k in float32, in one order for any number of threads. Error(unsupported) for bfloat16 on a CPU for which
-/// oneDNN has no bfloat16 products.
+/// Sums over k in float32, in one order for any number of threads. Error(unsupported) for bfloat16 on a CPU
+/// for which oneDNN has no bfloat16 products.
 HEADWAY_API void gemm(const GemmArgs& args);
 
 /// Bytes of B [k, n] reordered for oneDNN's kernels.
@@ -42,7 +43,7 @@ struct WeightGradientArgs {
   std::int64_t tokens = 0, outputs = 0, inputs = 0;  ///< tokens at least 1
   DType dtype = DType::float32;                      ///< of dY and X: float32 or bfloat16
   const void* dy = nullptr;
-  std::int64_t dy_row = 0;                           ///< stride of rows; columns are adjacent
+  std::int64_t dy_row = 0;  ///< stride of rows; columns are adjacent
   const void* x = nullptr;
   std::int64_t x_row = 0;
   float* dw = nullptr;
@@ -54,8 +55,8 @@ HEADWAY_API void weight_gradient(const WeightGradientArgs& args, void* workspace
 /// dZ = dY·act'(…) and db = column sums of dZ, in one pass. y is the activation's output, used for relu alone
 /// (d relu = [y > 0]); gelu and silu are not fused in training. Rows of dy, y and dz are c columns, adjacent.
 /// dz may be null for Epilogue::none, db may be null.
-HEADWAY_API void bias_gradient(DType dtype, const void* dy, const void* y, Epilogue epilogue, std::int64_t rows,
-                               std::int64_t columns, void* dz, float* db);
+HEADWAY_API void bias_gradient(DType dtype, const void* dy, const void* y, Epilogue epilogue,
+                               std::int64_t rows, std::int64_t columns, void* dz, float* db);
 
 namespace reference {
 /// Plain loops in float64: C [m, n] = A·B (+ C when accumulate).

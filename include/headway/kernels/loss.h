@@ -4,7 +4,8 @@
 #include <headway/core/export.h>
 #include <headway/kernels/precision.h>
 
-/// Cross-entropy straight from logits [rows, classes]. With lse = log Σ exp(logits) and smoothing ε, a row's loss is
+/// Cross-entropy straight from logits [rows, classes]. With lse = log Σ exp(logits) and smoothing ε, a row's
+/// loss is
 ///   (1 - ε)·(lse - logits[t]) + ε·(lse - mean(logits)),
 /// whose gradient in logits[j] is p_j - (1 - ε)·[j = t] - ε/classes, p = exp(logits - lse).
 namespace headway::inline v1::kernels {

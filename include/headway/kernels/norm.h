@@ -5,11 +5,13 @@
 #include <headway/kernels/dropout.h>
 #include <headway/kernels/precision.h>
 
-/// Layer and root-mean-square normalization of rows, fused with the residual addition and dropout before them.
+/// Layer and root-mean-square normalization of rows, fused with the residual addition and dropout before
+/// them.
 namespace headway::inline v1::kernels {
 
-/// s = residual + dropout(x), x̂ = (s - mean)·rstd, output = x̂·weight + bias, with rstd = 1/sqrt(var + eps) (rms: mean
-/// is 0 and var the mean of squares). Statistics are of s as stored, so that the backward pass sees the same rows.
+/// s = residual + dropout(x), x̂ = (s - mean)·rstd, output = x̂·weight + bias, with rstd = 1/sqrt(var + eps)
+/// (rms: mean is 0 and var the mean of squares). Statistics are of s as stored, so that the backward pass
+/// sees the same rows.
 template <typename T>
 struct NormForward {
   std::int64_t rows = 0, dim = 0;
@@ -44,12 +46,14 @@ struct NormBackward {
   T* d_x = nullptr;  ///< d_s through the dropout; may be null
   compute_t<T>* d_weight = nullptr;
   compute_t<T>* d_bias = nullptr;
-  compute_t<T>* partials = nullptr;  ///< workspace [2·norm_blocks(rows), dim]: each block's d_weight and d_bias
+  compute_t<T>* partials =
+      nullptr;  ///< workspace [2·norm_blocks(rows), dim]: each block's d_weight and d_bias
 };
 template <typename T>
 void norm_backward(const NormBackward<T>& args);
 
-/// Rows are cut in blocks of one size, a function of their number alone; partial sums are added in block order.
+/// Rows are cut in blocks of one size, a function of their number alone; partial sums are added in block
+/// order.
 inline std::int64_t norm_block_rows(std::int64_t rows) { return rows < 512 ? 8 : (rows + 63) / 64; }
 inline std::int64_t norm_blocks(std::int64_t rows) {
   return (rows + norm_block_rows(rows) - 1) / norm_block_rows(rows);

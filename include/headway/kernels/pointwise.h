@@ -29,8 +29,8 @@ void scale(const T* x, double factor, T* y, std::int64_t count);
 template <typename T>
 double sum(const T* x, std::int64_t count);
 
-/// The transpose of broadcasting: x contiguous over `shape` -> out contiguous over the shape whose sizes are `shape`'s
-/// or 1 (`kept`, same rank), summed in float64 in row-major order.
+/// The transpose of broadcasting: x contiguous over `shape` -> out contiguous over the shape whose sizes are
+/// `shape`'s or 1 (`kept`, same rank), summed in float64 in row-major order.
 template <typename T>
 void sum_to(const Shape& shape, const T* x, const Shape& kept, T* out);
 

@@ -5,8 +5,8 @@
 
 namespace headway::inline v1::kernels {
 
-/// What a kernel computes in, and keeps statistics and parameters in: float32 for float32 and bfloat16 elements,
-/// float64 for float64.
+/// What a kernel computes in, and keeps statistics and parameters in: float32 for float32 and bfloat16
+/// elements, float64 for float64.
 template <typename T>
 using compute_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
 

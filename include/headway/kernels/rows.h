@@ -21,10 +21,10 @@ struct Lookup {
 template <typename Table, typename Out>
 void lookup(const Lookup<Table, Out>& args);
 
-/// Counting sort: order[starts[r] … starts[r + 1] - 1] are the places that hold id r, ascending. starts [rows + 1],
-/// order [count].
-HEADWAY_API void group_by_row(const std::int32_t* ids, std::int64_t count, std::int64_t rows, std::int32_t* starts,
-                              std::int32_t* order);
+/// Counting sort: order[starts[r] … starts[r + 1] - 1] are the places that hold id r, ascending. starts [rows
+/// + 1], order [count].
+HEADWAY_API void group_by_row(const std::int32_t* ids, std::int64_t count, std::int64_t rows,
+                              std::int32_t* starts, std::int32_t* order);
 
 /// d_table[r] = scale·(sum of d_out over the places that hold r, in their order), 0 for a row never named.
 template <typename Grad, typename Table>

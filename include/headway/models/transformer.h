@@ -11,9 +11,9 @@ namespace headway::inline v1::models {
 
 /// Sentence pairs, packed: sentence b is rows offsets[b] … offsets[b+1] - 1.
 struct TranslationBatch {
-  Tensor source;                             ///< [N] int32
-  Tensor target_in;                          ///< [M] int32: begins with the start token
-  Tensor target_out;                         ///< [M] int32: the same one further, ends with the end token; -1: ignored
+  Tensor source;      ///< [N] int32
+  Tensor target_in;   ///< [M] int32: begins with the start token
+  Tensor target_out;  ///< [M] int32: the same one further, ends with the end token; -1: ignored
   std::vector<std::int64_t> source_offsets;  ///< [B+1], from 0 to N
   std::vector<std::int64_t> target_offsets;  ///< [B+1], from 0 to M
 };
@@ -31,14 +31,15 @@ struct DecoderState {
   void reorder(const std::vector<std::int32_t>& from);
 };
 
-/// The encoder-decoder Transformer ("Attention is all you need", Vaswani et al. 2017). Batches are packed: [N, C] rows
-/// with offsets, so that padding costs nothing. Linears start Xavier-uniform, embeddings normal with deviation C^-½.
+/// The encoder-decoder Transformer ("Attention is all you need", Vaswani et al. 2017). Batches are packed:
+/// [N, C] rows with offsets, so that padding costs nothing. Linears start Xavier-uniform, embeddings normal
+/// with deviation C^-½.
 class HEADWAY_API Transformer : public nn::Module {
  public:
   Transformer(const TransformerOptions& options, Generator& generator);
 
-  /// Source ids [N] int32 -> memory [N, C]. Error(value) for an id outside the vocabulary or a sentence longer than
-  /// max_length, naming its place.
+  /// Source ids [N] int32 -> memory [N, C]. Error(value) for an id outside the vocabulary or a sentence
+  /// longer than max_length, naming its place.
   Tensor encode(const Tensor& ids, const std::vector<std::int64_t>& offsets);
   /// Target ids [M] int32 with what they translate -> hidden [M, C]; row i has seen the target up to i.
   Tensor decode(const Tensor& ids, const nn::DecoderInput& input);
@@ -47,13 +48,16 @@ class HEADWAY_API Transformer : public nn::Module {
   /// Mean cross-entropy per target token.
   Tensor loss(const TranslationBatch& batch, double label_smoothing = 0);
 
-  /// All attention weights of one pair; `target` as it enters the decoder, with the start token. Evaluation only.
-  AttentionMaps inspect_attention(const std::vector<std::int32_t>& source, const std::vector<std::int32_t>& target);
+  /// All attention weights of one pair; `target` as it enters the decoder, with the start token. Evaluation
+  /// only.
+  AttentionMaps inspect_attention(const std::vector<std::int32_t>& source,
+                                  const std::vector<std::int32_t>& target);
 
-  /// Step-by-step decoding: begins with no row; the first step has one row for each hypothesis. Evaluation only.
+  /// Step-by-step decoding: begins with no row; the first step has one row for each hypothesis. Evaluation
+  /// only.
   DecoderState start(const Tensor& memory, const std::vector<std::int64_t>& memory_offsets);
-  /// The next token of each hypothesis, [R] int32 -> hidden [R, C]. Hypotheses of source b are rows query_offsets[b] …
-  /// query_offsets[b+1] - 1; a source may have none.
+  /// The next token of each hypothesis, [R] int32 -> hidden [R, C]. Hypotheses of source b are rows
+  /// query_offsets[b] … query_offsets[b+1] - 1; a source may have none.
   Tensor step(const Tensor& ids, DecoderState& state, const std::vector<std::int64_t>& query_offsets);
 
   const TransformerOptions& options() const { return options_; }
@@ -66,7 +70,8 @@ class HEADWAY_API Transformer : public nn::Module {
   nn::Stream embed(const Tensor& ids, const nn::Embedding& table, const nn::Positions& positions,
                    const Tensor& position_ids);
   Tensor finish(const nn::Stream& stream, const std::unique_ptr<nn::Norm>& norm);
-  Tensor encode(const Tensor& ids, const std::vector<std::int64_t>& offsets, std::vector<nn::LayerAttention>* seen);
+  Tensor encode(const Tensor& ids, const std::vector<std::int64_t>& offsets,
+                std::vector<nn::LayerAttention>* seen);
   Tensor decode(const Tensor& ids, const nn::DecoderInput& input, std::vector<nn::LayerAttention>* seen);
 
   // Gives the stacks their names: "encoder.0.self_attention.weight".

@@ -16,7 +16,8 @@ struct DecoderLayerState {
   ProjectedMemory memory;
 };
 
-/// Causal self-attention, attention to the memory, then feed-forward (Vaswani 2017, section 3.1), on packed rows.
+/// Causal self-attention, attention to the memory, then feed-forward (Vaswani 2017, section 3.1), on packed
+/// rows.
 class HEADWAY_API DecoderLayer : public Module {
  public:
   DecoderLayer(const LayerOptions& options, Generator& generator);
@@ -26,7 +27,8 @@ class HEADWAY_API DecoderLayer : public Module {
   /// Step-by-step decoding: the memory is projected once, …
   DecoderLayerState start(const Tensor& memory, const std::vector<std::int64_t>& memory_offsets);
   /// … then each call takes the next position of R hypotheses, [R, C]. Hypotheses of source b are rows
-  /// query_offsets[b] … query_offsets[b+1] - 1: they share its memory as one sequence of queries. Evaluation only.
+  /// query_offsets[b] … query_offsets[b+1] - 1: they share its memory as one sequence of queries. Evaluation
+  /// only.
   Stream step(const Stream& in, DecoderLayerState& state, const std::vector<std::int64_t>& query_offsets);
 
  private:

@@ -5,13 +5,14 @@
 namespace headway::inline v1::nn {
 
 struct EmbeddingLayerOptions {
-  std::int64_t vocabulary = 0;     ///< V
-  std::int64_t width = 0;          ///< C
-  bool scaled = true;              ///< rows times sqrt(C) (Vaswani 2017, section 3.4): unit variance at the start
-  DType output = DType::float32;   ///< of the activations: float32 or bfloat16; the table stays float32
+  std::int64_t vocabulary = 0;  ///< V
+  std::int64_t width = 0;       ///< C
+  bool scaled = true;  ///< rows times sqrt(C) (Vaswani 2017, section 3.4): unit variance at the start
+  DType output = DType::float32;  ///< of the activations: float32 or bfloat16; the table stays float32
 };
 
-/// Rows for tokens. The table starts normal with deviation C^-½, so that it also serves, tied, as output projection.
+/// Rows for tokens. The table starts normal with deviation C^-½, so that it also serves, tied, as output
+/// projection.
 class HEADWAY_API Embedding : public Module {
  public:
   Embedding(const EmbeddingLayerOptions& options, Generator& generator);

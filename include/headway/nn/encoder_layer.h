@@ -9,16 +9,16 @@ namespace headway::inline v1::nn {
 
 /// What the blocks of an encoder or decoder have in common.
 struct LayerOptions {
-  std::int64_t model_dim = 0;         ///< C
-  std::int64_t heads = 0;             ///< H
-  std::int64_t kv_heads = 0;          ///< G; 0: H
+  std::int64_t model_dim = 0;  ///< C
+  std::int64_t heads = 0;      ///< H
+  std::int64_t kv_heads = 0;   ///< G; 0: H
   std::int64_t feed_forward_dim = 0;
   FeedForwardKind feed_forward = FeedForwardKind::relu;
   NormPlacement norm = NormPlacement::pre;
   NormKind norm_kind = NormKind::layer;
-  double dropout = 0;                 ///< of each sublayer's output
-  double attention_dropout = 0;       ///< of attention weights
-  double activation_dropout = 0;      ///< inside the feed-forward network
+  double dropout = 0;             ///< of each sublayer's output
+  double attention_dropout = 0;   ///< of attention weights
+  double activation_dropout = 0;  ///< inside the feed-forward network
   Projection projection = Projection::combined;
 };
 
@@ -32,7 +32,8 @@ class HEADWAY_API EncoderLayer : public Module {
  public:
   EncoderLayer(const LayerOptions& options, Generator& generator);
   /// Rows [N, C] of sequences at `offsets` [B+1]. With `seen`, the attention weights are returned there.
-  Stream operator()(const Stream& in, const std::vector<std::int64_t>& offsets, LayerAttention* seen = nullptr);
+  Stream operator()(const Stream& in, const std::vector<std::int64_t>& offsets,
+                    LayerAttention* seen = nullptr);
 
  private:
   LayerOptions options_;

@@ -15,7 +15,7 @@ struct FeedForwardOptions {
   std::int64_t model_dim = 0;  ///< C
   std::int64_t hidden = 0;     ///< width between the two products
   FeedForwardKind kind = FeedForwardKind::relu;
-  double dropout = 0;          ///< of the hidden activations; the paper has none here
+  double dropout = 0;  ///< of the hidden activations; the paper has none here
 };
 
 /// The position-wise network of a block, x [..., C] -> [..., C]. Parameters: up, (gate,) down.

@@ -13,8 +13,8 @@ struct NamedParameter {
   Tensor tensor;
 };
 
-/// A part of a model: named parameters, named children, and whether it is training. Composition only: derivatives
-/// belong to ops. Neither copied nor moved, since parents keep addresses of their children.
+/// A part of a model: named parameters, named children, and whether it is training. Composition only:
+/// derivatives belong to ops. Neither copied nor moved, since parents keep addresses of their children.
 class HEADWAY_API Module {
  public:
   Module() = default;

@@ -10,7 +10,8 @@ namespace headway::inline v1::nn {
 /// How queries, keys and values are made from the input. Equal weights give equal results, either way.
 enum class Projection {
   combined,  ///< the simple way: one [(H+G)·D + G·Dv, C] matrix, one product
-  split      ///< the logical split: own matrices for each head, own products; heads can be frozen, replaced, removed
+  split      ///< the logical split: own matrices for each head, own products; heads can be frozen, replaced,
+             ///< removed
 };
 /// What each head sees of the input's columns.
 enum class HeadInput {
@@ -19,25 +20,27 @@ enum class HeadInput {
 };
 
 struct MultiHeadAttentionOptions {
-  std::int64_t model_dim = 0;       ///< C: width of the query input and of the output
-  std::int64_t heads = 0;           ///< H
-  std::int64_t kv_heads = 0;        ///< G, dividing H; 0: H (Ainslie et al. 2023: grouped queries; 1: Shazeer 2019)
-  std::int64_t head_dim = 0;        ///< D; 0: C/H
+  std::int64_t model_dim = 0;  ///< C: width of the query input and of the output
+  std::int64_t heads = 0;      ///< H
+  std::int64_t kv_heads = 0;  ///< G, dividing H; 0: H (Ainslie et al. 2023: grouped queries; 1: Shazeer 2019)
+  std::int64_t head_dim = 0;  ///< D; 0: C/H
   std::int64_t value_head_dim = 0;  ///< Dv; 0: D
   std::int64_t key_dim = 0;         ///< width of the key input; 0: C
   std::int64_t value_dim = 0;       ///< width of the value input; 0: C
   bool bias = true;
-  double dropout = 0;               ///< of the attention weights, in training
+  double dropout = 0;  ///< of the attention weights, in training
   Projection projection = Projection::combined;
   HeadInput head_input = HeadInput::full;
   std::optional<double> scale = {};  ///< 1/sqrt(D) unless given
 };
 
-/// Arguments of one call. Inputs are [B, T, C], or packed [N, C] with offsets (without them [N, C] is one sequence).
+/// Arguments of one call. Inputs are [B, T, C], or packed [N, C] with offsets (without them [N, C] is one
+/// sequence).
 struct AttendOptions {
   Mask mask = {};
   Tensor bias = {};  ///< added to the scores, broadcast to [B, H, T, S]
-  std::vector<std::int64_t> query_offsets = {}, key_offsets = {};  ///< key_offsets: query_offsets unless given, in self-attention
+  std::vector<std::int64_t> query_offsets = {},
+                            key_offsets = {};  ///< key_offsets: query_offsets unless given, in self-attention
   Weights weights = Weights::none;
 };
 
@@ -69,11 +72,12 @@ class HEADWAY_API KeyValueCache {
   std::vector<std::int64_t> lengths_;
 };
 
-/// Multi-head attention (Vaswani 2017, section 3.2.2): project to heads, attend in each, concatenate, project back.
+/// Multi-head attention (Vaswani 2017, section 3.2.2): project to heads, attend in each, concatenate, project
+/// back.
 class HEADWAY_API MultiHeadAttention : public Module {
  public:
-  /// Error(shape) naming the field where sizes do not fit. Weights: Xavier-uniform for each head by itself (both
-  /// layouts start alike); biases 0.
+  /// Error(shape) naming the field where sizes do not fit. Weights: Xavier-uniform for each head by itself
+  /// (both layouts start alike); biases 0.
   MultiHeadAttention(const MultiHeadAttentionOptions& options, Generator& generator);
 
   /// Self-attention: queries, keys and values from x.
@@ -83,7 +87,8 @@ class HEADWAY_API MultiHeadAttention : public Module {
     return attend(x, memory, memory, options).output;
   }
   Attended attend(const Tensor& x, const AttendOptions& options = {});
-  Attended attend(const Tensor& query, const Tensor& key, const Tensor& value, const AttendOptions& options = {});
+  Attended attend(const Tensor& query, const Tensor& key, const Tensor& value,
+                  const AttendOptions& options = {});
 
   /// Cross-attention in two steps, for decoding: the memory is projected once.
   ProjectedMemory project(const Tensor& key, const Tensor& value, std::vector<std::int64_t> offsets = {});
@@ -92,15 +97,16 @@ class HEADWAY_API MultiHeadAttention : public Module {
   /// An empty cache takes R rows. Evaluation only.
   Tensor step(const Tensor& x, KeyValueCache& cache);
 
-  /// Changes the layout of the weights without changing the function. Gradients are dropped, handles of parameters
-  /// renewed. Error(unsupported) for combined with sliced input, which has no combined matrix.
+  /// Changes the layout of the weights without changing the function. Gradients are dropped, handles of
+  /// parameters renewed. Error(unsupported) for combined with sliced input, which has no combined matrix.
   void to(Projection projection);
 
   /// One head's parameters: the tensors themselves when split, views into the matrices when combined.
   struct Head {
-    Tensor query_weight, key_weight, value_weight;  ///< [D, C], [D, key_dim], [Dv, value_dim]; sliced: their share of columns
-    Tensor query_bias, key_bias, value_bias;        ///< [D], [D], [Dv]; undefined without bias
-    Tensor output_weight;                           ///< [C, Dv]: this head's columns of the output projection
+    Tensor query_weight, key_weight,
+        value_weight;  ///< [D, C], [D, key_dim], [Dv, value_dim]; sliced: their share of columns
+    Tensor query_bias, key_bias, value_bias;  ///< [D], [D], [Dv]; undefined without bias
+    Tensor output_weight;                     ///< [C, Dv]: this head's columns of the output projection
   };
   Head head(std::int64_t index) const;
   const MultiHeadAttentionOptions& options() const { return options_; }
@@ -124,9 +130,11 @@ class HEADWAY_API MultiHeadAttention : public Module {
   Tensor output_weight_, output_bias_;
 };
 
-/// Renames and recuts parameters, or anything shaped like them (an optimizer's moments), from one layout to the other.
-/// `tensors` are named as MultiHeadAttention::parameters() names them; others pass through. Values are copied, not changed.
+/// Renames and recuts parameters, or anything shaped like them (an optimizer's moments), from one layout to
+/// the other. `tensors` are named as MultiHeadAttention::parameters() names them; others pass through. Values
+/// are copied, not changed.
 HEADWAY_API std::vector<NamedParameter> convert_projection(const std::vector<NamedParameter>& tensors,
-                                                           const MultiHeadAttentionOptions& options, Projection to);
+                                                           const MultiHeadAttentionOptions& options,
+                                                           Projection to);
 
 }  // namespace headway::inline v1::nn

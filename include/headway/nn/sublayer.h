@@ -3,9 +3,10 @@
 
 /// The residual stream of a Transformer block, kept one addition behind.
 ///
-/// Every sublayer ends in "sum = residual + dropout(update)", and in a pre-norm block the next thing done to that sum is
-/// the norm of the following sublayer. Handing on (sum, update) unadded lets both be one fused call, also across the
-/// border of two blocks. A post-norm block adds and normalizes at its own end, in the same call.
+/// Every sublayer ends in "sum = residual + dropout(update)", and in a pre-norm block the next thing done to
+/// that sum is the norm of the following sublayer. Handing on (sum, update) unadded lets both be one fused
+/// call, also across the border of two blocks. A post-norm block adds and normalizes at its own end, in the
+/// same call.
 namespace headway::inline v1::nn {
 
 enum class NormPlacement {

@@ -16,40 +16,42 @@ struct AttentionOptions {
   std::optional<double> scale = {};  ///< 1/sqrt(D) unless given
   /// Added to the scaled scores, broadcast to [B, H, T, S]; float32; -inf hides a pair; differentiable.
   Tensor bias = {};
-  double dropout = 0;              ///< probability of dropping a weight; the weights returned are those before it
+  double dropout = 0;  ///< probability of dropping a weight; the weights returned are those before it
   Generator* generator = nullptr;  ///< wanted when dropout > 0
   /// Packed batches: sequence b is rows offsets[b] … offsets[b+1] - 1 of q (of k and v). Both or neither.
   std::vector<std::int64_t> query_offsets = {}, key_offsets = {};
-  /// Of a padded k and v, only the first key_lengths[b] positions exist (a cache): positions and alignment count them
-  /// alone. Mask::padding, in contrast, hides keys without moving anything.
+  /// Of a padded k and v, only the first key_lengths[b] positions exist (a cache): positions and alignment
+  /// count them alone. Mask::padding, in contrast, hides keys without moving anything.
   std::vector<std::int64_t> key_lengths = {};
   Weights weights = Weights::none;
   bool log_sum_exp = false;
 };
 
 struct AttentionResult {
-  Tensor output;       ///< [B, T, H, Dv], or packed [N, H, Dv]; contiguous, q's dtype
-  Tensor weights;      ///< [B, H, T, S] (averaged: [B, T, S]) float32, rows summing to 1 (0 where nothing is seen);
-                       ///< packed input: T and S are the longest lengths, rows beyond a sequence's end are 0
+  Tensor output;  ///< [B, T, H, Dv], or packed [N, H, Dv]; contiguous, q's dtype
+  Tensor
+      weights;  ///< [B, H, T, S] (averaged: [B, T, S]) float32, rows summing to 1 (0 where nothing is seen);
+                ///< packed input: T and S are the longest lengths, rows beyond a sequence's end are 0
   Tensor log_sum_exp;  ///< [B, H, T], packed [H, N]; float32; -inf where nothing is seen; not differentiable
 };
 
-/// softmax(Q·Kᵀ·scale + bias, masked)·V for every head (Vaswani 2017, eq. 1; tiles and the log-sum-exp after Dao 2023).
-/// q [B, T, H, D], k [B, S, G, D], v [B, S, G, Dv], G dividing H (query head h uses key/value head h·G/H), or packed
-/// [N, H, D], [M, G, D], [M, G, Dv] with offsets. Any strides whose last is 1. One dtype: float32, bfloat16, float64.
-/// A query that sees no key gets 0, and gradients of 0. Memory beyond the result is O(T + S).
-/// The weights are differentiable nowhere; the output in q, k, v and bias.
+/// softmax(Q·Kᵀ·scale + bias, masked)·V for every head (Vaswani 2017, eq. 1; tiles and the log-sum-exp after
+/// Dao 2023). q [B, T, H, D], k [B, S, G, D], v [B, S, G, Dv], G dividing H (query head h uses key/value head
+/// h·G/H), or packed [N, H, D], [M, G, D], [M, G, Dv] with offsets. Any strides whose last is 1. One dtype:
+/// float32, bfloat16, float64. A query that sees no key gets 0, and gradients of 0. Memory beyond the result
+/// is O(T + S). The weights are differentiable nowhere; the output in q, k, v and bias.
 HEADWAY_API AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                       const AttentionOptions& options = {});
 
 /// How a projection's columns are cut into heads.
 struct HeadsLayout {
-  std::int64_t heads = 0, kv_heads = 0;        ///< H, G
+  std::int64_t heads = 0, kv_heads = 0;           ///< H, G
   std::int64_t head_dim = 0, value_head_dim = 0;  ///< D, Dv
 };
 
-/// attention() straight from projections, without cutting them up: qkv [..., H·D + G·D + G·Dv] for self-attention, or
-/// q [..., H·D] and kv [..., G·D + G·Dv]. The gradients are written where the projections' backward wants them.
+/// attention() straight from projections, without cutting them up: qkv [..., H·D + G·D + G·Dv] for
+/// self-attention, or q [..., H·D] and kv [..., G·D + G·Dv]. The gradients are written where the projections'
+/// backward wants them.
 HEADWAY_API AttentionResult attention_combined(const Tensor& qkv, const HeadsLayout& layout,
                                                const AttentionOptions& options = {});
 HEADWAY_API AttentionResult attention_combined(const Tensor& q, const Tensor& kv, const HeadsLayout& layout,

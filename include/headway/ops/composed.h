@@ -5,17 +5,22 @@
 #include <headway/ops/loss.h>
 #include <headway/ops/norm.h>
 
-/// Fused ops written out in simpler ones: what a backend without the fused kernel runs, and what tests compare the
-/// fused kernels with, outputs and gradients. Arguments, results and random draws are the fused op's.
+/// Fused ops written out in simpler ones: what a backend without the fused kernel runs, and what tests
+/// compare the fused kernels with, outputs and gradients. Arguments, results and random draws are the fused
+/// op's.
 namespace headway::inline v1::composed {
 
-HEADWAY_API NormResult layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const NormOptions& options = {});
+HEADWAY_API NormResult layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                  const NormOptions& options = {});
 HEADWAY_API NormResult rms_norm(const Tensor& x, const Tensor& weight, const NormOptions& options = {});
-HEADWAY_API Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const CrossEntropyOptions& options = {});
+HEADWAY_API Tensor cross_entropy(const Tensor& logits, const Tensor& targets,
+                                 const CrossEntropyOptions& options = {});
 HEADWAY_API Tensor embedding(const Tensor& ids, const Tensor& table, const EmbeddingOptions& options = {});
 /// matmul and a bias; the activation is an op of its own.
-HEADWAY_API Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, LinearOptions options = {});
+HEADWAY_API Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+                          LinearOptions options = {});
 /// All T·S scores, hidden pairs by adding -inf. The output alone. A NaN in a hidden pair is not kept out.
-HEADWAY_API Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options = {});
+HEADWAY_API Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
+                             const AttentionOptions& options = {});
 
 }  // namespace headway::inline v1::composed

@@ -4,14 +4,15 @@
 namespace headway::inline v1 {
 
 struct EmbeddingOptions {
-  double scale = 1;                ///< rows are multiplied by it (Vaswani 2017, section 3.4: sqrt(C))
-  DType output = DType::float32;   ///< float32 or bfloat16; float64 tables give float64
-  Tensor positions = {};                ///< [P, C] rows added after scaling (constant or learned), or undefined
-  Tensor position_ids = {};             ///< [...] int32: which row of `positions` each id takes; wanted with `positions`
+  double scale = 1;               ///< rows are multiplied by it (Vaswani 2017, section 3.4: sqrt(C))
+  DType output = DType::float32;  ///< float32 or bfloat16; float64 tables give float64
+  Tensor positions = {};          ///< [P, C] rows added after scaling (constant or learned), or undefined
+  Tensor position_ids = {};  ///< [...] int32: which row of `positions` each id takes; wanted with `positions`
 };
 
-/// Rows of a table: ids [...] int32 in [0, V), table [V, C] -> [..., C]. An id outside the vocabulary is an Error(value)
-/// naming it and its place. The gradient of a row adds up over its occurrences, in order of their place.
+/// Rows of a table: ids [...] int32 in [0, V), table [V, C] -> [..., C]. An id outside the vocabulary is an
+/// Error(value) naming it and its place. The gradient of a row adds up over its occurrences, in order of
+/// their place.
 HEADWAY_API Tensor embedding(const Tensor& ids, const Tensor& table, const EmbeddingOptions& options = {});
 
 /// Rows of x [N, ...] by index [M] int32 -> [M, ...]; differentiable in x.

@@ -17,10 +17,11 @@ struct NormResult {
   Tensor sum;     ///< what was normalized; x itself without residual
 };
 
-/// Layer normalization (Ba et al. 2016) over the last dimension: output = (s - mean)/sqrt(var + eps)·weight + bias with
-/// s = residual + dropout(x). x [..., C]; weight, bias [C] (bias may be undefined). The residual addition and the
-/// dropout are fused; statistics are float32.
-HEADWAY_API NormResult layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const NormOptions& options = {});
+/// Layer normalization (Ba et al. 2016) over the last dimension: output = (s - mean)/sqrt(var + eps)·weight +
+/// bias with s = residual + dropout(x). x [..., C]; weight, bias [C] (bias may be undefined). The residual
+/// addition and the dropout are fused; statistics are float32.
+HEADWAY_API NormResult layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                                  const NormOptions& options = {});
 
 /// Root-mean-square normalization (Zhang & Sennrich 2019): output = s/sqrt(mean(s²) + eps)·weight.
 HEADWAY_API NormResult rms_norm(const Tensor& x, const Tensor& weight, const NormOptions& options = {});

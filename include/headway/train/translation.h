@@ -18,18 +18,21 @@ struct TranslationData {
 
 /// What the caller sees of it.
 struct TranslationCallbacks {
-  std::function<void(const std::string& line)> on_note;        ///< "vocabulary 8000, 42465 pairs, …"
+  std::function<void(const std::string& line)> on_note;  ///< "vocabulary 8000, 42465 pairs, …"
   std::function<void(const StepReport&)> on_step;
   /// `translator` has the weights of this moment.
-  std::function<void(std::int64_t step, const Evaluation&, bool best, const Translator& translator)> on_evaluation;
+  std::function<void(std::int64_t step, const Evaluation&, bool best, const Translator& translator)>
+      on_evaluation;
   std::function<void(const std::filesystem::path&)> on_checkpoint;
 };
 
-/// Trains a translator in a run's folder, from the start or from its newest checkpoint: tokenizer, model, batches,
-/// optimizer, evaluation (BLEU of greedy translations, perplexity, token accuracy), checkpoints, log.jsonl, curves.svg.
-/// Error(value) when the folder holds a run of another configuration, naming the first difference.
+/// Trains a translator in a run's folder, from the start or from its newest checkpoint: tokenizer, model,
+/// batches, optimizer, evaluation (BLEU of greedy translations, perplexity, token accuracy), checkpoints,
+/// log.jsonl, curves.svg. Error(value) when the folder holds a run of another configuration, naming the first
+/// difference.
 HEADWAY_API TrainSummary train_translation(const TranslationConfig& config, const TranslationData& data,
-                                           const std::filesystem::path& folder, const TranslationCallbacks& callbacks = {},
+                                           const std::filesystem::path& folder,
+                                           const TranslationCallbacks& callbacks = {},
                                            const std::atomic<bool>* stop = nullptr);
 
 /// Perplexity and accuracy of a model on pairs it is told the beginning of (teacher forcing).

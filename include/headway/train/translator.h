@@ -12,16 +12,20 @@ namespace headway::inline v1::train {
 /// A trained model and its tokenizer: text in, text out.
 class HEADWAY_API Translator {
  public:
-  /// A run's folder (its best checkpoint, else its latest) or one checkpoint. Error(io) or Error(format) for what is
-  /// missing or damaged.
+  /// A run's folder (its best checkpoint, else its latest) or one checkpoint. Error(io) or Error(format) for
+  /// what is missing or damaged.
   static Translator load(const std::filesystem::path& run_or_checkpoint);
   Translator(TranslationConfig config, text::Tokenizer tokenizer, std::unique_ptr<models::Transformer> model);
 
   /// The best translation of each sentence, in order. An empty sentence gives an empty translation.
-  std::vector<std::string> translate(const std::vector<std::string>& sentences) const { return translate(sentences, config_.decoding); }
-  std::vector<std::string> translate(const std::vector<std::string>& sentences, const models::DecodingOptions& options) const;
+  std::vector<std::string> translate(const std::vector<std::string>& sentences) const {
+    return translate(sentences, config_.decoding);
+  }
+  std::vector<std::string> translate(const std::vector<std::string>& sentences,
+                                     const models::DecodingOptions& options) const;
 
-  /// Ids as the encoder reads them: the pieces and an end mark. Error(value) when there are more than max_length.
+  /// Ids as the encoder reads them: the pieces and an end mark. Error(value) when there are more than
+  /// max_length.
   std::vector<std::int32_t> source_ids(const std::string& sentence) const;
 
   const TranslationConfig& config() const { return config_; }
@@ -35,6 +39,7 @@ class HEADWAY_API Translator {
 };
 
 /// The ids of a source sentence, for training and translation alike.
-HEADWAY_API std::vector<std::int32_t> encode_source(const text::Tokenizer& tokenizer, const std::string& sentence);
+HEADWAY_API std::vector<std::int32_t> encode_source(const text::Tokenizer& tokenizer,
+                                                    const std::string& sentence);
 
 }  // namespace headway::inline v1::train

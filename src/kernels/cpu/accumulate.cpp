@@ -20,11 +20,16 @@ void add(T* into, const T* other, std::int64_t count) {
 
 void accumulate(DType dtype, void* into, const void* other, std::int64_t count) {
   switch (dtype) {
-    case DType::float32: return add(static_cast<float*>(into), static_cast<const float*>(other), count);
-    case DType::float64: return add(static_cast<double*>(into), static_cast<const double*>(other), count);
-    case DType::bfloat16: return add(static_cast<bfloat16*>(into), static_cast<const bfloat16*>(other), count);
-    case DType::float16: return add(static_cast<float16*>(into), static_cast<const float16*>(other), count);
-    default: return;  // integers have no gradients
+    case DType::float32:
+      return add(static_cast<float*>(into), static_cast<const float*>(other), count);
+    case DType::float64:
+      return add(static_cast<double*>(into), static_cast<const double*>(other), count);
+    case DType::bfloat16:
+      return add(static_cast<bfloat16*>(into), static_cast<const bfloat16*>(other), count);
+    case DType::float16:
+      return add(static_cast<float16*>(into), static_cast<const float16*>(other), count);
+    default:
+      return;  // integers have no gradients
   }
 }
 

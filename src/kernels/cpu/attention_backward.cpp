@@ -1,11 +1,13 @@
-// One pass over the tiles gives dQ, dK and dV; probabilities are recomputed from the log-sum-exp (Dao et al. 2022,
-// algorithm 4). A unit is (sequence, key/value head, range of keys); it keeps its own sums, and ranges are added in order.
+// One pass over the tiles gives dQ, dK and dV; probabilities are recomputed from the log-sum-exp (Dao et al.
+// 2022, algorithm 4). A unit is (sequence, key/value head, range of keys); it keeps its own sums, and ranges
+// are added in order.
 #include <headway/kernels/attention.h>
 
 #include <cmath>
 
 #include <headway/core/parallel.h>
 
+#include "kernels/cpu/attention_ranges.h"
 #include "kernels/cpu/attention_units.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -17,8 +19,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// float32 workspace of one thread. `queries` is the longest query count, rounded up to whole blocks; `keys` is how many
-// keys dK and dV are kept for: one tile, or, while a group of query heads adds to them, all.
+// float32 workspace of one thread. `queries` is the longest query count, rounded up to whole blocks; `keys`
+// is how many keys dK and dV are kept for: one tile, or, while a group of query heads adds to them, all.
 struct BackwardSpace {
   std::int64_t dim, value_dim, queries, keys;
   explicit BackwardSpace(const AttentionArgs& a)
@@ -39,8 +41,8 @@ struct BackwardSpace {
 
 std::int64_t backward_floats(const AttentionArgs& a) { return BackwardSpace(a).total(); }
 
-// The queries of one head, made ready for all their tiles. Blocks follow one another; within a transposed block row d
-// is kQueries wide.
+// The queries of one head, made ready for all their tiles. Blocks follow one another; within a transposed
+// block row d is kQueries wide.
 struct Prepared {
   float *query, *query_rows, *d_out, *d_out_rows, *d_query, *lse, *delta;
   Rows q, g;  // Q and dO by rows: in place, or query_rows and d_out_rows
@@ -58,11 +60,12 @@ Prepared lay_out(const BackwardSpace& sizes, float* space) {
   return p;
 }
 
-void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t first, std::int64_t last,
-             const BackwardSpace& sizes, Prepared& p) {
+void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t first,
+             std::int64_t last, const BackwardSpace& sizes, Prepared& p) {
   const AttentionArgs& a = args.forward;
   p.q = float_rows(a.dtype, a.q, s.query_begin + first, last - first, h, a.dim, p.query_rows, sizes.dim);
-  p.g = float_rows(a.dtype, args.d_o, s.query_begin + first, last - first, h, a.value_dim, p.d_out_rows, sizes.value_dim);
+  p.g = float_rows(a.dtype, args.d_o, s.query_begin + first, last - first, h, a.value_dim, p.d_out_rows,
+                   sizes.value_dim);
   const auto* lse = static_cast<const float*>(a.lse) + h * a.lse_rows + s.query_begin;
   const auto* delta = static_cast<const float*>(args.delta) + h * a.lse_rows + s.query_begin;
   for (std::int64_t begin = first; begin < last; begin += kQueries) {
@@ -74,7 +77,8 @@ void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t 
       std::fill(query, query + kQueries * sizes.dim, 0.f);
       std::fill(d_out, d_out + kQueries * sizes.value_dim, 0.f);
     }
-    transpose(p.q.data + at * p.q.row, p.q.row, block.count, a.dim, static_cast<float>(a.scale) * kLog2e, query, kQueries);
+    transpose(p.q.data + at * p.q.row, p.q.row, block.count, a.dim, static_cast<float>(a.scale) * kLog2e,
+              query, kQueries);
     transpose(p.g.data + at * p.g.row, p.g.row, block.count, a.value_dim, 1.f, d_out, kQueries);
     for (std::int64_t i = 0; i < kQueries; ++i) {
       const bool inside = i < block.count;
@@ -92,14 +96,28 @@ struct Tiles {
 };
 
 // Fills both tiles for keys [j0, j1) and one block of queries.
-void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block, std::int64_t j0,
-                   std::int64_t j1, const Rows& k, const Rows& v, const float* query, const float* d_out,
-                   const float* lse, const float* delta, const Tiles& t) {
+void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                   std::int64_t j0, std::int64_t j1, const Rows& k, const Rows& v, const float* query,
+                   const float* d_out, const float* lse, const float* delta, const Tiles& t) {
   const FloatTag f;
-  panel<Start::zero>({.rows = j1 - j0, .depth = a.dim, .a = k.data, .a_row = k.row, .b = query, .b_row = kQueries,
-                      .c = t.weights, .c_row = kQueries}, block.vectors);
-  panel<Start::zero>({.rows = j1 - j0, .depth = a.value_dim, .a = v.data, .a_row = v.row, .b = d_out, .b_row = kQueries,
-                      .c = t.d_scores, .c_row = kQueries}, block.vectors);
+  panel<Start::zero>({.rows = j1 - j0,
+                      .depth = a.dim,
+                      .a = k.data,
+                      .a_row = k.row,
+                      .b = query,
+                      .b_row = kQueries,
+                      .c = t.weights,
+                      .c_row = kQueries},
+                     block.vectors);
+  panel<Start::zero>({.rows = j1 - j0,
+                      .depth = a.value_dim,
+                      .a = v.data,
+                      .a_row = v.row,
+                      .b = d_out,
+                      .b_row = kQueries,
+                      .c = t.d_scores,
+                      .c_row = kQueries},
+                     block.vectors);
   if (is_partial(a, s, block, j0, j1)) finish_scores(a, s, h, block, j0, j1, t.weights);
   if (a.dropout.threshold) drop(a, s, h, block, j0, j1, t.d_scores, t.d_scores);
   for (int c = 0; c < block.vectors; ++c) {
@@ -119,8 +137,8 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
   if (a.dropout.threshold) drop(a, s, h, block, j0, j1, t.weights, t.weights);
 }
 
-void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                       std::int64_t j0, std::int64_t j1, const float* d_scores) {
+void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
+                       const QueryBlock& block, std::int64_t j0, std::int64_t j1, const float* d_scores) {
   auto* out = static_cast<float*>(args.dbias);
   for (std::int64_t i = 0; i < block.count; ++i) {
     for (std::int64_t j = j0; j < j1; ++j) {
@@ -130,35 +148,56 @@ void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc& s, std
 }
 
 // Adds into the unit's d_query, and into dk and dv [keys][width] of this tile.
-void backward_tiles(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t j0, std::int64_t j1,
-                    const Rows& k, const Rows& v, const BackwardSpace& sizes, const Prepared& p, const Tiles& t,
-                    bool own_bias, float* dk, float* dv) {
+void backward_tiles(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t j0,
+                    std::int64_t j1, const Rows& k, const Rows& v, const BackwardSpace& sizes,
+                    const Prepared& p, const Tiles& t, bool own_bias, float* dk, float* dv) {
   const AttentionArgs& a = args.forward;
   for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
     const QueryBlock block(first, s.query_count);
     const KeyRange seen = visible_keys(s, block);
     if (seen.end <= j0 || seen.begin >= j1) continue;
-    differentiate(a, s, h, block, j0, j1, k, v, p.query + first * sizes.dim, p.d_out + first * sizes.value_dim,
-                  p.lse + first, p.delta + first, t);
+    differentiate(a, s, h, block, j0, j1, k, v, p.query + first * sizes.dim,
+                  p.d_out + first * sizes.value_dim, p.lse + first, p.delta + first, t);
     const Rows q{p.q.data + first * p.q.row, p.q.row};
     const Rows g{p.g.data + first * p.g.row, p.g.row};
     const bool partial = is_partial(a, s, block, j0, j1);
     const bool skip_keys = partial && !all_finite(k.data, j1 - j0, k.row, a.dim);
     const bool skip_queries = partial && !(all_finite(q.data, block.count, q.row, a.dim) &&
                                            all_finite(g.data, block.count, g.row, a.value_dim));
-    product<Start::load>({.rows = a.dim, .depth = j1 - j0, .a = k.data, .a_row = 1, .a_step = k.row, .b = t.d_scores,
-                          .b_row = kQueries, .c = p.d_query + first * sizes.dim, .c_row = kQueries},
+    product<Start::load>({.rows = a.dim,
+                          .depth = j1 - j0,
+                          .a = k.data,
+                          .a_row = 1,
+                          .a_step = k.row,
+                          .b = t.d_scores,
+                          .b_row = kQueries,
+                          .c = p.d_query + first * sizes.dim,
+                          .c_row = kQueries},
                          block.vectors, skip_keys);
-    wide_product<Start::load>({.rows = j1 - j0, .depth = block.count, .a = t.d_scores, .a_row = kQueries, .b = q.data,
-                               .b_row = q.row, .c = dk, .c_row = sizes.dim}, sizes.dim, skip_queries);
-    wide_product<Start::load>({.rows = j1 - j0, .depth = block.count, .a = t.weights, .a_row = kQueries, .b = g.data,
-                               .b_row = g.row, .c = dv, .c_row = sizes.value_dim}, sizes.value_dim, skip_queries);
+    wide_product<Start::load>({.rows = j1 - j0,
+                               .depth = block.count,
+                               .a = t.d_scores,
+                               .a_row = kQueries,
+                               .b = q.data,
+                               .b_row = q.row,
+                               .c = dk,
+                               .c_row = sizes.dim},
+                              sizes.dim, skip_queries);
+    wide_product<Start::load>({.rows = j1 - j0,
+                               .depth = block.count,
+                               .a = t.weights,
+                               .a_row = kQueries,
+                               .b = g.data,
+                               .b_row = g.row,
+                               .c = dv,
+                               .c_row = sizes.value_dim},
+                              sizes.value_dim, skip_queries);
     if (own_bias) add_bias_gradient(args, s, h, block, j0, j1, t.d_scores);
   }
 }
 
-void store_rows(DType dtype, const HeadRows& to, std::int64_t begin, std::int64_t count, std::int64_t head, std::int64_t dim,
-                const float* from, std::int64_t width, float factor) {
+void store_rows(DType dtype, const HeadRows& to, std::int64_t begin, std::int64_t count, std::int64_t head,
+                std::int64_t dim, const float* from, std::int64_t width, float factor) {
   for (std::int64_t r = 0; r < count; ++r) {
     void* out = const_cast<void*>(to.at(dtype, begin + r, head));
     const float* in = from + r * width;
@@ -170,8 +209,8 @@ void store_rows(DType dtype, const HeadRows& to, std::int64_t begin, std::int64_
   }
 }
 
-// Keys [begin, end) of one sequence and key/value head. dQ goes to args.dq, or to `partial` [H][queries][D] where
-// several ranges share a sequence.
+// Keys [begin, end) of one sequence and key/value head. dQ goes to args.dq, or to `partial` [H][queries][D]
+// where several ranges share a sequence.
 void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t kv, std::int64_t begin,
                    std::int64_t end, bool own_bias, float* partial, float* space) {
   const AttentionArgs& a = args.forward;
@@ -192,7 +231,8 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
     for (std::int64_t j0 = begin; j0 < end; j0 += kKeys) {
       const std::int64_t j1 = std::min(j0 + kKeys, end);
       const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, kv, a.dim, key_buffer, a.dim);
-      const Rows v = float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
+      const Rows v =
+          float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
       const std::int64_t at = group > 1 ? j0 - begin : 0;
       float* dk = key_sums + at * sizes.dim;
       float* dv = value_sums + at * sizes.value_dim;
@@ -203,8 +243,10 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
       backward_tiles(args, s, h, j0, j1, k, v, sizes, p, t, own_bias, dk, dv);
       if (member + 1 < group) continue;
       const auto scale = static_cast<float>(a.scale);
-      if (args.dk.data) store_rows(a.dtype, args.dk, s.key_begin + j0, j1 - j0, kv, a.dim, dk, sizes.dim, scale);
-      if (args.dv.data) store_rows(a.dtype, args.dv, s.key_begin + j0, j1 - j0, kv, a.value_dim, dv, sizes.value_dim, 1.f);
+      if (args.dk.data)
+        store_rows(a.dtype, args.dk, s.key_begin + j0, j1 - j0, kv, a.dim, dk, sizes.dim, scale);
+      if (args.dv.data)
+        store_rows(a.dtype, args.dv, s.key_begin + j0, j1 - j0, kv, a.value_dim, dv, sizes.value_dim, 1.f);
     }
     if (!args.dq.data) continue;
     for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
@@ -215,7 +257,8 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
                   partial + (h * s.query_count + first) * a.dim, a.dim);
       } else if (a.dtype == DType::float32) {
         transpose(from, kQueries, a.dim, block.count, static_cast<float>(a.scale),
-                  static_cast<float*>(const_cast<void*>(args.dq.at(a.dtype, s.query_begin + first, h))), args.dq.row);
+                  static_cast<float*>(const_cast<void*>(args.dq.at(a.dtype, s.query_begin + first, h))),
+                  args.dq.row);
       } else {
         transpose(from, kQueries, a.dim, block.count, 1.f, p.query_rows, sizes.dim);
         store_rows(a.dtype, args.dq, s.query_begin + first, block.count, h, a.dim, p.query_rows, sizes.dim,
@@ -238,23 +281,25 @@ void delta_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::int64
     if (a.dtype == DType::float32) {
       Floats sum = hn::Zero(f);
       for (; d + kLanes <= a.value_dim; d += kLanes) {
-        sum = hn::MulAdd(hn::LoadU(f, static_cast<const float*>(o) + d), hn::LoadU(f, static_cast<const float*>(g) + d), sum);
+        sum = hn::MulAdd(hn::LoadU(f, static_cast<const float*>(o) + d),
+                         hn::LoadU(f, static_cast<const float*>(g) + d), sum);
       }
       total = hn::GetLane(hn::SumOfLanes(f, sum));
       for (; d < a.value_dim; ++d) total += static_cast<const float*>(o)[d] * static_cast<const float*>(g)[d];
     } else {
       for (; d < a.value_dim; ++d) {
-        total += static_cast<float>(static_cast<const bfloat16*>(o)[d]) * static_cast<float>(static_cast<const bfloat16*>(g)[d]);
+        total += static_cast<float>(static_cast<const bfloat16*>(o)[d]) *
+                 static_cast<float>(static_cast<const bfloat16*>(g)[d]);
       }
     }
     delta[i] = total;
   }
 }
 
-// dbias where it is shared between sequences or heads: everything that adds to rows [first, last) of one slice, in
-// order, from tiles computed once more.
-void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int64_t slice_head, std::int64_t first,
-               float* space) {
+// dbias where it is shared between sequences or heads: everything that adds to rows [first, last) of one
+// slice, in order, from tiles computed once more.
+void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int64_t slice_head,
+               std::int64_t first, float* space) {
   const AttentionArgs& a = args.forward;
   const BackwardSpace sizes(a);
   Prepared p = lay_out(sizes, space);
@@ -267,7 +312,8 @@ void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int
     for (std::int64_t h = 0; h < a.heads; ++h) {
       if (args.bias_heads > 1 && h != slice_head) continue;
       const std::int64_t begin = args.bias_queries > 1 ? first : 0;
-      const std::int64_t end = args.bias_queries > 1 ? std::min(first + kQueries, s.query_count) : s.query_count;
+      const std::int64_t end =
+          args.bias_queries > 1 ? std::min(first + kQueries, s.query_count) : s.query_count;
       for (std::int64_t i = begin; i < end; i += kQueries) {
         prepare(args, s, h, i, std::min(i + kQueries, end), sizes, p);
         const QueryBlock block(i, end);
@@ -276,7 +322,8 @@ void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int
           const std::int64_t j1 = std::min(j0 + kKeys, keys.end);
           const std::int64_t kv = h * a.kv_heads / a.heads;
           const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, kv, a.dim, key_buffer, a.dim);
-          const Rows v = float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
+          const Rows v =
+              float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
           differentiate(a, s, h, block, j0, j1, k, v, p.query, p.d_out, p.lse, p.delta, t);
           add_bias_gradient(args, s, h, block, j0, j1, t.d_scores);
         }
@@ -299,70 +346,11 @@ HWY_EXPORT(backward_block);
 HWY_EXPORT(delta_unit);
 HWY_EXPORT(bias_unit);
 
-// A range of keys of one sequence. Few key/value heads alone would leave threads idle, so long sequences are cut, in at
-// most four: every cut costs a copy of dQ.
-struct KeyUnit {
-  std::size_t sequence;
-  std::int64_t begin, end;
-  std::int64_t partial;  // offset of its dQ in floats, -1 where the sequence is whole
-};
-constexpr std::int64_t kTile = 96;  // keys of a tile, as in attention_tile-inl.h: ranges are whole tiles
-
-struct Plan {
-  std::vector<KeyUnit> units;
-  std::int64_t partial_floats = 0;
-};
-
-Plan plan_keys(const AttentionArgs& a) {
-  Plan plan;
-  for (std::size_t i = 0; i < a.sequences.size(); ++i) {
-    const SequenceDesc& s = a.sequences[i];
-    const std::int64_t ranges = a.kv_heads >= 4 ? 1 : std::clamp<std::int64_t>(s.key_count / 512, 1, 4);
-    const std::int64_t tiles = (s.key_count + kTile - 1) / kTile;
-    const std::int64_t step = std::max<std::int64_t>((tiles + ranges - 1) / ranges, 1) * kTile;
-    for (std::int64_t begin = 0; begin < std::max<std::int64_t>(s.key_count, 1); begin += step) {
-      plan.units.push_back({i, begin, std::min(begin + step, s.key_count), ranges > 1 ? plan.partial_floats : -1});
-      if (ranges > 1) plan.partial_floats += a.heads * s.query_count * a.dim;
-    }
-  }
-  return plan;
-}
-
-bool bias_is_shared(const AttentionGradArgs& args) {
-  return args.dbias && ((args.bias_batches == 1 && args.forward.sequences.size() > 1) ||
-                        (args.bias_heads == 1 && args.forward.heads > 1));
-}
-
-// dQ of a cut sequence: the ranges' parts added in order.
-void add_partials(const AttentionGradArgs& args, const Plan& plan, const float* partials) {
-  const AttentionArgs& a = args.forward;
-  for (std::size_t first = 0; first < plan.units.size();) {
-    std::size_t last = first + 1;
-    while (last < plan.units.size() && plan.units[last].sequence == plan.units[first].sequence) ++last;
-    const SequenceDesc& s = a.sequences[plan.units[first].sequence];
-    if (plan.units[first].partial >= 0 && args.dq.data) {
-      core::parallel_for(a.heads * s.query_count, [&](std::int64_t unit) {
-        const std::int64_t h = unit / s.query_count;
-        const std::int64_t i = unit % s.query_count;
-        void* out = const_cast<void*>(args.dq.at(a.dtype, s.query_begin + i, h));
-        for (std::int64_t d = 0; d < a.dim; ++d) {
-          float total = 0;
-          for (std::size_t u = first; u < last; ++u) total += partials[plan.units[u].partial + unit * a.dim + d];
-          if (a.dtype == DType::bfloat16) {
-            static_cast<bfloat16*>(out)[d] = bfloat16(total);
-          } else {
-            static_cast<float*>(out)[d] = total;
-          }
-        }
-      });
-    }
-    first = last;
-  }
-}
 }  // namespace
 
 std::size_t attention_backward_workspace(const AttentionGradArgs& args, int threads) {
-  const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(args.forward) * threads + plan_keys(args.forward).partial_floats;
+  const std::int64_t floats =
+      HWY_DYNAMIC_DISPATCH(backward_floats)(args.forward) * threads + plan_keys(args.forward).partial_floats;
   return static_cast<std::size_t>(floats) * sizeof(float);
 }
 
@@ -370,7 +358,8 @@ void attention_backward(const AttentionGradArgs& args, void* workspace) {
   const AttentionArgs& a = args.forward;
   const auto sequences = static_cast<std::int64_t>(a.sequences.size());
   core::parallel_for(sequences * a.heads, [&](std::int64_t unit) {
-    HWY_DYNAMIC_DISPATCH(delta_unit)(args, a.sequences[static_cast<std::size_t>(unit / a.heads)], unit % a.heads);
+    HWY_DYNAMIC_DISPATCH(delta_unit)
+    (args, a.sequences[static_cast<std::size_t>(unit / a.heads)], unit % a.heads);
   });
   const Plan plan = plan_keys(a);
   const bool shared_bias = bias_is_shared(args);

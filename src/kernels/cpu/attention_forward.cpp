@@ -1,4 +1,5 @@
-// O = softmax(Q·Kᵀ)·V, tile by tile with a running maximum and sum (Milakov & Gimelshein 2018; Dao et al. 2022).
+// O = softmax(Q·Kᵀ)·V, tile by tile with a running maximum and sum (Milakov & Gimelshein 2018; Dao et al.
+// 2022).
 #include <headway/kernels/attention.h>
 
 #include <cmath>
@@ -31,17 +32,18 @@ std::int64_t forward_floats(const AttentionArgs& a) {
 }
 std::int64_t forward_block() { return kQueries; }
 
-void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t first, float* space) {
+void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t first,
+                  float* space) {
   const FloatTag f;
   const QueryBlock block(first, s.query_count);
   const std::int64_t kv = h * a.kv_heads / a.heads;
   const ForwardSpace sizes{round_up(a.dim), round_up(a.value_dim)};
-  float* query = space;                      // [D][kQueries], times scale·log2(e)
-  float* output = query + sizes.query();     // [Dv][kQueries]
-  float* scores = output + sizes.output();   // [kKeys][kQueries]
-  float* largest = scores + sizes.tile();    // [kQueries]
-  float* total = largest + kQueries;         // [kQueries]
-  float* rescale = total + kQueries;         // [kQueries]
+  float* query = space;                     // [D][kQueries], times scale·log2(e)
+  float* output = query + sizes.query();    // [Dv][kQueries]
+  float* scores = output + sizes.output();  // [kKeys][kQueries]
+  float* largest = scores + sizes.tile();   // [kQueries]
+  float* total = largest + kQueries;        // [kQueries]
+  float* rescale = total + kQueries;        // [kQueries]
   float* row_buffer = rescale + kQueries;
   float* key_buffer = row_buffer + kQueries * std::max(sizes.dim, sizes.value_dim);
   float* value_buffer = key_buffer + kKeys * sizes.dim;
@@ -59,9 +61,17 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
     const std::int64_t j0 = std::max(tile, keys.begin / 8 * 8);
     const std::int64_t j1 = std::min(tile + kKeys, keys.end);
     const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, kv, a.dim, key_buffer, a.dim);
-    const Rows v = float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
-    panel<Start::zero>({.rows = j1 - j0, .depth = a.dim, .a = k.data, .a_row = k.row, .b = query, .b_row = kQueries,
-                        .c = scores, .c_row = kQueries}, block.vectors);
+    const Rows v =
+        float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
+    panel<Start::zero>({.rows = j1 - j0,
+                        .depth = a.dim,
+                        .a = k.data,
+                        .a_row = k.row,
+                        .b = query,
+                        .b_row = kQueries,
+                        .c = scores,
+                        .c_row = kQueries},
+                       block.vectors);
     const bool partial = is_partial(a, s, block, j0, j1);
     if (partial) finish_scores(a, s, h, block, j0, j1, scores);
     for (int c = 0; c < block.vectors; ++c) {
@@ -84,8 +94,16 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
     }
     if (a.dropout.threshold) drop(a, s, h, block, j0, j1, scores, scores);
     const bool skip_zeros = partial && !all_finite(v.data, j1 - j0, v.row, a.value_dim);
-    product<Start::rescale>({.rows = a.value_dim, .depth = j1 - j0, .a = v.data, .a_row = 1, .a_step = v.row, .b = scores,
-                             .b_row = kQueries, .c = output, .c_row = kQueries, .rescale = rescale},
+    product<Start::rescale>({.rows = a.value_dim,
+                             .depth = j1 - j0,
+                             .a = v.data,
+                             .a_row = 1,
+                             .a_step = v.row,
+                             .b = scores,
+                             .b_row = kQueries,
+                             .c = output,
+                             .c_row = kQueries,
+                             .rescale = rescale},
                             block.vectors, skip_zeros);
   }
 

@@ -1,6 +1,7 @@
-// What attention's passes do to one tile: a few dozen keys by a block of queries. Scores are held transposed, [key][query]
-// with vectors along queries: a block of queries is transposed once, keys and values are broadcast from where they lie,
-// and softmax never crosses lanes. All five products of forward and backward are then the same loop, `panel`.
+// What attention's passes do to one tile: a few dozen keys by a block of queries. Scores are held transposed,
+// [key][query] with vectors along queries: a block of queries is transposed once, keys and values are
+// broadcast from where they lie, and softmax never crosses lanes. All five products of forward and backward
+// are then the same loop, `panel`.
 #if defined(HEADWAY_KERNELS_CPU_ATTENTION_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEADWAY_KERNELS_CPU_ATTENTION_TILE_INL_H_
 #undef HEADWAY_KERNELS_CPU_ATTENTION_TILE_INL_H_
@@ -21,9 +22,13 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 // 32 vector registers hold 6x4 accumulators, 4 vectors of B and a broadcast; 16 registers hold 6x2, 2 and 1.
 constexpr int kMaxVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 constexpr std::int64_t kQueries = kMaxVectors * kLanes;  // in one block
-// Rows of a register tile: about 24 (12) accumulators whatever the width, enough to hide the latency of an FMA.
-constexpr int tile_rows(int vectors) { return vectors >= 4 ? 6 : vectors == 3 ? 8 : HWY_TARGET <= HWY_AVX3 ? 12 : 6; }
-// Keys of one tile: a multiple of the register tiles' rows, and K, V, S of D = 64 stay near the L1 cache (24 KiB each).
+// Rows of a register tile: about 24 (12) accumulators whatever the width, enough to hide the latency of an
+// FMA.
+constexpr int tile_rows(int vectors) {
+  return vectors >= 4 ? 6 : vectors == 3 ? 8 : HWY_TARGET <= HWY_AVX3 ? 12 : 6;
+}
+// Keys of one tile: a multiple of the register tiles' rows, and K, V, S of D = 64 stay near the L1 cache (24
+// KiB each).
 constexpr std::int64_t kKeys = 96;
 
 constexpr float kLog2e = 1.44269504088896341f;
@@ -54,7 +59,8 @@ HWY_INLINE void register_tile(const Panel& p, std::int64_t first) {
         acc[r][v] = hn::Zero(f);
       } else {
         acc[r][v] = hn::LoadU(f, c + r * p.c_row + v * kLanes);
-        if constexpr (kStart == Start::rescale) acc[r][v] = hn::Mul(acc[r][v], hn::LoadU(f, p.rescale + v * kLanes));
+        if constexpr (kStart == Start::rescale)
+          acc[r][v] = hn::Mul(acc[r][v], hn::LoadU(f, p.rescale + v * kLanes));
       }
     }
   }
@@ -88,17 +94,21 @@ template <Start kStart>
 void panel(const Panel& p, int vectors) {
   std::int64_t first = 0;
   switch (vectors) {
-    case 1: return panel_rows<tile_rows(1), 1, kStart>(p, first);
-    case 2: return panel_rows<tile_rows(2), 2, kStart>(p, first);
+    case 1:
+      return panel_rows<tile_rows(1), 1, kStart>(p, first);
+    case 2:
+      return panel_rows<tile_rows(2), 2, kStart>(p, first);
 #if HWY_TARGET <= HWY_AVX3
-    case 3: return panel_rows<tile_rows(3), 3, kStart>(p, first);
-    default: return panel_rows<tile_rows(4), 4, kStart>(p, first);
+    case 3:
+      return panel_rows<tile_rows(3), 3, kStart>(p, first);
+    default:
+      return panel_rows<tile_rows(4), 4, kStart>(p, first);
 #endif
   }
 }
 
-// The same where a hidden pair may stand beside a NaN or an infinity: a weight of exactly 0, on either side, multiplies
-// nothing. Slow, and rare: only tiles with hidden pairs and non-finite rows come here.
+// The same where a hidden pair may stand beside a NaN or an infinity: a weight of exactly 0, on either side,
+// multiplies nothing. Slow, and rare: only tiles with hidden pairs and non-finite rows come here.
 template <Start kStart>
 void panel_skipping_zeros(const Panel& p, int vectors) {
   const FloatTag f;
@@ -132,7 +142,8 @@ void wide_product(Panel p, std::int64_t columns, bool skip_zeros) {
   for (std::int64_t begin = 0; begin < columns; begin += kQueries) {
     p.b = b + begin;
     p.c = c + begin;
-    product<kStart>(p, static_cast<int>((std::min(kQueries, columns - begin) + kLanes - 1) / kLanes), skip_zeros);
+    product<kStart>(p, static_cast<int>((std::min(kQueries, columns - begin) + kLanes - 1) / kLanes),
+                    skip_zeros);
   }
 }
 
@@ -152,14 +163,16 @@ inline bool all_finite(const float* rows, std::int64_t count, std::int64_t row, 
   return hn::AllTrue(f, hn::Eq(seen, seen)) && rest == rest;
 }
 
-// A block of rows as float32: where it lies already, or converted into `buffer`, rows padded to `width` with zeros.
+// A block of rows as float32: where it lies already, or converted into `buffer`, rows padded to `width` with
+// zeros.
 struct Rows {
   const float* data;
   std::int64_t row;
 };
-inline Rows float_rows(DType dtype, const HeadRows& from, std::int64_t begin, std::int64_t count, std::int64_t head,
-                       std::int64_t dim, float* buffer, std::int64_t width) {
-  if (dtype == DType::float32 && width <= dim) return {static_cast<const float*>(from.at(dtype, begin, head)), from.row};
+inline Rows float_rows(DType dtype, const HeadRows& from, std::int64_t begin, std::int64_t count,
+                       std::int64_t head, std::int64_t dim, float* buffer, std::int64_t width) {
+  if (dtype == DType::float32 && width <= dim)
+    return {static_cast<const float*>(from.at(dtype, begin, head)), from.row};
   for (std::int64_t r = 0; r < count; ++r) {
     float* out = buffer + r * width;
     if (dtype == DType::bfloat16) {
@@ -177,7 +190,9 @@ struct QueryBlock {
   std::int64_t begin, count;
   int vectors;
   QueryBlock(std::int64_t first, std::int64_t total)
-      : begin(first), count(std::min(kQueries, total - first)), vectors(static_cast<int>((count + kLanes - 1) / kLanes)) {}
+      : begin(first),
+        count(std::min(kQueries, total - first)),
+        vectors(static_cast<int>((count + kLanes - 1) / kLanes)) {}
 };
 
 // Keys that at least one query of the block may see.
@@ -190,14 +205,15 @@ inline KeyRange visible_keys(const SequenceDesc& s, const QueryBlock& block) {
 }
 
 // True when some pair of the tile is (or may be) hidden.
-inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block, std::int64_t j0, std::int64_t j1) {
+inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
+                       std::int64_t j0, std::int64_t j1) {
   const bool inside = block.begin + block.count - 1 + s.low <= j0 && j1 - 1 <= block.begin + s.high;
   return !inside || !a.pairs.empty() || a.bias;
 }
 
 // Scores [j1 - j0][kQueries], in units of log 2, get the bias, and -inf where hidden.
-inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                          std::int64_t j0, std::int64_t j1, float* scores) {
+inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
+                          const QueryBlock& block, std::int64_t j0, std::int64_t j1, float* scores) {
   const FloatTag f;
   const IntTag n;
   if (a.bias) {
@@ -220,7 +236,9 @@ inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::in
   if (block.begin + block.count - 1 + s.low <= j0 && j1 - 1 <= block.begin + s.high) return;
   for (std::int64_t j = j0; j < j1; ++j) {
     // Query lane i of the block sees key j when j - high <= begin + i <= j - low.
-    const auto bound = [](std::int64_t x) { return static_cast<std::int32_t>(std::clamp<std::int64_t>(x, -1, kQueries)); };
+    const auto bound = [](std::int64_t x) {
+      return static_cast<std::int32_t>(std::clamp<std::int64_t>(x, -1, kQueries));
+    };
     const auto first = hn::Set(n, bound(j - s.high - block.begin));
     const auto last = hn::Set(n, bound(j - s.low - block.begin));
     for (int v = 0; v < block.vectors; ++v) {
@@ -232,10 +250,10 @@ inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::in
   }
 }
 
-// Multiplies a tile by the dropout's 0 or 1/(1 - p), drawn again from its coordinates. `values` may equal `out`.
-// Eight keys share one draw: j0 is a multiple of 8.
-inline void drop(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block, std::int64_t j0,
-                 std::int64_t j1, const float* values, float* out) {
+// Multiplies a tile by the dropout's 0 or 1/(1 - p), drawn again from its coordinates. `values` may equal
+// `out`. Eight keys share one draw: j0 is a multiple of 8.
+inline void drop(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                 std::int64_t j0, std::int64_t j1, const float* values, float* out) {
   const FloatTag f;
   const WordTag w;
   const Floats kept = hn::Set(f, static_cast<float>(a.dropout.keep_scale()));
@@ -250,7 +268,8 @@ inline void drop(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, 
                        hn::Set(w, static_cast<std::uint32_t>(a.dropout.call.call))};
       philox(word[0], word[1], word[2], word[3], key);
       for (std::int64_t l = 0; l < std::min<std::int64_t>(8, j1 - j); ++l) {
-        const Words half = l % 2 ? hn::ShiftRight<16>(word[l / 2]) : hn::And(word[l / 2], hn::Set(w, 0xffffu));
+        const Words half =
+            l % 2 ? hn::ShiftRight<16>(word[l / 2]) : hn::And(word[l / 2], hn::Set(w, 0xffffu));
         const std::int64_t at = (j - j0 + l) * kQueries + v * kLanes;
         const auto dropped = hn::RebindMask(f, hn::Lt(hn::BitCast(n, half), threshold));
         hn::StoreU(hn::IfThenZeroElse(dropped, hn::Mul(hn::LoadU(f, values + at), kept)), f, out + at);
@@ -259,8 +278,8 @@ inline void drop(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, 
   }
 }
 
-// First key of the tile that holds key j: tiles start at multiples of kKeys, whatever the mask, so that draws and sums
-// do not depend on it.
+// First key of the tile that holds key j: tiles start at multiples of kKeys, whatever the mask, so that draws
+// and sums do not depend on it.
 inline std::int64_t tile_begin(std::int64_t j) { return j / kKeys * kKeys; }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE

@@ -7,7 +7,8 @@
 
 namespace headway::inline v1::kernels {
 
-/// A block of queries of one sequence: with a head, a unit of work that depends on that sequence's shape alone.
+/// A block of queries of one sequence: with a head, a unit of work that depends on that sequence's shape
+/// alone.
 struct QueryUnit {
   std::size_t sequence;
   std::int64_t first;

@@ -23,8 +23,8 @@ std::int64_t weights_floats(const AttentionArgs& a) {
 std::int64_t weights_block() { return kQueries; }
 
 // Queries [first, first + kQueries) of head h: their weights, times `factor`, are stored or added.
-void weights_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t first, float factor, bool add,
-                  float* weights, const PairStrides& strides, float* space) {
+void weights_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t first,
+                  float factor, bool add, float* weights, const PairStrides& strides, float* space) {
   const FloatTag f;
   const QueryBlock block(first, s.query_count);
   const std::int64_t dim = round_up(a.dim);
@@ -44,16 +44,25 @@ void weights_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
   }
   for (std::int64_t j0 = 0; j0 < s.key_count; j0 += kKeys) {
     const std::int64_t j1 = std::min(j0 + kKeys, s.key_count);
-    const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, h * a.kv_heads / a.heads, a.dim, key_buffer, a.dim);
-    panel<Start::zero>({.rows = j1 - j0, .depth = a.dim, .a = k.data, .a_row = k.row, .b = query, .b_row = kQueries,
-                        .c = scores, .c_row = kQueries}, block.vectors);
+    const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, h * a.kv_heads / a.heads, a.dim,
+                              key_buffer, a.dim);
+    panel<Start::zero>({.rows = j1 - j0,
+                        .depth = a.dim,
+                        .a = k.data,
+                        .a_row = k.row,
+                        .b = query,
+                        .b_row = kQueries,
+                        .c = scores,
+                        .c_row = kQueries},
+                       block.vectors);
     finish_scores(a, s, h, block, j0, j1, scores);
     for (int c = 0; c < block.vectors; ++c) {
       const Floats base = hn::LoadU(f, lse + c * kLanes);
       for (std::int64_t j = 0; j < j1 - j0; ++j) {
         float* at = scores + j * kQueries + c * kLanes;
         const Floats score = hn::LoadU(f, at);
-        hn::StoreU(hn::IfThenZeroElse(hn::Eq(score, hn::Set(f, -kInfinity)), exp2(hn::Sub(score, base))), f, at);
+        hn::StoreU(hn::IfThenZeroElse(hn::Eq(score, hn::Set(f, -kInfinity)), exp2(hn::Sub(score, base))), f,
+                   at);
       }
     }
     transpose(scores, kQueries, j1 - j0, block.count, factor, by_row, kKeys);
@@ -92,8 +101,8 @@ void attention_weights(const AttentionArgs& args, float* weights, const PairStri
     float* space = static_cast<float*>(workspace) + core::thread_index() * floats;
     for (std::int64_t h = averaged ? 0 : unit % heads; h < (averaged ? args.heads : unit % heads + 1); ++h) {
       HWY_DYNAMIC_DISPATCH(weights_unit)
-      (args, args.sequences[part.sequence], h, part.first, averaged ? 1.f / static_cast<float>(args.heads) : 1.f,
-       averaged && h > 0, weights, strides, space);
+      (args, args.sequences[part.sequence], h, part.first,
+       averaged ? 1.f / static_cast<float>(args.heads) : 1.f, averaged && h > 0, weights, strides, space);
     }
   });
 }

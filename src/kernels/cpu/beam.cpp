@@ -16,7 +16,8 @@ HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Keeps value[0 … k) sorted, largest first. Equal values keep their order of arrival, which is that of the index.
+// Keeps value[0 … k) sorted, largest first. Equal values keep their order of arrival, which is that of the
+// index.
 inline void insert(float x, std::int32_t at, float* value, std::int32_t* index, std::int64_t k) {
   std::int64_t i = k - 1;
   for (; i > 0 && value[i - 1] < x; --i) {
@@ -27,8 +28,8 @@ inline void insert(float x, std::int32_t at, float* value, std::int32_t* index, 
   index[i] = at;
 }
 
-// In a row of random logits only about k·ln(V/k) elements ever exceed the k-th largest so far: one comparison decides
-// for two vectors at once, and most pairs are passed over.
+// In a row of random logits only about k·ln(V/k) elements ever exceed the k-th largest so far: one comparison
+// decides for two vectors at once, and most pairs are passed over.
 void top_k(const float* x, std::int64_t count, float* value, std::int32_t* index, std::int64_t k) {
   const hn::ScalableTag<float> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -45,7 +46,8 @@ void top_k(const float* x, std::int64_t count, float* value, std::int32_t* index
   std::int64_t j = 0;
   for (; j + 2 * lanes <= count; j += 2 * lanes) {
     const auto threshold = hn::Set(d, value[k - 1]);
-    const auto over = hn::Or(hn::Gt(hn::LoadU(d, x + j), threshold), hn::Gt(hn::LoadU(d, x + j + lanes), threshold));
+    const auto over =
+        hn::Or(hn::Gt(hn::LoadU(d, x + j), threshold), hn::Gt(hn::LoadU(d, x + j + lanes), threshold));
     if (!hn::AllFalse(d, over)) scan(j, j + 2 * lanes);
   }
   scan(j, count);
@@ -90,8 +92,8 @@ void top_log_probabilities(const TopLogProbabilities& work) {
   core::parallel_ranges(work.rows, kRows, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) {
       HWY_DYNAMIC_DISPATCH(top_row)
-      (work.logits + r * work.stride, work.vocabulary, work.log_probability + r * work.k, work.index + r * work.k,
-       work.k);
+      (work.logits + r * work.stride, work.vocabulary, work.log_probability + r * work.k,
+       work.index + r * work.k, work.k);
     }
   });
 }

@@ -15,8 +15,8 @@ constexpr std::int64_t kColumns = 64;
 
 // One unit sums whole columns, rows in order: no partial sums, so no dependence on threads.
 template <typename T>
-void gradient_columns(const T* dy, const T* y, bool relu, std::int64_t rows, std::int64_t columns, std::int64_t begin,
-                      std::int64_t end, T* dz, float* db) {
+void gradient_columns(const T* dy, const T* y, bool relu, std::int64_t rows, std::int64_t columns,
+                      std::int64_t begin, std::int64_t end, T* dz, float* db) {
   float total[kColumns] = {};
   for (std::int64_t i = 0; i < rows; ++i) {
     const T* in = dy + i * columns;
@@ -41,8 +41,8 @@ void gradient_float(const float* dy, const float* y, bool relu, std::int64_t row
                     std::int64_t begin, std::int64_t end, float* dz, float* db) {
   gradient_columns(dy, y, relu, rows, columns, begin, end, dz, db);
 }
-void gradient_bfloat16(const bfloat16* dy, const bfloat16* y, bool relu, std::int64_t rows, std::int64_t columns,
-                       std::int64_t begin, std::int64_t end, bfloat16* dz, float* db) {
+void gradient_bfloat16(const bfloat16* dy, const bfloat16* y, bool relu, std::int64_t rows,
+                       std::int64_t columns, std::int64_t begin, std::int64_t end, bfloat16* dz, float* db) {
   gradient_columns(dy, y, relu, rows, columns, begin, end, dz, db);
 }
 

@@ -15,11 +15,13 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
 void widen_range(const bfloat16* from, float* to, std::int64_t count) {
   const F32 d;
-  for_vectors(count, [&](std::int64_t i, auto part) HEADWAY_BODY { store(d, load(d, from + i, part), to + i, part); });
+  for_vectors(count, [&](std::int64_t i, auto part)
+                         HEADWAY_BODY { store(d, load(d, from + i, part), to + i, part); });
 }
 void narrow_range(const float* from, bfloat16* to, std::int64_t count) {
   const F32 d;
-  for_vectors(count, [&](std::int64_t i, auto part) HEADWAY_BODY { store(d, load(d, from + i, part), to + i, part); });
+  for_vectors(count, [&](std::int64_t i, auto part)
+                         HEADWAY_BODY { store(d, load(d, from + i, part), to + i, part); });
 }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE
@@ -91,8 +93,10 @@ void copy_walk(const Walk& walk, const T* from, T* to) {
 template <typename From, typename To>
 To converted(From value) {
   if constexpr (std::is_same_v<To, bool>) {
-    if constexpr (sizeof(From) == 2) return static_cast<float>(value) != 0;
-    else return value != From(0);
+    if constexpr (sizeof(From) == 2)
+      return static_cast<float>(value) != 0;
+    else
+      return value != From(0);
   } else if constexpr (sizeof(To) == 2) {
     return To(static_cast<float>(value));
   } else if constexpr (sizeof(From) == 2) {
@@ -120,39 +124,57 @@ void convert_all(const void* from, void* to, std::int64_t count) {
 template <typename From>
 void convert_from(const void* from, DType to_dtype, void* to, std::int64_t count) {
   switch (to_dtype) {
-    case DType::float32: return convert_all<From, float>(from, to, count);
-    case DType::float64: return convert_all<From, double>(from, to, count);
-    case DType::bfloat16: return convert_all<From, bfloat16>(from, to, count);
-    case DType::float16: return convert_all<From, float16>(from, to, count);
-    case DType::int32: return convert_all<From, std::int32_t>(from, to, count);
-    case DType::int64: return convert_all<From, std::int64_t>(from, to, count);
-    case DType::boolean: return convert_all<From, bool>(from, to, count);
+    case DType::float32:
+      return convert_all<From, float>(from, to, count);
+    case DType::float64:
+      return convert_all<From, double>(from, to, count);
+    case DType::bfloat16:
+      return convert_all<From, bfloat16>(from, to, count);
+    case DType::float16:
+      return convert_all<From, float16>(from, to, count);
+    case DType::int32:
+      return convert_all<From, std::int32_t>(from, to, count);
+    case DType::int64:
+      return convert_all<From, std::int64_t>(from, to, count);
+    case DType::boolean:
+      return convert_all<From, bool>(from, to, count);
   }
 }
 
 }  // namespace
 
-void copy_strided(std::size_t width, const Shape& shape, const void* from, const Strides& from_strides, void* to,
-                  const Strides& to_strides) {
+void copy_strided(std::size_t width, const Shape& shape, const void* from, const Strides& from_strides,
+                  void* to, const Strides& to_strides) {
   if (shape.numel() == 0) return;
   const Walk walk = merge(shape, from_strides, to_strides);
   switch (width) {
-    case 1: return copy_walk(walk, static_cast<const std::uint8_t*>(from), static_cast<std::uint8_t*>(to));
-    case 2: return copy_walk(walk, static_cast<const std::uint16_t*>(from), static_cast<std::uint16_t*>(to));
-    case 4: return copy_walk(walk, static_cast<const std::uint32_t*>(from), static_cast<std::uint32_t*>(to));
-    default: return copy_walk(walk, static_cast<const std::uint64_t*>(from), static_cast<std::uint64_t*>(to));
+    case 1:
+      return copy_walk(walk, static_cast<const std::uint8_t*>(from), static_cast<std::uint8_t*>(to));
+    case 2:
+      return copy_walk(walk, static_cast<const std::uint16_t*>(from), static_cast<std::uint16_t*>(to));
+    case 4:
+      return copy_walk(walk, static_cast<const std::uint32_t*>(from), static_cast<std::uint32_t*>(to));
+    default:
+      return copy_walk(walk, static_cast<const std::uint64_t*>(from), static_cast<std::uint64_t*>(to));
   }
 }
 
 void convert(DType from_dtype, const void* from, DType to_dtype, void* to, std::int64_t count) {
   switch (from_dtype) {
-    case DType::float32: return convert_from<float>(from, to_dtype, to, count);
-    case DType::float64: return convert_from<double>(from, to_dtype, to, count);
-    case DType::bfloat16: return convert_from<bfloat16>(from, to_dtype, to, count);
-    case DType::float16: return convert_from<float16>(from, to_dtype, to, count);
-    case DType::int32: return convert_from<std::int32_t>(from, to_dtype, to, count);
-    case DType::int64: return convert_from<std::int64_t>(from, to_dtype, to, count);
-    case DType::boolean: return convert_from<bool>(from, to_dtype, to, count);
+    case DType::float32:
+      return convert_from<float>(from, to_dtype, to, count);
+    case DType::float64:
+      return convert_from<double>(from, to_dtype, to, count);
+    case DType::bfloat16:
+      return convert_from<bfloat16>(from, to_dtype, to, count);
+    case DType::float16:
+      return convert_from<float16>(from, to_dtype, to, count);
+    case DType::int32:
+      return convert_from<std::int32_t>(from, to_dtype, to, count);
+    case DType::int64:
+      return convert_from<std::int64_t>(from, to_dtype, to, count);
+    case DType::boolean:
+      return convert_from<bool>(from, to_dtype, to, count);
   }
 }
 

@@ -27,7 +27,8 @@ void dropout_range(const Dropout& dropout, const T* x, T* y, std::int64_t begin,
 void dropout_f32(const Dropout& dropout, const float* x, float* y, std::int64_t begin, std::int64_t end) {
   dropout_range(dropout, x, y, begin, end);
 }
-void dropout_bf16(const Dropout& dropout, const bfloat16* x, bfloat16* y, std::int64_t begin, std::int64_t end) {
+void dropout_bf16(const Dropout& dropout, const bfloat16* x, bfloat16* y, std::int64_t begin,
+                  std::int64_t end) {
   dropout_range(dropout, x, y, begin, end);
 }
 

@@ -14,8 +14,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include <dnnl.hpp>
 #include <fmt/format.h>
+#include <dnnl.hpp>
 
 #include <headway/core/allocator.h>
 #include <headway/core/error.h>
@@ -27,10 +27,11 @@ namespace {
 
 using dnnl::memory;
 
-// Tokens that a weight gradient takes at a time: with 256 columns of X that is half of a 1 MiB L2, and the lengths that
-// occur (512, and multiples of 16 below) are few primitives.
+// Tokens that a weight gradient takes at a time: with 256 columns of X that is half of a 1 MiB L2, and the
+// lengths that occur (512, and multiples of 16 below) are few primitives.
 constexpr std::int64_t kDepth = 512;
-// Few rows alone would leave threads idle (decoding): then columns are cut, in pieces of 8 of the layout's blocks of 64.
+// Few rows alone would leave threads idle (decoding): then columns are cut, in pieces of 8 of the layout's
+// blocks of 64.
 constexpr std::int64_t kFewRows = 32;
 constexpr std::int64_t kPieceColumns = 512;
 
@@ -56,7 +57,8 @@ struct Key {
   Epilogue epilogue;
   bool packed, bias, accumulate;
   auto tied() const {
-    return std::tie(m, n, k, a_row, a_col, b_row, b_col, c_row, dtype, c_dtype, epilogue, packed, bias, accumulate);
+    return std::tie(m, n, k, a_row, a_col, b_row, b_col, c_row, dtype, c_dtype, epilogue, packed, bias,
+                    accumulate);
   }
   bool operator==(const Key& other) const { return tied() == other.tied(); }
 };
@@ -77,8 +79,8 @@ struct Product {
   std::size_t scratch;
 };
 
-// Primitives are planned for one thread: they run inside our own parallel_for, and a primitive planned for more
-// threads than it gets skips work (oneDNN 2.6, brgemm matmul).
+// Primitives are planned for one thread: they run inside our own parallel_for, and a primitive planned for
+// more threads than it gets skips work (oneDNN 2.6, brgemm matmul).
 class OneThread {
  public:
   OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
@@ -97,7 +99,7 @@ dnnl::matmul::primitive_desc describe(const memory::desc& a, const memory::desc&
   const OneThread plan;
 #if DNNL_VERSION_MAJOR >= 3
   return bias.get_size() != 0 ? dnnl::matmul::primitive_desc(engine(), a, b, bias, c, attr)
-                         : dnnl::matmul::primitive_desc(engine(), a, b, c, attr);
+                              : dnnl::matmul::primitive_desc(engine(), a, b, c, attr);
 #else
   const auto desc = bias.get_size() != 0 ? dnnl::matmul::desc(a, b, bias, c) : dnnl::matmul::desc(a, b, c);
   return dnnl::matmul::primitive_desc(desc, attr, engine());
@@ -129,19 +131,21 @@ std::shared_ptr<const Product> build(const Key& key) {
   const memory::desc b = key.packed ? packed_desc(key.dtype, key.k, key.n)
                                     : memory::desc({key.k, key.n}, type, memory::dims{key.b_row, key.b_col});
   const memory::desc c({key.m, key.n}, type_of(key.c_dtype), memory::dims{key.c_row, 1});
-  const memory::desc bias = key.bias ? memory::desc({1, key.n}, memory::data_type::f32, memory::dims{key.n, 1})
-                                     : memory::desc();
+  const memory::desc bias =
+      key.bias ? memory::desc({1, key.n}, memory::data_type::f32, memory::dims{key.n, 1}) : memory::desc();
   try {
     const auto pd = describe(a, b, bias, c, attr);
-    return std::make_shared<Product>(Product{dnnl::matmul(pd), a, b, c, bias, pd.scratchpad_desc().get_size()});
+    return std::make_shared<Product>(
+        Product{dnnl::matmul(pd), a, b, c, bias, pd.scratchpad_desc().get_size()});
   } catch (const dnnl::error& error) {
     fail(ErrorCode::unsupported, "gemm",
-         fmt::format("oneDNN has no {} product of [{}, {}]x[{}, {}] on this CPU ({})", name_of(key.dtype), key.m, key.k,
-                     key.k, key.n, error.what()));
+         fmt::format("oneDNN has no {} product of [{}, {}]x[{}, {}] on this CPU ({})", name_of(key.dtype),
+                     key.m, key.k, key.k, key.n, error.what()));
   }
 }
 
-// Shapes repeat without end in a training run, yet rows vary with the batch: past this many the cache starts anew.
+// Shapes repeat without end in a training run, yet rows vary with the batch: past this many the cache starts
+// anew.
 constexpr std::size_t kMostProducts = 4096;
 
 std::shared_ptr<const Product> product(const Key& key) {
@@ -183,7 +187,8 @@ void execute(const Key& key, const void* a, const void* b, const float* bias, vo
                                        {DNNL_ARG_DST, wrap(made->c, c)}};
   if (bias) args.emplace(DNNL_ARG_BIAS, wrap(made->bias, bias));
   if (made->scratch) {
-    const memory::desc desc({static_cast<memory::dim>(made->scratch)}, memory::data_type::u8, memory::format_tag::a);
+    const memory::desc desc({static_cast<memory::dim>(made->scratch)}, memory::data_type::u8,
+                            memory::format_tag::a);
     args.emplace(DNNL_ARG_SCRATCHPAD, wrap(desc, scratch.at_least(made->scratch)));
   }
   made->primitive.execute(stream(), args);
@@ -208,7 +213,8 @@ memory::desc packed_desc(DType dtype, std::int64_t k, std::int64_t n) {
   }
 }
 
-// Blocks of columns lie one after another in the packed layout, so that a piece of whole blocks is packed as it stands.
+// Blocks of columns lie one after another in the packed layout, so that a piece of whole blocks is packed as
+// it stands.
 bool can_cut(DType dtype, std::int64_t k, std::int64_t n) {
   return n % kPieceColumns == 0 && n > kPieceColumns &&
          packed_desc(dtype, k, kPieceColumns).get_size() * static_cast<std::size_t>(n / kPieceColumns) ==
@@ -223,25 +229,28 @@ void in_steps(std::int64_t begin, std::int64_t end, Call&& call) {
   if (begin + whole < end) call(begin + whole, end);
 }
 
-// Rows of C (and A) in one unit. Each call of oneDNN costs one to two microseconds, so units are as large as leaves a
-// dozen of them.
+// Rows of C (and A) in one unit. Each call of oneDNN costs one to two microseconds, so units are as large as
+// leaves a dozen of them.
 std::int64_t rows_per_unit(std::int64_t m) { return m >= 1024 ? 128 : m >= 256 ? 64 : 32; }
 
-// C [rows, n] is cut by columns: each piece goes through a dense buffer, since oneDNN's fast kernels write no other.
+// C [rows, n] is cut by columns: each piece goes through a dense buffer, since oneDNN's fast kernels write no
+// other.
 void gemm_few_rows(const GemmArgs& args) {
   const auto out = static_cast<std::int64_t>(size_of(args.c_dtype));
   const std::size_t piece_bytes = packed_desc(args.dtype, args.k, kPieceColumns).get_size();
-  const Key key{args.m, kPieceColumns, args.k, args.a_row, args.a_col, 0, 0, kPieceColumns, args.dtype, args.c_dtype,
-                args.epilogue, true, args.bias != nullptr, false};
+  const Key key{
+      args.m,     kPieceColumns, args.k,        args.a_row, args.a_col,           0,    0, kPieceColumns,
+      args.dtype, args.c_dtype,  args.epilogue, true,       args.bias != nullptr, false};
   core::parallel_for(args.n / kPieceColumns, [&](std::int64_t piece) {
     thread_local Scratch buffer;
-    auto* dense = static_cast<char*>(buffer.at_least(static_cast<std::size_t>(kFewRows * kPieceColumns * out)));
+    auto* dense =
+        static_cast<char*>(buffer.at_least(static_cast<std::size_t>(kFewRows * kPieceColumns * out)));
     const std::int64_t column = piece * kPieceColumns;
     execute(key, args.a, static_cast<const char*>(args.b) + static_cast<std::size_t>(piece) * piece_bytes,
             args.bias ? args.bias + column : nullptr, dense);
     for (std::int64_t i = 0; i < args.m; ++i) {
-      std::memcpy(static_cast<char*>(args.c) + (i * args.c_row + column) * out, dense + i * kPieceColumns * out,
-                  static_cast<std::size_t>(kPieceColumns * out));
+      std::memcpy(static_cast<char*>(args.c) + (i * args.c_row + column) * out,
+                  dense + i * kPieceColumns * out, static_cast<std::size_t>(kPieceColumns * out));
     }
   });
 }
@@ -252,8 +261,8 @@ std::size_t packed_bytes(DType dtype, std::int64_t k, std::int64_t n) {
   return k == 0 || n == 0 ? 0 : packed_desc(dtype, k, n).get_size();
 }
 
-void pack(DType source_dtype, const void* b, std::int64_t b_row, std::int64_t b_col, DType dtype, std::int64_t k,
-          std::int64_t n, void* packed) {
+void pack(DType source_dtype, const void* b, std::int64_t b_row, std::int64_t b_col, DType dtype,
+          std::int64_t k, std::int64_t n, void* packed) {
   if (k == 0 || n == 0) return;
   const OneThread plan;
   const memory::desc from({k, n}, type_of(source_dtype), memory::dims{b_row, b_col});
@@ -272,9 +281,20 @@ void gemm(const GemmArgs& args) {
   const auto out = static_cast<std::int64_t>(size_of(args.c_dtype));
   core::parallel_ranges(args.m, rows_per_unit(args.m), [&](std::int64_t begin, std::int64_t end) {
     in_steps(begin, end, [&](std::int64_t i0, std::int64_t i1) {
-      const Key key{i1 - i0, args.n, args.k, args.a_row, args.a_col, args.b_packed ? 0 : args.b_row,
-                    args.b_packed ? 0 : args.b_col, args.c_row, args.dtype, args.c_dtype, args.epilogue, args.b_packed,
-                    args.bias != nullptr, args.accumulate};
+      const Key key{i1 - i0,
+                    args.n,
+                    args.k,
+                    args.a_row,
+                    args.a_col,
+                    args.b_packed ? 0 : args.b_row,
+                    args.b_packed ? 0 : args.b_col,
+                    args.c_row,
+                    args.dtype,
+                    args.c_dtype,
+                    args.epilogue,
+                    args.b_packed,
+                    args.bias != nullptr,
+                    args.accumulate};
       execute(key, static_cast<const char*>(args.a) + i0 * args.a_row * in, args.b, args.bias,
               static_cast<char*>(args.c) + i0 * args.c_row * out);
     });
@@ -289,27 +309,30 @@ void weight_gradient(const WeightGradientArgs& args, void* workspace) {
   // dYᵀ, cut by tokens in pieces [outputs][length] that are dense, as oneDNN's fast kernels want them.
   std::vector<std::pair<std::int64_t, std::int64_t>> pieces;
   for (std::int64_t t = 0; t < args.tokens; t += kDepth) {
-    in_steps(t, std::min(args.tokens, t + kDepth), [&](std::int64_t t0, std::int64_t t1) { pieces.emplace_back(t0, t1); });
+    in_steps(t, std::min(args.tokens, t + kDepth),
+             [&](std::int64_t t0, std::int64_t t1) { pieces.emplace_back(t0, t1); });
   }
   const auto in = static_cast<std::int64_t>(size_of(args.dtype));
-  const auto transposed = [&](std::int64_t t0) { return static_cast<char*>(workspace) + t0 * args.outputs * in; };
+  const auto transposed = [&](std::int64_t t0) {
+    return static_cast<char*>(workspace) + t0 * args.outputs * in;
+  };
   constexpr std::int64_t kColumns = 64;
   const std::int64_t blocks = (args.outputs + kColumns - 1) / kColumns;
   core::parallel_for(static_cast<std::int64_t>(pieces.size()) * blocks, [&](std::int64_t unit) {
     const auto [t0, t1] = pieces[static_cast<std::size_t>(unit / blocks)];
     const std::int64_t o0 = unit % blocks * kColumns;
     const std::int64_t o1 = std::min(args.outputs, o0 + kColumns);
-    transpose_elements(args.dtype, static_cast<const char*>(args.dy) + (t0 * args.dy_row + o0) * in, args.dy_row, t1 - t0,
-                       o1 - o0, transposed(t0) + o0 * (t1 - t0) * in, t1 - t0);
+    transpose_elements(args.dtype, static_cast<const char*>(args.dy) + (t0 * args.dy_row + o0) * in,
+                       args.dy_row, t1 - t0, o1 - o0, transposed(t0) + o0 * (t1 - t0) * in, t1 - t0);
   });
   // oneDNN copies X for each block of rows anew, so blocks are as large as leaves every thread some.
   core::parallel_ranges(args.outputs, args.outputs >= 512 ? 128 : 64, [&](std::int64_t o0, std::int64_t o1) {
     for (const auto& [t0, t1] : pieces) {
       const std::int64_t length = t1 - t0;
-      const Key key{o1 - o0, args.inputs, length, length, 1, args.x_row, 1, args.inputs, args.dtype, DType::float32,
-                    Epilogue::none, false, false, t0 > 0};
-      execute(key, transposed(t0) + o0 * length * in, static_cast<const char*>(args.x) + t0 * args.x_row * in, nullptr,
-              args.dw + o0 * args.inputs);
+      const Key key{o1 - o0,     args.inputs, length,         length,         1,     args.x_row, 1,
+                    args.inputs, args.dtype,  DType::float32, Epilogue::none, false, false,      t0 > 0};
+      execute(key, transposed(t0) + o0 * length * in, static_cast<const char*>(args.x) + t0 * args.x_row * in,
+              nullptr, args.dw + o0 * args.inputs);
     }
   });
 }

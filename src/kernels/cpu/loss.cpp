@@ -16,7 +16,8 @@ HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
 template <typename T>
-void forward_rows(const CrossEntropy<T>& args, float* lse, double* losses, std::int64_t begin, std::int64_t end) {
+void forward_rows(const CrossEntropy<T>& args, float* lse, double* losses, std::int64_t begin,
+                  std::int64_t end) {
   for (std::int64_t row = begin; row < end; ++row) {
     const T* logits = args.logits + row * args.classes;
     const std::int32_t target = args.targets[row];
@@ -25,22 +26,24 @@ void forward_rows(const CrossEntropy<T>& args, float* lse, double* losses, std::
       losses[row] = 0;
       continue;
     }
-    // Losses are differences from the maximum, in float64: lse itself may be large where its float32 is coarse.
+    // Losses are differences from the maximum, in float64: lse itself may be large where its float32 is
+    // coarse.
     const float largest = row_max(logits, args.classes);
     const double log_sum = std::log(static_cast<double>(row_exp_sum(logits, args.classes, largest)));
     lse[row] = static_cast<float>(largest + log_sum);
     const double nll = log_sum + largest - static_cast<double>(static_cast<float>(logits[target]));
     losses[row] = nll;
     if (args.smoothing != 0) {
-      const double mean = static_cast<double>(row_sum(logits, args.classes)) / static_cast<double>(args.classes);
+      const double mean =
+          static_cast<double>(row_sum(logits, args.classes)) / static_cast<double>(args.classes);
       losses[row] = (1 - args.smoothing) * nll + args.smoothing * (log_sum + largest - mean);
     }
   }
 }
 
 template <typename T>
-void backward_rows(const CrossEntropy<T>& args, const float* lse, float factor, T* d_logits, std::int64_t begin,
-                   std::int64_t end) {
+void backward_rows(const CrossEntropy<T>& args, const float* lse, float factor, T* d_logits,
+                   std::int64_t begin, std::int64_t end) {
   const F32 d;
   const VF scale = hn::Set(d, factor);
   const auto spread = static_cast<float>(args.smoothing / static_cast<double>(args.classes));
@@ -57,7 +60,8 @@ void backward_rows(const CrossEntropy<T>& args, const float* lse, float factor, 
     for_vectors(args.classes, [&](std::int64_t i, auto part) HEADWAY_BODY {
       store(d, hn::MulAdd(exp_of(hn::Sub(load(d, logits + i, part), shift)), scale, offset), out + i, part);
     });
-    // Not from the stored value, which bfloat16 has rounded already; 1 - p does not cancel for a sure, wrong model.
+    // Not from the stored value, which bfloat16 has rounded already; 1 - p does not cancel for a sure, wrong
+    // model.
     const double p = std::exp(static_cast<double>(static_cast<float>(logits[target])) - lse[row]);
     out[target] = T(static_cast<float>(factor * (p - (1 - args.smoothing) - spread)));
   }
@@ -79,18 +83,18 @@ void score_rows(const CrossEntropy<T>& args, float* log_probability, bool* corre
   }
 }
 
-#define HEADWAY_FOR(T, SUFFIX)                                                                                  \
-  void forward_##SUFFIX(const CrossEntropy<T>& args, float* lse, double* losses, std::int64_t begin,            \
-                        std::int64_t end) {                                                                     \
-    forward_rows(args, lse, losses, begin, end);                                                                \
-  }                                                                                                             \
-  void backward_##SUFFIX(const CrossEntropy<T>& args, const float* lse, float factor, T* d_logits,              \
-                         std::int64_t begin, std::int64_t end) {                                                \
-    backward_rows(args, lse, factor, d_logits, begin, end);                                                     \
-  }                                                                                                             \
-  void scores_##SUFFIX(const CrossEntropy<T>& args, float* log_probability, bool* correct, std::int64_t begin,  \
-                       std::int64_t end) {                                                                      \
-    score_rows(args, log_probability, correct, begin, end);                                                     \
+#define HEADWAY_FOR(T, SUFFIX)                                                                       \
+  void forward_##SUFFIX(const CrossEntropy<T>& args, float* lse, double* losses, std::int64_t begin, \
+                        std::int64_t end) {                                                          \
+    forward_rows(args, lse, losses, begin, end);                                                     \
+  }                                                                                                  \
+  void backward_##SUFFIX(const CrossEntropy<T>& args, const float* lse, float factor, T* d_logits,   \
+                         std::int64_t begin, std::int64_t end) {                                     \
+    backward_rows(args, lse, factor, d_logits, begin, end);                                          \
+  }                                                                                                  \
+  void scores_##SUFFIX(const CrossEntropy<T>& args, float* log_probability, bool* correct,           \
+                       std::int64_t begin, std::int64_t end) {                                       \
+    score_rows(args, log_probability, correct, begin, end);                                          \
   }
 HEADWAY_FOR(float, f32)
 HEADWAY_FOR(bfloat16, bf16)
@@ -105,27 +109,27 @@ namespace {
 constexpr std::int64_t kRows = 4;  // a row of a vocabulary is thousands of elements
 }
 
-#define HEADWAY_FOR(T, SUFFIX)                                                                                  \
-  HWY_EXPORT(forward_##SUFFIX);                                                                                 \
-  HWY_EXPORT(backward_##SUFFIX);                                                                                \
-  HWY_EXPORT(scores_##SUFFIX);                                                                                  \
-  template <>                                                                                                   \
-  void cross_entropy_forward(const CrossEntropy<T>& args, float* lse, double* losses) {                         \
-    core::parallel_ranges(args.rows, kRows, [&](std::int64_t begin, std::int64_t end) {                         \
-      HWY_DYNAMIC_DISPATCH(forward_##SUFFIX)(args, lse, losses, begin, end);                                    \
-    });                                                                                                         \
-  }                                                                                                             \
-  template <>                                                                                                   \
-  void cross_entropy_backward(const CrossEntropy<T>& args, const float* lse, double factor, T* d_logits) {      \
-    core::parallel_ranges(args.rows, kRows, [&](std::int64_t begin, std::int64_t end) {                         \
-      HWY_DYNAMIC_DISPATCH(backward_##SUFFIX)(args, lse, static_cast<float>(factor), d_logits, begin, end);     \
-    });                                                                                                         \
-  }                                                                                                             \
-  template <>                                                                                                   \
-  void token_scores(const CrossEntropy<T>& args, float* log_probability, bool* correct) {                       \
-    core::parallel_ranges(args.rows, kRows, [&](std::int64_t begin, std::int64_t end) {                         \
-      HWY_DYNAMIC_DISPATCH(scores_##SUFFIX)(args, log_probability, correct, begin, end);                        \
-    });                                                                                                         \
+#define HEADWAY_FOR(T, SUFFIX)                                                                              \
+  HWY_EXPORT(forward_##SUFFIX);                                                                             \
+  HWY_EXPORT(backward_##SUFFIX);                                                                            \
+  HWY_EXPORT(scores_##SUFFIX);                                                                              \
+  template <>                                                                                               \
+  void cross_entropy_forward(const CrossEntropy<T>& args, float* lse, double* losses) {                     \
+    core::parallel_ranges(args.rows, kRows, [&](std::int64_t begin, std::int64_t end) {                     \
+      HWY_DYNAMIC_DISPATCH(forward_##SUFFIX)(args, lse, losses, begin, end);                                \
+    });                                                                                                     \
+  }                                                                                                         \
+  template <>                                                                                               \
+  void cross_entropy_backward(const CrossEntropy<T>& args, const float* lse, double factor, T* d_logits) {  \
+    core::parallel_ranges(args.rows, kRows, [&](std::int64_t begin, std::int64_t end) {                     \
+      HWY_DYNAMIC_DISPATCH(backward_##SUFFIX)(args, lse, static_cast<float>(factor), d_logits, begin, end); \
+    });                                                                                                     \
+  }                                                                                                         \
+  template <>                                                                                               \
+  void token_scores(const CrossEntropy<T>& args, float* log_probability, bool* correct) {                   \
+    core::parallel_ranges(args.rows, kRows, [&](std::int64_t begin, std::int64_t end) {                     \
+      HWY_DYNAMIC_DISPATCH(scores_##SUFFIX)(args, log_probability, correct, begin, end);                    \
+    });                                                                                                     \
   }
 HEADWAY_FOR(float, f32)
 HEADWAY_FOR(bfloat16, bf16)

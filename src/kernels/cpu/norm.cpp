@@ -50,7 +50,8 @@ void forward_rows(const NormForward<T>& args, std::int64_t begin, std::int64_t e
     if (args.sum) {
       sum = add_residual(args, decisions, row);
     } else if (!args.rms) {
-      for_vectors(dim, [&](std::int64_t i, auto part) HEADWAY_BODY { sum = hn::Add(sum, load(d, s + i, part)); });
+      for_vectors(dim,
+                  [&](std::int64_t i, auto part) HEADWAY_BODY { sum = hn::Add(sum, load(d, s + i, part)); });
     }
     const float mean = args.rms ? 0.0f : total(sum) * inverse;
     const VF center = hn::Set(d, mean);
@@ -119,10 +120,10 @@ void backward_block(const NormBackward<T>& args, std::int64_t block) {
   }
 }
 
-#define HEADWAY_FOR(T, SUFFIX)                                                                          \
-  void forward_##SUFFIX(const NormForward<T>& args, std::int64_t begin, std::int64_t end) {             \
-    forward_rows(args, begin, end);                                                                     \
-  }                                                                                                     \
+#define HEADWAY_FOR(T, SUFFIX)                                                              \
+  void forward_##SUFFIX(const NormForward<T>& args, std::int64_t begin, std::int64_t end) { \
+    forward_rows(args, begin, end);                                                         \
+  }                                                                                         \
   void backward_##SUFFIX(const NormBackward<T>& args, std::int64_t block) { backward_block(args, block); }
 HEADWAY_FOR(float, f32)
 HEADWAY_FOR(bfloat16, bf16)
@@ -135,7 +136,8 @@ HWY_AFTER_NAMESPACE();
 namespace headway::inline v1::kernels {
 namespace {
 
-void add_partials(std::int64_t blocks, std::int64_t dim, const float* partials, float* d_weight, float* d_bias) {
+void add_partials(std::int64_t blocks, std::int64_t dim, const float* partials, float* d_weight,
+                  float* d_bias) {
   core::parallel_ranges(dim, 256, [&](std::int64_t begin, std::int64_t end) {
     if (d_weight) std::fill(d_weight + begin, d_weight + end, 0.0f);
     if (d_bias) std::fill(d_bias + begin, d_bias + end, 0.0f);
@@ -149,23 +151,23 @@ void add_partials(std::int64_t blocks, std::int64_t dim, const float* partials, 
 
 }  // namespace
 
-#define HEADWAY_FOR(T, SUFFIX)                                                                          \
-  HWY_EXPORT(forward_##SUFFIX);                                                                         \
-  HWY_EXPORT(backward_##SUFFIX);                                                                        \
-  template <>                                                                                           \
-  void norm_forward(const NormForward<T>& args) {                                                       \
+#define HEADWAY_FOR(T, SUFFIX)                                                                             \
+  HWY_EXPORT(forward_##SUFFIX);                                                                            \
+  HWY_EXPORT(backward_##SUFFIX);                                                                           \
+  template <>                                                                                              \
+  void norm_forward(const NormForward<T>& args) {                                                          \
     const std::int64_t grain = std::max<std::int64_t>(1, (1 << 13) / std::max<std::int64_t>(1, args.dim)); \
-    core::parallel_ranges(args.rows, grain, [&](std::int64_t begin, std::int64_t end) {                 \
-      HWY_DYNAMIC_DISPATCH(forward_##SUFFIX)(args, begin, end);                                         \
-    });                                                                                                 \
-  }                                                                                                     \
-  template <>                                                                                           \
-  void norm_backward(const NormBackward<T>& args) {                                                     \
-    const std::int64_t blocks = norm_blocks(args.rows);                                                 \
-    core::parallel_for(blocks, [&](std::int64_t block) {                                                \
-      HWY_DYNAMIC_DISPATCH(backward_##SUFFIX)(args, block);                                             \
-    });                                                                                                 \
-    add_partials(blocks, args.dim, args.partials, args.d_weight, args.d_bias);                          \
+    core::parallel_ranges(args.rows, grain, [&](std::int64_t begin, std::int64_t end) {                    \
+      HWY_DYNAMIC_DISPATCH(forward_##SUFFIX)(args, begin, end);                                            \
+    });                                                                                                    \
+  }                                                                                                        \
+  template <>                                                                                              \
+  void norm_backward(const NormBackward<T>& args) {                                                        \
+    const std::int64_t blocks = norm_blocks(args.rows);                                                    \
+    core::parallel_for(blocks, [&](std::int64_t block) {                                                   \
+      HWY_DYNAMIC_DISPATCH(backward_##SUFFIX)(args, block);                                                \
+    });                                                                                                    \
+    add_partials(blocks, args.dim, args.partials, args.d_weight, args.d_bias);                             \
   }
 HEADWAY_FOR(float, f32)
 HEADWAY_FOR(bfloat16, bf16)

@@ -1,4 +1,5 @@
-// Dropout's random numbers, many calls of Philox at a time. Included after vector-inl.h, once per SIMD target.
+// Dropout's random numbers, many calls of Philox at a time. Included after vector-inl.h, once per SIMD
+// target.
 #if defined(HEADWAY_KERNELS_CPU_PHILOX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEADWAY_KERNELS_CPU_PHILOX_INL_H_
 #undef HEADWAY_KERNELS_CPU_PHILOX_INL_H_
@@ -17,8 +18,8 @@ inline constexpr std::int64_t kDropoutChunk = 512;
 
 using U64 = hn::ScalableTag<std::uint64_t>;
 
-// The counters of a vector of calls. A 64-bit lane carries one 32-bit word in its lower half; what a multiplication
-// leaves in the upper half is never read by the next one.
+// The counters of a vector of calls. A 64-bit lane carries one 32-bit word in its lower half; what a
+// multiplication leaves in the upper half is never read by the next one.
 struct Counters {
   hn::Vec<U64> c0, c1, c2, c3;
 
@@ -47,8 +48,8 @@ struct Counters {
   }
 };
 
-// Words of calls [first, first + count), and up to two vectors of calls beyond. Two vectors go side by side: the ten
-// rounds of one are a chain of multiplications.
+// Words of calls [first, first + count), and up to two vectors of calls beyond. Two vectors go side by side:
+// the ten rounds of one are a chain of multiplications.
 HWY_INLINE void draw(const RandomCall& call, std::uint64_t first, std::int64_t count, std::uint64_t* out) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(U64()));
   const std::uint64_t key = call.seed ^ (call.call >> 32);

@@ -12,8 +12,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// Φ(x) and φ(x)·√(2π) = exp(-x²/2). For z = |x|/√2, erfc(z)·exp(z²) = t·P(t) with t = 1/(1 + 0.4·z), P the Chebyshev
-// fit of degree 9 on z <= 9.3 (relative error 4e-9; beyond, exp(-z²) is 0): one exponential serves both.
+// Φ(x) and φ(x)·√(2π) = exp(-x²/2). For z = |x|/√2, erfc(z)·exp(z²) = t·P(t) with t = 1/(1 + 0.4·z), P the
+// Chebyshev fit of degree 9 on z <= 9.3 (relative error 4e-9; beyond, exp(-z²) is 0): one exponential serves
+// both.
 struct Normal {
   VF cdf, bell;
 };
@@ -71,9 +72,8 @@ HWY_INLINE VF slope_of(VF saved) {
 template <Unary F, typename T>
 void forward_loop(const T* x, T* y, std::int64_t count) {
   const F32 d;
-  for_vectors(count, [&](std::int64_t i, auto part) HEADWAY_BODY {
-    store(d, value_of<F>(load(d, x + i, part)), y + i, part);
-  });
+  for_vectors(count, [&](std::int64_t i, auto part)
+                         HEADWAY_BODY { store(d, value_of<F>(load(d, x + i, part)), y + i, part); });
 }
 template <Unary F, typename T>
 void backward_loop(const T* saved, const T* dy, T* dx, std::int64_t count) {
@@ -86,25 +86,34 @@ void backward_loop(const T* saved, const T* dy, T* dx, std::int64_t count) {
 template <typename T>
 void unary_range(Unary function, const T* x, T* y, std::int64_t count) {
   switch (function) {
-    case Unary::relu: return forward_loop<Unary::relu>(x, y, count);
-    case Unary::gelu: return forward_loop<Unary::gelu>(x, y, count);
-    case Unary::silu: return forward_loop<Unary::silu>(x, y, count);
-    case Unary::rsqrt: return forward_loop<Unary::rsqrt>(x, y, count);
+    case Unary::relu:
+      return forward_loop<Unary::relu>(x, y, count);
+    case Unary::gelu:
+      return forward_loop<Unary::gelu>(x, y, count);
+    case Unary::silu:
+      return forward_loop<Unary::silu>(x, y, count);
+    case Unary::rsqrt:
+      return forward_loop<Unary::rsqrt>(x, y, count);
   }
 }
 template <typename T>
 void unary_backward_range(Unary function, const T* saved, const T* dy, T* dx, std::int64_t count) {
   switch (function) {
-    case Unary::relu: return backward_loop<Unary::relu>(saved, dy, dx, count);
-    case Unary::gelu: return backward_loop<Unary::gelu>(saved, dy, dx, count);
-    case Unary::silu: return backward_loop<Unary::silu>(saved, dy, dx, count);
-    case Unary::rsqrt: return backward_loop<Unary::rsqrt>(saved, dy, dx, count);
+    case Unary::relu:
+      return backward_loop<Unary::relu>(saved, dy, dx, count);
+    case Unary::gelu:
+      return backward_loop<Unary::gelu>(saved, dy, dx, count);
+    case Unary::silu:
+      return backward_loop<Unary::silu>(saved, dy, dx, count);
+    case Unary::rsqrt:
+      return backward_loop<Unary::rsqrt>(saved, dy, dx, count);
   }
 }
 
 // Strides of a and b are 0 or 1: a row against a row, or against one element.
 template <typename T>
-void binary_range(Binary operation, const T* a, bool a_row, const T* b, bool b_row, T* out, std::int64_t count) {
+void binary_range(Binary operation, const T* a, bool a_row, const T* b, bool b_row, T* out,
+                  std::int64_t count) {
   const F32 d;
   const VF a_one = hn::Set(d, static_cast<float>(*a));
   const VF b_one = hn::Set(d, static_cast<float>(*b));
@@ -124,14 +133,14 @@ void scale_range(const T* x, float factor, T* y, std::int64_t count) {
   });
 }
 
-#define HEADWAY_FOR(T, SUFFIX)                                                                                    \
-  void unary_##SUFFIX(Unary f, const T* x, T* y, std::int64_t n) { unary_range(f, x, y, n); }                     \
-  void unary_backward_##SUFFIX(Unary f, const T* s, const T* dy, T* dx, std::int64_t n) {                         \
-    unary_backward_range(f, s, dy, dx, n);                                                                        \
-  }                                                                                                               \
-  void binary_##SUFFIX(Binary o, const T* a, bool a_row, const T* b, bool b_row, T* out, std::int64_t n) {        \
-    binary_range(o, a, a_row, b, b_row, out, n);                                                                  \
-  }                                                                                                               \
+#define HEADWAY_FOR(T, SUFFIX)                                                                             \
+  void unary_##SUFFIX(Unary f, const T* x, T* y, std::int64_t n) { unary_range(f, x, y, n); }              \
+  void unary_backward_##SUFFIX(Unary f, const T* s, const T* dy, T* dx, std::int64_t n) {                  \
+    unary_backward_range(f, s, dy, dx, n);                                                                 \
+  }                                                                                                        \
+  void binary_##SUFFIX(Binary o, const T* a, bool a_row, const T* b, bool b_row, T* out, std::int64_t n) { \
+    binary_range(o, a, a_row, b, b_row, out, n);                                                           \
+  }                                                                                                        \
   void scale_##SUFFIX(const T* x, float factor, T* y, std::int64_t n) { scale_range(x, factor, y, n); }
 HEADWAY_FOR(float, f32)
 HEADWAY_FOR(bfloat16, bf16)
@@ -148,36 +157,37 @@ namespace {
 constexpr std::int64_t kGrain = 1 << 14;
 }
 
-#define HEADWAY_FOR(T, SUFFIX)                                                                                    \
-  HWY_EXPORT(unary_##SUFFIX);                                                                                     \
-  HWY_EXPORT(unary_backward_##SUFFIX);                                                                            \
-  HWY_EXPORT(binary_##SUFFIX);                                                                                    \
-  HWY_EXPORT(scale_##SUFFIX);                                                                                     \
-  template <>                                                                                                     \
-  void unary(Unary function, const T* x, T* y, std::int64_t count) {                                              \
-    core::parallel_ranges(count, kGrain, [&](std::int64_t begin, std::int64_t end) {                              \
-      HWY_DYNAMIC_DISPATCH(unary_##SUFFIX)(function, x + begin, y + begin, end - begin);                          \
-    });                                                                                                           \
-  }                                                                                                               \
-  template <>                                                                                                     \
-  void unary_backward(Unary function, const T* saved, const T* dy, T* dx, std::int64_t count) {                   \
-    core::parallel_ranges(count, kGrain, [&](std::int64_t begin, std::int64_t end) {                              \
-      HWY_DYNAMIC_DISPATCH(unary_backward_##SUFFIX)(function, saved + begin, dy + begin, dx + begin, end - begin); \
-    });                                                                                                           \
-  }                                                                                                               \
-  template <>                                                                                                     \
-  void binary(Binary operation, const Shape& shape, const T* a, const Strides& a_strides, const T* b,             \
-              const Strides& b_strides, T* out) {                                                                 \
-    broadcast_rows(shape, a, a_strides, b, b_strides, out,                                                        \
-                   [&](const T* ra, bool a_row, const T* rb, bool b_row, T* row, std::int64_t n) {                \
-                     HWY_DYNAMIC_DISPATCH(binary_##SUFFIX)(operation, ra, a_row, rb, b_row, row, n);              \
-                   });                                                                                            \
-  }                                                                                                               \
-  template <>                                                                                                     \
-  void scale(const T* x, double factor, T* y, std::int64_t count) {                                               \
-    core::parallel_ranges(count, kGrain, [&](std::int64_t begin, std::int64_t end) {                              \
-      HWY_DYNAMIC_DISPATCH(scale_##SUFFIX)(x + begin, static_cast<float>(factor), y + begin, end - begin);        \
-    });                                                                                                           \
+#define HEADWAY_FOR(T, SUFFIX)                                                                             \
+  HWY_EXPORT(unary_##SUFFIX);                                                                              \
+  HWY_EXPORT(unary_backward_##SUFFIX);                                                                     \
+  HWY_EXPORT(binary_##SUFFIX);                                                                             \
+  HWY_EXPORT(scale_##SUFFIX);                                                                              \
+  template <>                                                                                              \
+  void unary(Unary function, const T* x, T* y, std::int64_t count) {                                       \
+    core::parallel_ranges(count, kGrain, [&](std::int64_t begin, std::int64_t end) {                       \
+      HWY_DYNAMIC_DISPATCH(unary_##SUFFIX)(function, x + begin, y + begin, end - begin);                   \
+    });                                                                                                    \
+  }                                                                                                        \
+  template <>                                                                                              \
+  void unary_backward(Unary function, const T* saved, const T* dy, T* dx, std::int64_t count) {            \
+    core::parallel_ranges(count, kGrain, [&](std::int64_t begin, std::int64_t end) {                       \
+      HWY_DYNAMIC_DISPATCH(unary_backward_##SUFFIX)                                                        \
+      (function, saved + begin, dy + begin, dx + begin, end - begin);                                      \
+    });                                                                                                    \
+  }                                                                                                        \
+  template <>                                                                                              \
+  void binary(Binary operation, const Shape& shape, const T* a, const Strides& a_strides, const T* b,      \
+              const Strides& b_strides, T* out) {                                                          \
+    broadcast_rows(shape, a, a_strides, b, b_strides, out,                                                 \
+                   [&](const T* ra, bool a_row, const T* rb, bool b_row, T* row, std::int64_t n) {         \
+                     HWY_DYNAMIC_DISPATCH(binary_##SUFFIX)(operation, ra, a_row, rb, b_row, row, n);       \
+                   });                                                                                     \
+  }                                                                                                        \
+  template <>                                                                                              \
+  void scale(const T* x, double factor, T* y, std::int64_t count) {                                        \
+    core::parallel_ranges(count, kGrain, [&](std::int64_t begin, std::int64_t end) {                       \
+      HWY_DYNAMIC_DISPATCH(scale_##SUFFIX)(x + begin, static_cast<float>(factor), y + begin, end - begin); \
+    });                                                                                                    \
   }
 HEADWAY_FOR(float, f32)
 HEADWAY_FOR(bfloat16, bf16)

@@ -31,8 +31,8 @@ double sum_blocks(const T* x, std::int64_t count) {
   return total;
 }
 
-// Output elements are independent; each adds up its own terms in row-major order. A unit owns a run of outputs and
-// walks the summed dimensions once, so that a run along the last dimension is read row by row.
+// Output elements are independent; each adds up its own terms in row-major order. A unit owns a run of
+// outputs and walks the summed dimensions once, so that a run along the last dimension is read row by row.
 template <typename T>
 void sum_to_runs(const Shape& shape, const T* x, const Shape& kept, T* out) {
   constexpr std::int64_t kRun = 64;

@@ -13,8 +13,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// The largest element; -inf for none. Two accumulators hide the latency of max. A NaN may or may not come through:
-// whoever uses the maximum meets the NaN again when summing.
+// The largest element; -inf for none. Two accumulators hide the latency of max. A NaN may or may not come
+// through: whoever uses the maximum meets the NaN again when summing.
 template <typename T>
 HWY_INLINE float row_max(const T* row, std::int64_t dim) {
   const F32 d;

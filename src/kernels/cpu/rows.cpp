@@ -52,12 +52,12 @@ void scatter_range(const Scatter<Grad, Table>& args, std::int64_t begin, std::in
   }
 }
 
-#define HEADWAY_FOR(A, B, SUFFIX)                                                                                  \
-  void lookup_##SUFFIX(const Lookup<A, B>& args, std::int64_t begin, std::int64_t end) {                           \
-    lookup_range(args, begin, end);                                                                                \
-  }                                                                                                                \
-  void scatter_##SUFFIX(const Scatter<B, A>& args, std::int64_t begin, std::int64_t end) {                         \
-    scatter_range(args, begin, end);                                                                               \
+#define HEADWAY_FOR(A, B, SUFFIX)                                                          \
+  void lookup_##SUFFIX(const Lookup<A, B>& args, std::int64_t begin, std::int64_t end) {   \
+    lookup_range(args, begin, end);                                                        \
+  }                                                                                        \
+  void scatter_##SUFFIX(const Scatter<B, A>& args, std::int64_t begin, std::int64_t end) { \
+    scatter_range(args, begin, end);                                                       \
   }
 HEADWAY_FOR(float, float, f32)
 HEADWAY_FOR(float, bfloat16, mixed)
@@ -80,26 +80,27 @@ void group_by_row(const std::int32_t* ids, std::int64_t count, std::int64_t rows
   std::fill_n(starts, rows + 1, 0);
   for (std::int64_t i = 0; i < count; ++i) ++starts[ids[i] + 1];
   for (std::int64_t r = 0; r < rows; ++r) starts[r + 1] += starts[r];
-  // Places go in backwards, which moves every start from its row's end (the next row's start) down to its own.
+  // Places go in backwards, which moves every start from its row's end (the next row's start) down to its
+  // own.
   for (std::int64_t i = count - 1; i >= 0; --i) order[--starts[ids[i] + 1]] = static_cast<std::int32_t>(i);
   for (std::int64_t r = 0; r < rows; ++r) starts[r] = starts[r + 1];
   starts[rows] = static_cast<std::int32_t>(count);
 }
 
-#define HEADWAY_FOR(A, B, SUFFIX)                                                                                  \
-  HWY_EXPORT(lookup_##SUFFIX);                                                                                     \
-  HWY_EXPORT(scatter_##SUFFIX);                                                                                    \
-  template <>                                                                                                      \
-  void lookup(const Lookup<A, B>& args) {                                                                          \
-    core::parallel_ranges(args.count, row_grain(args.dim), [&](std::int64_t begin, std::int64_t end) {             \
-      HWY_DYNAMIC_DISPATCH(lookup_##SUFFIX)(args, begin, end);                                                     \
-    });                                                                                                            \
-  }                                                                                                                \
-  template <>                                                                                                      \
-  void scatter(const Scatter<B, A>& args) {                                                                        \
-    core::parallel_ranges(args.rows, row_grain(args.dim), [&](std::int64_t begin, std::int64_t end) {              \
-      HWY_DYNAMIC_DISPATCH(scatter_##SUFFIX)(args, begin, end);                                                    \
-    });                                                                                                            \
+#define HEADWAY_FOR(A, B, SUFFIX)                                                                      \
+  HWY_EXPORT(lookup_##SUFFIX);                                                                         \
+  HWY_EXPORT(scatter_##SUFFIX);                                                                        \
+  template <>                                                                                          \
+  void lookup(const Lookup<A, B>& args) {                                                              \
+    core::parallel_ranges(args.count, row_grain(args.dim), [&](std::int64_t begin, std::int64_t end) { \
+      HWY_DYNAMIC_DISPATCH(lookup_##SUFFIX)(args, begin, end);                                         \
+    });                                                                                                \
+  }                                                                                                    \
+  template <>                                                                                          \
+  void scatter(const Scatter<B, A>& args) {                                                            \
+    core::parallel_ranges(args.rows, row_grain(args.dim), [&](std::int64_t begin, std::int64_t end) {  \
+      HWY_DYNAMIC_DISPATCH(scatter_##SUFFIX)(args, begin, end);                                        \
+    });                                                                                                \
   }
 HEADWAY_FOR(float, float, f32)
 HEADWAY_FOR(float, bfloat16, mixed)

@@ -15,7 +15,8 @@ bool before(C a, C b) {
   return a > b || (std::isnan(b) && !std::isnan(a));
 }
 
-// Keeps the k best so far in order: a new element rarely enters, so that a row costs one comparison per element.
+// Keeps the k best so far in order: a new element rarely enters, so that a row costs one comparison per
+// element.
 template <typename C, typename T>
 void insert_scan(std::int64_t dim, std::int64_t k, const T* x, T* values, std::int32_t* indices) {
   constexpr std::int64_t kStep = 16;
@@ -64,7 +65,8 @@ void sort_part(std::int64_t dim, std::int64_t k, const T* x, T* values, std::int
 constexpr std::int64_t kInsertUpTo = 64;
 
 template <typename T>
-void top_k_rows(std::int64_t rows, std::int64_t dim, std::int64_t k, const T* x, T* values, std::int32_t* indices) {
+void top_k_rows(std::int64_t rows, std::int64_t dim, std::int64_t k, const T* x, T* values,
+                std::int32_t* indices) {
   using C = compute_t<T>;
   if (k == 0) return;
   core::parallel_for(rows, [&](std::int64_t row) {
@@ -76,7 +78,8 @@ void top_k_rows(std::int64_t rows, std::int64_t dim, std::int64_t k, const T* x,
 }  // namespace
 
 template <>
-void top_k(std::int64_t rows, std::int64_t dim, std::int64_t k, const float* x, float* values, std::int32_t* indices) {
+void top_k(std::int64_t rows, std::int64_t dim, std::int64_t k, const float* x, float* values,
+           std::int32_t* indices) {
   top_k_rows(rows, dim, k, x, values, indices);
 }
 template <>

@@ -1,4 +1,5 @@
-// Vector functions shared by the kernels, compiled once for each instruction set. Per-target guard, as Highway wants.
+// Vector functions shared by the kernels, compiled once for each instruction set. Per-target guard, as
+// Highway wants.
 #if defined(HEADWAY_KERNELS_CPU_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEADWAY_KERNELS_CPU_SIMD_INL_H_
 #undef HEADWAY_KERNELS_CPU_SIMD_INL_H_
@@ -24,8 +25,8 @@ using Floats = hn::Vec<FloatTag>;
 using Words = hn::Vec<WordTag>;
 constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(FloatTag()));
 
-// 2^x, relative error below 1.5e-7 (a minimax polynomial of degree 5 on [-1/2, 1/2], fitted by us). Below -126.5 it is
-// 0, so -inf gives 0; NaN stays NaN.
+// 2^x, relative error below 1.5e-7 (a minimax polynomial of degree 5 on [-1/2, 1/2], fitted by us). Below
+// -126.5 it is 0, so -inf gives 0; NaN stays NaN.
 HWY_INLINE Floats exp2(Floats x) {
   const FloatTag f;
   const IntTag i;
@@ -75,10 +76,10 @@ HWY_INLINE void philox(Words& c0, Words& c1, Words& c2, Words& c3, std::uint64_t
   }
 }
 
-// out[c·out_row + r] = in[r·in_row + c]·factor for rows x columns. Four rows at a time: an interleaving store makes
-// runs of four adjacent results, which are copied as 16 bytes.
-inline void transpose(const float* in, std::int64_t in_row, std::int64_t rows, std::int64_t columns, float factor,
-                      float* out, std::int64_t out_row) {
+// out[c·out_row + r] = in[r·in_row + c]·factor for rows x columns. Four rows at a time: an interleaving store
+// makes runs of four adjacent results, which are copied as 16 bytes.
+inline void transpose(const float* in, std::int64_t in_row, std::int64_t rows, std::int64_t columns,
+                      float factor, float* out, std::int64_t out_row) {
   const FloatTag f;
   const Floats scale = hn::Set(f, factor);
   HWY_ALIGN float quad[4 * kLanes];
@@ -87,10 +88,12 @@ inline void transpose(const float* in, std::int64_t in_row, std::int64_t rows, s
     const float* source = in + r * in_row;
     std::int64_t c = 0;
     for (; c + kLanes <= columns; c += kLanes) {
-      hn::StoreInterleaved4(hn::Mul(scale, hn::LoadU(f, source + c)), hn::Mul(scale, hn::LoadU(f, source + in_row + c)),
+      hn::StoreInterleaved4(hn::Mul(scale, hn::LoadU(f, source + c)),
+                            hn::Mul(scale, hn::LoadU(f, source + in_row + c)),
                             hn::Mul(scale, hn::LoadU(f, source + 2 * in_row + c)),
                             hn::Mul(scale, hn::LoadU(f, source + 3 * in_row + c)), f, quad);
-      for (std::int64_t l = 0; l < kLanes; ++l) std::memcpy(out + (c + l) * out_row + r, quad + 4 * l, 4 * sizeof(float));
+      for (std::int64_t l = 0; l < kLanes; ++l)
+        std::memcpy(out + (c + l) * out_row + r, quad + 4 * l, 4 * sizeof(float));
     }
     for (; c < columns; ++c) {
       for (std::int64_t l = 0; l < 4; ++l) out[c * out_row + r + l] = source[l * in_row + c] * factor;

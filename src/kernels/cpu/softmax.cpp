@@ -44,7 +44,8 @@ void softmax_rows(bool log, std::int64_t dim, const T* x, T* y, std::int64_t beg
 }
 
 template <typename T>
-void backward_rows(bool log, std::int64_t dim, const T* y, const T* dy, T* dx, std::int64_t begin, std::int64_t end) {
+void backward_rows(bool log, std::int64_t dim, const T* y, const T* dy, T* dx, std::int64_t begin,
+                   std::int64_t end) {
   const F32 d;
   for (std::int64_t row = begin; row < end; ++row) {
     const T* value = y + row * dim;
@@ -68,13 +69,14 @@ void backward_rows(bool log, std::int64_t dim, const T* y, const T* dy, T* dx, s
   }
 }
 
-#define HEADWAY_FOR(T, SUFFIX)                                                                                   \
-  void softmax_##SUFFIX(bool log, std::int64_t dim, const T* x, T* y, std::int64_t begin, std::int64_t end) {    \
-    softmax_rows(log, dim, x, y, begin, end);                                                                    \
-  }                                                                                                              \
-  void softmax_backward_##SUFFIX(bool log, std::int64_t dim, const T* y, const T* dy, T* dx, std::int64_t begin, \
-                                 std::int64_t end) {                                                             \
-    backward_rows(log, dim, y, dy, dx, begin, end);                                                              \
+#define HEADWAY_FOR(T, SUFFIX)                                                               \
+  void softmax_##SUFFIX(bool log, std::int64_t dim, const T* x, T* y, std::int64_t begin,    \
+                        std::int64_t end) {                                                  \
+    softmax_rows(log, dim, x, y, begin, end);                                                \
+  }                                                                                          \
+  void softmax_backward_##SUFFIX(bool log, std::int64_t dim, const T* y, const T* dy, T* dx, \
+                                 std::int64_t begin, std::int64_t end) {                     \
+    backward_rows(log, dim, y, dy, dx, begin, end);                                          \
   }
 HEADWAY_FOR(float, f32)
 HEADWAY_FOR(bfloat16, bf16)
@@ -91,20 +93,20 @@ std::int64_t row_grain(std::int64_t dim) {
 }
 }  // namespace
 
-#define HEADWAY_FOR(T, SUFFIX)                                                                                   \
-  HWY_EXPORT(softmax_##SUFFIX);                                                                                  \
-  HWY_EXPORT(softmax_backward_##SUFFIX);                                                                         \
-  template <>                                                                                                    \
-  void softmax(bool log, std::int64_t rows, std::int64_t dim, const T* x, T* y) {                                \
-    core::parallel_ranges(rows, row_grain(dim), [&](std::int64_t begin, std::int64_t end) {                      \
-      HWY_DYNAMIC_DISPATCH(softmax_##SUFFIX)(log, dim, x, y, begin, end);                                        \
-    });                                                                                                          \
-  }                                                                                                              \
-  template <>                                                                                                    \
-  void softmax_backward(bool log, std::int64_t rows, std::int64_t dim, const T* y, const T* dy, T* dx) {         \
-    core::parallel_ranges(rows, row_grain(dim), [&](std::int64_t begin, std::int64_t end) {                      \
-      HWY_DYNAMIC_DISPATCH(softmax_backward_##SUFFIX)(log, dim, y, dy, dx, begin, end);                          \
-    });                                                                                                          \
+#define HEADWAY_FOR(T, SUFFIX)                                                                           \
+  HWY_EXPORT(softmax_##SUFFIX);                                                                          \
+  HWY_EXPORT(softmax_backward_##SUFFIX);                                                                 \
+  template <>                                                                                            \
+  void softmax(bool log, std::int64_t rows, std::int64_t dim, const T* x, T* y) {                        \
+    core::parallel_ranges(rows, row_grain(dim), [&](std::int64_t begin, std::int64_t end) {              \
+      HWY_DYNAMIC_DISPATCH(softmax_##SUFFIX)(log, dim, x, y, begin, end);                                \
+    });                                                                                                  \
+  }                                                                                                      \
+  template <>                                                                                            \
+  void softmax_backward(bool log, std::int64_t rows, std::int64_t dim, const T* y, const T* dy, T* dx) { \
+    core::parallel_ranges(rows, row_grain(dim), [&](std::int64_t begin, std::int64_t end) {              \
+      HWY_DYNAMIC_DISPATCH(softmax_backward_##SUFFIX)(log, dim, y, dy, dx, begin, end);                  \
+    });                                                                                                  \
   }
 HEADWAY_FOR(float, f32)
 HEADWAY_FOR(bfloat16, bf16)

@@ -11,10 +11,11 @@ HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Four rows at a time: an interleaving store makes runs of four results that are adjacent in `out`. Columns go in blocks
-// whose output rows stay in the L1 cache until their lines are full.
+// Four rows at a time: an interleaving store makes runs of four results that are adjacent in `out`. Columns
+// go in blocks whose output rows stay in the L1 cache until their lines are full.
 template <typename T>
-void transpose_lanes(const T* in, std::int64_t in_row, std::int64_t rows, std::int64_t columns, T* out, std::int64_t out_row) {
+void transpose_lanes(const T* in, std::int64_t in_row, std::int64_t rows, std::int64_t columns, T* out,
+                     std::int64_t out_row) {
   const hn::ScalableTag<T> d;
   constexpr auto kWidth = static_cast<std::int64_t>(hn::MaxLanes(hn::ScalableTag<T>()));
   HWY_ALIGN T quad[4 * kWidth];
@@ -25,10 +26,12 @@ void transpose_lanes(const T* in, std::int64_t in_row, std::int64_t rows, std::i
       const T* at = in + r * in_row + c;
       hn::StoreInterleaved4(hn::LoadU(d, at), hn::LoadU(d, at + in_row), hn::LoadU(d, at + 2 * in_row),
                             hn::LoadU(d, at + 3 * in_row), d, quad);
-      for (std::int64_t l = 0; l < kWidth; ++l) std::memcpy(out + (c + l) * out_row + r, quad + 4 * l, 4 * sizeof(T));
+      for (std::int64_t l = 0; l < kWidth; ++l)
+        std::memcpy(out + (c + l) * out_row + r, quad + 4 * l, 4 * sizeof(T));
     }
     for (; r < rows; ++r) {
-      for (std::int64_t l = c; l < (whole ? c + kWidth : columns); ++l) out[l * out_row + r] = in[r * in_row + l];
+      for (std::int64_t l = c; l < (whole ? c + kWidth : columns); ++l)
+        out[l * out_row + r] = in[r * in_row + l];
     }
   }
 }
@@ -52,8 +55,8 @@ HWY_EXPORT(transpose_words);
 HWY_EXPORT(transpose_halves);
 }  // namespace
 
-void transpose_elements(DType dtype, const void* in, std::int64_t in_row, std::int64_t rows, std::int64_t columns,
-                        void* out, std::int64_t out_row) {
+void transpose_elements(DType dtype, const void* in, std::int64_t in_row, std::int64_t rows,
+                        std::int64_t columns, void* out, std::int64_t out_row) {
   if (size_of(dtype) == 2) {
     HWY_DYNAMIC_DISPATCH(transpose_halves)
     (static_cast<const std::uint16_t*>(in), in_row, rows, columns, static_cast<std::uint16_t*>(out), out_row);

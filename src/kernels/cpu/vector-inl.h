@@ -1,4 +1,5 @@
-// Loads, stores and functions shared by the row kernels, compiled once per SIMD target (Highway's foreach_target).
+// Loads, stores and functions shared by the row kernels, compiled once per SIMD target (Highway's
+// foreach_target).
 #if defined(HEADWAY_KERNELS_CPU_VECTOR_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEADWAY_KERNELS_CPU_VECTOR_INL_H_
 #undef HEADWAY_KERNELS_CPU_VECTOR_INL_H_
@@ -13,7 +14,8 @@
 
 #include <headway/core/dtype.h>
 
-// For loop bodies: without it the two calls (whole vectors, tail) may be left as functions, accumulators in memory.
+// For loop bodies: without it the two calls (whole vectors, tail) may be left as functions, accumulators in
+// memory.
 #undef HEADWAY_BODY
 #define HEADWAY_BODY HWY_ATTR __attribute__((always_inline))
 
@@ -39,15 +41,14 @@ using U16 = hn::Rebind<std::uint16_t, F32>;
 using U32 = hn::Rebind<std::uint32_t, F32>;
 using I32 = hn::Rebind<std::int32_t, F32>;
 
-HWY_INLINE VF widen(hn::Vec<U16> v) {
-  return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(U32(), v)));
-}
+HWY_INLINE VF widen(hn::Vec<U16> v) { return hn::BitCast(F32(), hn::ShiftLeft<16>(hn::PromoteTo(U32(), v))); }
 // Rounds to nearest even; a NaN keeps its upper bits and becomes quiet (as bfloat16(float) does).
 HWY_INLINE hn::Vec<U16> narrow(VF v) {
   const U32 du;
   const auto word = hn::BitCast(du, v);
   const auto upper = hn::ShiftRight<16>(word);
-  const auto rounded = hn::ShiftRight<16>(hn::Add(word, hn::Add(hn::Set(du, 0x7fffu), hn::And(upper, hn::Set(du, 1)))));
+  const auto rounded =
+      hn::ShiftRight<16>(hn::Add(word, hn::Add(hn::Set(du, 0x7fffu), hn::And(upper, hn::Set(du, 1)))));
   const auto nan = hn::RebindMask(du, hn::IsNaN(v));
   return hn::TruncateTo(U16(), hn::IfThenElse(nan, hn::Or(upper, hn::Set(du, 0x40u)), rounded));
 }
@@ -82,9 +83,9 @@ HWY_INLINE void for_vectors(std::int64_t n, Body&& body) {
 
 HWY_INLINE float total(VF v) { return hn::GetLane(hn::SumOfLanes(F32(), v)); }
 
-// e^x to about one unit in the last place: x = n·ln 2 + r with |r| <= ln 2 / 2, e^r = 1 + r + r²·P(r) where P is the
-// Chebyshev fit of degree 4 (relative error 8e-9). Below -87.34 (-inf included) it gives 0, above 88.8 infinity; NaN
-// stays NaN: hn::Min returns its second operand then.
+// e^x to about one unit in the last place: x = n·ln 2 + r with |r| <= ln 2 / 2, e^r = 1 + r + r²·P(r) where P
+// is the Chebyshev fit of degree 4 (relative error 8e-9). Below -87.34 (-inf included) it gives 0, above 88.8
+// infinity; NaN stays NaN: hn::Min returns its second operand then.
 HWY_INLINE VF exp_of(VF x) {
   const F32 d;
   const I32 di;

@@ -14,7 +14,9 @@ constexpr double kHidden = -std::numeric_limits<double>::infinity();
 const double* row_of(const HeadRows& rows, std::int64_t r, std::int64_t h) {
   return static_cast<const double*>(rows.at(DType::float64, r, h));
 }
-double* mutable_row(const HeadRows& rows, std::int64_t r, std::int64_t h) { return const_cast<double*>(row_of(rows, r, h)); }
+double* mutable_row(const HeadRows& rows, std::int64_t r, std::int64_t h) {
+  return const_cast<double*>(row_of(rows, r, h));
+}
 
 bool visible(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t i, std::int64_t j) {
   if (j < i + s.low || j > i + s.high) return false;
@@ -90,7 +92,8 @@ void attention_forward(const AttentionArgs& a) {
 void attention_backward(const AttentionGradArgs& g) {
   const AttentionArgs& a = g.forward;
   for (const SequenceDesc& s : a.sequences) {
-    const auto clear = [&](const HeadRows& rows, std::int64_t begin, std::int64_t count, std::int64_t heads, std::int64_t width) {
+    const auto clear = [&](const HeadRows& rows, std::int64_t begin, std::int64_t count, std::int64_t heads,
+                           std::int64_t width) {
       for (std::int64_t r = begin; rows.data && r < begin + count; ++r) {
         for (std::int64_t h = 0; h < heads; ++h) std::fill_n(mutable_row(rows, r, h), width, 0.0);
       }
@@ -118,8 +121,10 @@ void attention_backward(const AttentionGradArgs& g) {
       for (std::int64_t d = 0; d < a.value_dim; ++d) dp += d_o[d] * v[d];
       const double ds = p * (dp * kept - delta);
       if (g.dbias) static_cast<double*>(g.dbias)[g.dbias_strides.at(s.index, h, i, j)] += ds;
-      for (std::int64_t d = 0; g.dq.data && d < a.dim; ++d) mutable_row(g.dq, row, h)[d] += a.scale * ds * k[d];
-      for (std::int64_t d = 0; g.dk.data && d < a.dim; ++d) mutable_row(g.dk, s.key_begin + j, kv)[d] += a.scale * ds * q[d];
+      for (std::int64_t d = 0; g.dq.data && d < a.dim; ++d)
+        mutable_row(g.dq, row, h)[d] += a.scale * ds * k[d];
+      for (std::int64_t d = 0; g.dk.data && d < a.dim; ++d)
+        mutable_row(g.dk, s.key_begin + j, kv)[d] += a.scale * ds * q[d];
       for (std::int64_t d = 0; g.dv.data && d < a.value_dim; ++d) {
         mutable_row(g.dv, s.key_begin + j, kv)[d] += p * kept * d_o[d];
       }

@@ -11,17 +11,22 @@ namespace {
 
 double value_of(Unary function, double x) {
   switch (function) {
-    case Unary::relu: return x < 0 ? 0 : x;
-    case Unary::gelu: return x * 0.5 * std::erfc(-x / std::numbers::sqrt2);
-    case Unary::silu: return x / (1 + std::exp(-x));
-    case Unary::rsqrt: return 1 / std::sqrt(x);
+    case Unary::relu:
+      return x < 0 ? 0 : x;
+    case Unary::gelu:
+      return x * 0.5 * std::erfc(-x / std::numbers::sqrt2);
+    case Unary::silu:
+      return x / (1 + std::exp(-x));
+    case Unary::rsqrt:
+      return 1 / std::sqrt(x);
   }
   return 0;
 }
 
 double slope_of(Unary function, double saved) {
   switch (function) {
-    case Unary::relu: return saved > 0 ? 1 : 0;
+    case Unary::relu:
+      return saved > 0 ? 1 : 0;
     case Unary::gelu:
       return 0.5 * std::erfc(-saved / std::numbers::sqrt2) +
              saved * std::exp(-0.5 * saved * saved) / std::sqrt(2 * std::numbers::pi);
@@ -29,7 +34,8 @@ double slope_of(Unary function, double saved) {
       const double s = 1 / (1 + std::exp(-saved));
       return s * (1 + saved * (1 - s));
     }
-    case Unary::rsqrt: return -0.5 / (saved * std::sqrt(saved));
+    case Unary::rsqrt:
+      return -0.5 / (saved * std::sqrt(saved));
   }
   return 0;
 }
@@ -47,13 +53,14 @@ void unary_backward(Unary function, const double* saved, const double* dy, doubl
 template <>
 void binary(Binary operation, const Shape& shape, const double* a, const Strides& a_strides, const double* b,
             const Strides& b_strides, double* out) {
-  broadcast_rows(shape, a, a_strides, b, b_strides, out,
-                 [&](const double* ra, bool a_row, const double* rb, bool b_row, double* row, std::int64_t count) {
-                   for (std::int64_t i = 0; i < count; ++i) {
-                     const double va = ra[a_row ? i : 0], vb = rb[b_row ? i : 0];
-                     row[i] = operation == Binary::add ? va + vb : va * vb;
-                   }
-                 });
+  broadcast_rows(
+      shape, a, a_strides, b, b_strides, out,
+      [&](const double* ra, bool a_row, const double* rb, bool b_row, double* row, std::int64_t count) {
+        for (std::int64_t i = 0; i < count; ++i) {
+          const double va = ra[a_row ? i : 0], vb = rb[b_row ? i : 0];
+          row[i] = operation == Binary::add ? va + vb : va * vb;
+        }
+      });
 }
 template <>
 void scale(const double* x, double factor, double* y, std::int64_t count) {

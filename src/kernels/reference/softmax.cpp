@@ -35,7 +35,8 @@ void softmax(bool log, std::int64_t rows, std::int64_t dim, const double* x, dou
 }
 
 template <>
-void softmax_backward(bool log, std::int64_t rows, std::int64_t dim, const double* y, const double* dy, double* dx) {
+void softmax_backward(bool log, std::int64_t rows, std::int64_t dim, const double* y, const double* dy,
+                      double* dx) {
   for (std::int64_t row = 0; row < rows; ++row) {
     const std::int64_t base = row * dim;
     double sum = 0, mass = 0;
@@ -64,7 +65,8 @@ void cross_entropy_forward(const CrossEntropy<double>& args, double* lse, double
 }
 
 template <>
-void cross_entropy_backward(const CrossEntropy<double>& args, const double* lse, double factor, double* d_logits) {
+void cross_entropy_backward(const CrossEntropy<double>& args, const double* lse, double factor,
+                            double* d_logits) {
   for (std::int64_t row = 0; row < args.rows; ++row) {
     for (std::int64_t i = 0; i < args.classes; ++i) {
       const std::int64_t at = row * args.classes + i;

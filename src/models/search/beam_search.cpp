@@ -10,7 +10,8 @@ namespace {
 
 struct Partial {
   std::vector<std::int32_t> tokens;
-  // float32, as the sums of log-probabilities that other decoders rank by: equal rounding keeps equal choices.
+  // float32, as the sums of log-probabilities that other decoders rank by: equal rounding keeps equal
+  // choices.
   float log_probability = 0;
 };
 
@@ -28,18 +29,20 @@ struct Search {
   bool best_ended = false;
 };
 
-/// The 2·beam_size best continuations of all rows, of which a row can contribute no more than its own 2·beam_size best.
+/// The 2·beam_size best continuations of all rows, of which a row can contribute no more than its own
+/// 2·beam_size best.
 std::vector<Candidate> candidates(const Search& search, const Best& best, std::int64_t first_row) {
   std::vector<Candidate> all;
   for (std::size_t row = 0; row < search.beam.size(); ++row) {
     const auto base = (static_cast<std::size_t>(first_row) + row) * static_cast<std::size_t>(best.k);
     for (std::size_t i = base; i < base + static_cast<std::size_t>(best.k); ++i) {
-      all.push_back({search.beam[row].log_probability + best.log_probability[i], static_cast<std::int32_t>(row),
-                     best.token[i]});
+      all.push_back({search.beam[row].log_probability + best.log_probability[i],
+                     static_cast<std::int32_t>(row), best.token[i]});
     }
   }
   // Suppressed tokens are -inf, and no continuation.
-  std::erase_if(all, [](const Candidate& c) { return c.log_probability == -std::numeric_limits<float>::infinity(); });
+  std::erase_if(
+      all, [](const Candidate& c) { return c.log_probability == -std::numeric_limits<float>::infinity(); });
   const auto keep = all.begin() + std::min<std::ptrdiff_t>(best.k, std::ssize(all));
   std::partial_sort(all.begin(), keep, all.end(), [](const Candidate& a, const Candidate& b) {
     if (a.log_probability != b.log_probability) return a.log_probability > b.log_probability;
@@ -55,8 +58,9 @@ std::vector<std::int32_t> extended(const Search& search, const Candidate& candid
   return tokens;
 }
 
-/// Takes one step of a sentence; the rows to go on with, or nothing when it is done. A row has one end token, so of
-/// 2·beam_size candidates at least beam_size do not end; only a tiny or heavily suppressed vocabulary offers fewer.
+/// Takes one step of a sentence; the rows to go on with, or nothing when it is done. A row has one end token,
+/// so of 2·beam_size candidates at least beam_size do not end; only a tiny or heavily suppressed vocabulary
+/// offers fewer.
 std::vector<std::int32_t> advance(Search& search, const std::vector<Candidate>& found, std::int64_t step,
                                   const DecodingOptions& options) {
   const std::size_t width = std::min(found.size(), static_cast<std::size_t>(options.beam_size));
@@ -76,12 +80,12 @@ std::vector<std::int32_t> advance(Search& search, const std::vector<Candidate>& 
     next.push_back({extended(search, found[chosen]), found[chosen].log_probability});
     rows.push_back(found[chosen].row);
   }
-  const auto enough = static_cast<std::size_t>(
-      std::lround(static_cast<double>(options.beam_size) * options.patience));
-  const bool done = options.length_penalty == 0
-                        ? search.best_ended &&
-                              search.finished.size() >= static_cast<std::size_t>(options.num_hypotheses)
-                        : search.finished.size() >= enough;
+  const auto enough =
+      static_cast<std::size_t>(std::lround(static_cast<double>(options.beam_size) * options.patience));
+  const bool done =
+      options.length_penalty == 0
+          ? search.best_ended && search.finished.size() >= static_cast<std::size_t>(options.num_hypotheses)
+          : search.finished.size() >= enough;
   if (last || done || next.empty()) return {};
   search.beam = std::move(next);
   return rows;

@@ -11,8 +11,8 @@ namespace {
 // Enough for the nucleus of nearly every step of a trained model; a flatter one sorts the whole vocabulary.
 constexpr std::int64_t kNucleus = 64;
 
-/// The first of `weights` at which their running sum exceeds `target`; the last one at the latest, since rounding may
-/// leave the sum short.
+/// The first of `weights` at which their running sum exceeds `target`; the last one at the latest, since
+/// rounding may leave the sum short.
 std::size_t reach(const std::vector<double>& weights, double target) {
   double sum = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -26,13 +26,14 @@ std::size_t reach(const std::vector<double>& weights, double target) {
 std::vector<double> weights_of_all(const SampleRow& row, const Sampling& how, float largest) {
   std::vector<double> weights(static_cast<std::size_t>(row.vocabulary));
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    weights[i] = std::exp((static_cast<double>(row.logits[i]) - static_cast<double>(largest)) / how.temperature);
+    weights[i] =
+        std::exp((static_cast<double>(row.logits[i]) - static_cast<double>(largest)) / how.temperature);
   }
   return weights;
 }
 
-/// Keeps the fewest leading weights that hold the share `top_p` of `total`, and draws among them. False when even all
-/// of them hold less.
+/// Keeps the fewest leading weights that hold the share `top_p` of `total`, and draws among them. False when
+/// even all of them hold less.
 bool draw_from_nucleus(std::vector<double>& weights, double total, double top_p, double u, std::size_t& out) {
   double sum = 0;
   std::size_t kept = 0;
@@ -69,7 +70,8 @@ Sample draw(const SampleRow& row, const Sampling& how, double u) {
   }
   std::vector<double> leading(static_cast<std::size_t>(row.k));
   for (std::size_t i = 0; i < leading.size(); ++i) {
-    leading[i] = std::exp((static_cast<double>(row.best[i]) - static_cast<double>(row.best[0])) / how.temperature);
+    leading[i] =
+        std::exp((static_cast<double>(row.best[i]) - static_cast<double>(row.best[0])) / how.temperature);
   }
   if (how.top_k > 0) {
     const double total = std::accumulate(leading.begin(), leading.end(), 0.0);

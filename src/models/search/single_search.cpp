@@ -48,10 +48,10 @@ std::vector<std::vector<Hypothesis>> single_search(Transformer& model, const Sea
   std::vector<Row> alive;
   for (std::size_t b = 0; b < batch.sources.size(); ++b) {
     for (std::int64_t j = 0; j < rows_each; ++j) {
-      alive.push_back({.source = b,
-                       .stream = batch.places[b] * static_cast<std::uint64_t>(rows_each) +
-                                 static_cast<std::uint64_t>(j),
-                       .limit = length_limit(options, model, batch.sources[b]->size())});
+      alive.push_back(
+          {.source = b,
+           .stream = batch.places[b] * static_cast<std::uint64_t>(rows_each) + static_cast<std::uint64_t>(j),
+           .limit = length_limit(options, model, batch.sources[b]->size())});
     }
   }
   Stepper stepper(model, batch, rows_each);

@@ -20,7 +20,9 @@ std::vector<std::int64_t> offsets_of(const std::vector<std::int64_t>& lengths) {
   return offsets;
 }
 
-Tensor ids_of(const std::vector<std::int32_t>& ids) { return from(ids, {static_cast<std::int64_t>(ids.size())}); }
+Tensor ids_of(const std::vector<std::int32_t>& ids) {
+  return from(ids, {static_cast<std::int64_t>(ids.size())});
+}
 
 }  // namespace
 
@@ -47,7 +49,8 @@ Tensor Stepper::logits(const std::vector<std::int32_t>& tokens, const DecodingOp
 
 void Stepper::keep(const std::vector<std::int32_t>& from, const std::vector<std::int64_t>& rows_of_source) {
   bool unchanged = static_cast<std::int64_t>(from.size()) == query_offsets_.back();
-  for (std::size_t r = 0; unchanged && r < from.size(); ++r) unchanged = from[r] == static_cast<std::int32_t>(r);
+  for (std::size_t r = 0; unchanged && r < from.size(); ++r)
+    unchanged = from[r] == static_cast<std::int32_t>(r);
   if (!unchanged) state_.reorder(from);
   query_offsets_ = offsets_of(rows_of_source);
 }
@@ -72,7 +75,8 @@ Best best_of(const Tensor& logits, std::int64_t k) {
   return best;
 }
 
-std::int64_t length_limit(const DecodingOptions& options, const Transformer& model, std::size_t source_length) {
+std::int64_t length_limit(const DecodingOptions& options, const Transformer& model,
+                          std::size_t source_length) {
   std::int64_t limit = std::min(options.max_length, model.options().max_length);
   if (options.max_length_factor > 0) {
     const double relative = options.max_length_factor * static_cast<double>(source_length);
@@ -84,7 +88,8 @@ std::int64_t length_limit(const DecodingOptions& options, const Transformer& mod
   return std::max<std::int64_t>(limit, 1);
 }
 
-Hypothesis finished(std::vector<std::int32_t> tokens, double log_probability, const DecodingOptions& options) {
+Hypothesis finished(std::vector<std::int32_t> tokens, double log_probability,
+                    const DecodingOptions& options) {
   const auto length = static_cast<double>(tokens.size());
   if (tokens.back() == options.eos) tokens.pop_back();
   return {std::move(tokens), log_probability, log_probability / std::pow(length, options.length_penalty)};

@@ -11,14 +11,15 @@ struct SearchBatch {
   std::vector<std::size_t> places;  ///< of each source in the whole input
 };
 
-/// One step at a time of many hypotheses: rows of one source stand together and share its memory, which is never
-/// copied. A source whose rows are all gone stays as an empty sequence of queries, so that nothing moves.
+/// One step at a time of many hypotheses: rows of one source stand together and share its memory, which is
+/// never copied. A source whose rows are all gone stays as an empty sequence of queries, so that nothing
+/// moves.
 class Stepper {
  public:
   /// Encodes the sources; each begins with `rows_each` rows.
   Stepper(Transformer& model, const SearchBatch& batch, std::int64_t rows_each);
-  /// Feeds each row its latest token -> [R, V] float32, the caller's to overwrite. Tokens in `options.suppress`, and
-  /// the end token before min_length, are -inf in it.
+  /// Feeds each row its latest token -> [R, V] float32, the caller's to overwrite. Tokens in
+  /// `options.suppress`, and the end token before min_length, are -inf in it.
   Tensor logits(const std::vector<std::int32_t>& tokens, const DecodingOptions& options);
   /// Row r becomes the former row from[r]; source b has rows_of_source[b] rows now.
   void keep(const std::vector<std::int32_t>& from, const std::vector<std::int64_t>& rows_of_source);
@@ -39,7 +40,8 @@ struct Best {
 Best best_of(const Tensor& logits, std::int64_t k);
 
 /// Tokens that a source may get, the end token among them.
-std::int64_t length_limit(const DecodingOptions& options, const Transformer& model, std::size_t source_length);
+std::int64_t length_limit(const DecodingOptions& options, const Transformer& model,
+                          std::size_t source_length);
 /// `tokens` may end in eos, which is counted and dropped.
 Hypothesis finished(std::vector<std::int32_t> tokens, double log_probability, const DecodingOptions& options);
 /// Best score first, the earlier finished first among equals, at most num_hypotheses.

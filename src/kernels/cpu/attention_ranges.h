@@ -1,0 +1,34 @@
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include <headway/kernels/attention.h>
+
+namespace headway::inline v1::kernels {
+
+// A range of keys of one sequence. Few key/value heads alone would leave threads idle, so long sequences are
+// cut, in at most four: every cut costs a copy of dQ.
+struct KeyUnit {
+  std::size_t sequence;
+  std::int64_t begin, end;
+  std::int64_t partial;  // offset of its dQ in floats, -1 where the sequence is whole
+};
+inline constexpr std::int64_t kTile =
+    96;  // keys of a tile, as in attention_tile-inl.h: ranges are whole tiles
+
+struct Plan {
+  std::vector<KeyUnit> units;
+  std::int64_t partial_floats = 0;
+};
+
+/// The units of a backward pass, in the order of sequences and keys: a function of each sequence's shape
+/// alone.
+Plan plan_keys(const AttentionArgs& a);
+
+/// True when elements of dbias are summed over sequences or heads: then no unit of keys owns them.
+bool bias_is_shared(const AttentionGradArgs& args);
+
+/// dQ of sequences that were cut: the parts of their ranges added in order.
+void add_partials(const AttentionGradArgs& args, const Plan& plan, const float* partials);
+
+}  // namespace headway::inline v1::kernels
