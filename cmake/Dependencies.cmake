@@ -1,5 +1,6 @@
 # Third-party libraries, all from the system's package manager. None of their types appears in a public header.
-find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)  # oneDNN's threads: the kernels hold it to one
 # Debian's dnnl-config.cmake insists on OpenCL's headers, which a CPU build does not need: find the library itself.
 find_path(DNNL_INCLUDE_DIR dnnl.hpp REQUIRED)
 find_library(DNNL_LIBRARY dnnl REQUIRED)

@@ -98,8 +98,8 @@ class Bench:
 
     def test(self, regexp):
         """(number of tests run, names of those that failed)"""
-        ended = self.run(["ctest", "--test-dir", str(self.build), "-R", regexp, "-E", "_NOT_BUILT$", "-LE", "long|peers",
-                          "--timeout", "120", "--parallel", str(self.jobs), "--no-tests=error"])
+        ended = self.run(["ctest", "--test-dir", str(self.build), "-R", regexp, "-E", "_NOT_BUILT$",
+                          "-LE", "long|peers", "--timeout", "120", "--parallel", str(self.jobs), "--no-tests=error"])
         return tally(ended.stdout)
 
 
@@ -145,7 +145,8 @@ def prove(mutations, source, jobs, keep):
         for regexp in sorted({m.tests for m in mutations}):
             ran, failed = bench.test(regexp)
             if ran == 0 or failed:
-                print(f"the sound tree: {ran} tests match {regexp}, {len(failed)} fail {failed[:3]}; want some and none")
+                print(f"the sound tree: {ran} tests match {regexp}, {len(failed)} fail {failed[:3]}; "
+                      "want some, and none to fail")
                 return 1
         faults = 0
         for number, mutation in enumerate(mutations, 1):

@@ -179,6 +179,7 @@ struct Scratch {
 void execute(const Key& key, const void* a, const void* b, const float* bias, void* c) {
   thread_local Scratch scratch;
   const auto made = product(key);
+  const OneThread one;
   const auto wrap = [](const memory::desc& desc, const void* data) {
     return memory(desc, engine(), const_cast<void*>(data));
   };
