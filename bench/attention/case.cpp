@@ -1,1 +1,167 @@
-int main() {}
+#include "attention/case.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include <headway/core/generator.h>
+#include <headway/core/parallel.h>
+
+namespace headway::bench {
+namespace {
+
+enum Array {
+  kQuery,
+  kKey,
+  kValue,
+  kOutputGrad,
+  kOutput,
+  kQueryGrad,
+  kKeyGrad,
+  kValueGrad,
+  kLogSum,
+  kDelta,
+  kArrays
+};
+
+// Element i as the type stores it; inputs are first rounded to bfloat16, so that every dtype starts from the
+// same numbers.
+void store(void* array, DType dtype, std::int64_t i, float value) {
+  const bfloat16 rounded(value);
+  switch (dtype) {
+    case DType::bfloat16:
+      static_cast<bfloat16*>(array)[i] = rounded;
+      return;
+    case DType::float64:
+      static_cast<double*>(array)[i] = static_cast<double>(static_cast<float>(rounded));
+      return;
+    default:
+      static_cast<float*>(array)[i] = static_cast<float>(rounded);
+  }
+}
+
+double fetch(const void* array, DType dtype, std::int64_t i) {
+  switch (dtype) {
+    case DType::bfloat16:
+      return static_cast<double>(static_cast<float>(static_cast<const bfloat16*>(array)[i]));
+    case DType::float64:
+      return static_cast<const double*>(array)[i];
+    default:
+      return static_cast<double>(static_cast<const float*>(array)[i]);
+  }
+}
+
+// Nearly normal: the sum of four uniform numbers, of mean 0 and deviation 1.
+void fill(void* array, DType dtype, std::int64_t count, std::uint64_t call) {
+  const RandomCall random{1, call};
+  core::parallel_ranges(count, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      float sum = -2;
+      for (const std::uint32_t word : random.words(static_cast<std::uint64_t>(i)))
+        sum += core::uniform01(word);
+      store(array, dtype, i, sum * std::sqrt(3.0f));
+    }
+  });
+}
+
+}  // namespace
+
+double forward_operations(const CaseOptions& o) {
+  const auto length = static_cast<double>(o.length);
+  const double pairs = o.causal ? length * (length + 1) / 2 : length * length;
+  return 2.0 * 2.0 * static_cast<double>(o.batch * o.heads * o.dim) * pairs;
+}
+
+Case::Case(const CaseOptions& options)
+    : options_(options), elements_(options.batch * options.length * options.heads * options.dim) {
+  constexpr std::int64_t kFar = std::int64_t{1} << 60;
+  const std::int64_t row_count = options.batch * options.length;
+  for (int i = 0; i < kArrays; ++i) {
+    const bool statistic = i == kLogSum || i == kDelta;
+    const std::size_t width = options.dtype == DType::float64 ? 8 : statistic ? 4 : size_of(options.dtype);
+    arrays_.push_back(std::make_unique<core::Workspace>(
+        static_cast<std::size_t>(statistic ? options.heads * row_count : elements_) * width));
+    if (i <= kOutputGrad)
+      fill(arrays_.back()->as<void>(), options.dtype, elements_, static_cast<std::uint64_t>(i));
+  }
+  for (std::int64_t b = 0; b < options.batch; ++b) {
+    sequences_.push_back({.query_begin = b * options.length,
+                          .query_count = options.length,
+                          .key_begin = b * options.length,
+                          .key_count = options.length,
+                          .low = -kFar,
+                          .high = options.causal ? 0 : kFar,
+                          .index = b});
+  }
+  const auto at = [&](Array a) { return arrays_[a]->as<void>(); };
+  kernels::AttentionArgs& forward = args_.forward;
+  forward.dtype = options.dtype;
+  forward.sequences = sequences_;
+  forward.heads = forward.kv_heads = options.heads;
+  forward.dim = forward.value_dim = options.dim;
+  forward.q = rows(at(kQuery));
+  forward.k = rows(at(kKey));
+  forward.v = rows(at(kValue));
+  forward.o = rows(at(kOutput));
+  forward.scale = 1 / std::sqrt(static_cast<double>(options.dim));
+  forward.lse = at(kLogSum);
+  forward.lse_rows = row_count;
+  args_.d_o = rows(at(kOutputGrad));
+  args_.dq = rows(at(kQueryGrad));
+  args_.dk = rows(at(kKeyGrad));
+  args_.dv = rows(at(kValueGrad));
+  args_.delta = at(kDelta);
+  if (options.dtype == DType::float64) return;
+  forward_space_ =
+      std::make_unique<core::Workspace>(kernels::attention_forward_workspace(forward, threads()));
+  backward_space_ =
+      std::make_unique<core::Workspace>(kernels::attention_backward_workspace(args_, threads()));
+}
+
+void Case::forward() {
+  if (options_.dtype == DType::float64) return kernels::reference::attention_forward(args_.forward);
+  kernels::attention_forward(args_.forward, forward_space_->as<void>());
+}
+
+void Case::backward() {
+  if (options_.dtype == DType::float64) return kernels::reference::attention_backward(args_);
+  kernels::attention_backward(args_, backward_space_->as<void>());
+}
+
+std::vector<std::pair<std::string, std::vector<double>>> Case::results() const {
+  std::vector<std::pair<std::string, std::vector<double>>> out;
+  for (const auto& [array, name] :
+       {std::pair{kOutput, "o"}, {kQueryGrad, "dq"}, {kKeyGrad, "dk"}, {kValueGrad, "dv"}}) {
+    std::vector<double>& values = out.emplace_back(name, std::vector<double>()).second;
+    for (std::int64_t i = 0; i < elements_; ++i)
+      values.push_back(fetch(arrays_[array]->as<void>(), options_.dtype, i));
+  }
+  return out;
+}
+
+double error_against_oracle(const CaseOptions& options) {
+  CaseOptions exact = options;
+  exact.dtype = DType::float64;
+  Case ours(options), oracle(exact);
+  for (Case* each : {&ours, &oracle}) {
+    each->forward();
+    each->backward();
+  }
+  const auto got = ours.results();
+  const auto want = oracle.results();
+  double worst = 0;
+  for (std::size_t a = 0; a < got.size(); ++a) {
+    double distance = 0, size = 0;
+    for (std::size_t i = 0; i < got[a].second.size(); ++i) {
+      const double d = got[a].second[i] - want[a].second[i];
+      distance += d * d;
+      size += want[a].second[i] * want[a].second[i];
+    }
+    const double error = std::sqrt(distance / size);
+    // Not std::max: a NaN must be seen.
+    if (!(error <= worst)) worst = error;
+  }
+  return worst;
+}
+
+}  // namespace headway::bench

@@ -43,9 +43,9 @@ double fma_loop(std::int64_t rounds, float* sink) {
     x10 = hn::MulAdd(x10, a, b);
     x11 = hn::MulAdd(x11, a, b);
   }
-  const V sum = hn::Add(hn::Add(hn::Add(x0, x1), hn::Add(x2, x3)),
-                        hn::Add(hn::Add(hn::Add(x4, x5), hn::Add(x6, x7)),
-                                hn::Add(hn::Add(x8, x9), hn::Add(x10, x11))));
+  const V sum = hn::Add(
+      hn::Add(hn::Add(x0, x1), hn::Add(x2, x3)),
+      hn::Add(hn::Add(hn::Add(x4, x5), hn::Add(x6, x7)), hn::Add(hn::Add(x8, x9), hn::Add(x10, x11))));
   *sink = hn::GetLane(sum);
   return 2.0 * 12.0 * static_cast<double>(hn::Lanes(f)) * static_cast<double>(rounds);
 }
@@ -96,7 +96,8 @@ double best_rate(int thread_count, const std::function<double(std::int64_t, floa
 }  // namespace
 
 double fma_ceiling(int threads) {
-  return best_rate(threads, [](std::int64_t rounds, float* sink) { return HWY_DYNAMIC_DISPATCH(fma_loop)(rounds, sink); });
+  return best_rate(
+      threads, [](std::int64_t rounds, float* sink) { return HWY_DYNAMIC_DISPATCH(fma_loop)(rounds, sink); });
 }
 
 double bf16_ceiling([[maybe_unused]] int threads) {

@@ -6,5 +6,7 @@ int main(int argc, char** argv) {
   using namespace headway::bench;
   const Arguments arguments(argc, argv);
   const auto threads = static_cast<int>(arguments.number("threads", 1));
-  return serve([&](const Json&) { return Json{{"float32", fma_ceiling(threads)}, {"bf16", bf16_ceiling(threads)}}; });
+  return serve([&](const Json&) {
+    return Json{{"float32", fma_ceiling(threads)}, {"bf16", bf16_ceiling(threads)}};
+  });
 }

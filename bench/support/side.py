@@ -1,4 +1,5 @@
 """What the runners share: workers (see worker.h), alternation, medians and tables."""
+
 import json
 import os
 import statistics
@@ -13,8 +14,9 @@ class Worker:
     def __init__(self, command, threads, cwd=None):
         env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
         self.command = [str(part) for part in command]
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
-                                        cwd=cwd)
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=cwd
+        )
 
     def ask(self, **request):
         try:
@@ -71,10 +73,20 @@ def table(header, rows):
 
 
 def machine():
-    model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), "unknown processor")
-    return {"processor": model, "cores": len(os.sched_getaffinity(0)), "load_at_start": os.getloadavg()[0],
-            "command": " ".join(["python3", *sys.argv])}
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "unknown processor",
+    )
+    return {
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_at_start": os.getloadavg()[0],
+        "command": " ".join(["python3", *sys.argv]),
+    }
 
 
 def finish(report, text, output):

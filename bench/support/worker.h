@@ -7,8 +7,9 @@
 
 #include <nlohmann/json.hpp>
 
-/// Both sides of a comparison are workers: programs that stay alive and warm, and do one piece of work for each line of
-/// JSON they are sent. So a runner can alternate short pieces of each, which noise of the machine hits alike.
+/// Both sides of a comparison are workers: programs that stay alive and warm, and do one piece of work for
+/// each line of JSON they are sent. So a runner can alternate short pieces of each, which noise of the
+/// machine hits alike.
 namespace headway::bench {
 
 using Json = nlohmann::ordered_json;

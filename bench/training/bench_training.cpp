@@ -1,6 +1,7 @@
 // bench_training --do prepare --config FILE --data CORPUS --job FOLDER --batches N [--seed S]
 //   writes what both sides train from (training/prepare.h).
 // bench_training --do serve --job FOLDER --threads N --total-steps N [--dropout none] [--precision bf16]
+// [--rate R]
 //   a worker: the real trainer, held between steps. Requests:
 //   {"do": "train", "steps": n} -> {"seconds": of all n, "losses": [...], "tokens": targets trained on}
 //   {"do": "save", "path": FILE} -> {} : the weights, averaged where the configuration averages.
@@ -26,8 +27,11 @@ class Side {
         generator_(job_.config.training.seed),
         total_steps_(arguments.number("total-steps", 0)) {
     models::TransformerOptions& model = job_.config.model;
-    if (arguments.text("dropout", "") == "none") model.dropout = model.attention_dropout = model.activation_dropout = 0;
+    if (arguments.text("dropout", "") == "none")
+      model.dropout = model.attention_dropout = model.activation_dropout = 0;
     if (arguments.text("precision", "") == "bf16") model.precision = DType::bfloat16;
+    const std::string rate = arguments.text("rate", "");
+    if (!rate.empty()) job_.config.training.schedule.rate = std::stod(rate);
     model_ = std::make_unique<models::Transformer>(model, generator_);
     io::load(*model_, std::filesystem::path(arguments.text("job")) / "initial.safetensors");
   }
@@ -40,9 +44,13 @@ class Side {
                      t.adam);
     train::BatchStream batches(job_.examples, batch_options(job_.config));
     model_->train(generator_);
-    train::TrainerParts parts{.parameters = model_->parameters(), .optimizer = &adam, .batches = &batches, .generator = &generator_};
+    train::TrainerParts parts{.parameters = model_->parameters(),
+                              .optimizer = &adam,
+                              .batches = &batches,
+                              .generator = &generator_};
     parts.loss = [&](const train::Batch& b) {
-      return model_->loss({b.source, b.target_in, b.target_out, b.source_offsets, b.target_offsets}, t.label_smoothing);
+      return model_->loss({b.source, b.target_in, b.target_out, b.source_offsets, b.target_offsets},
+                          t.label_smoothing);
     };
     train::TrainerOptions options{.steps = total_steps_, .schedule = t.schedule, .accumulate = t.accumulate};
     // The average is updated here, beside the trainer that would do just this, since `save` wants to read it.
@@ -102,8 +110,8 @@ int main(int argc, char** argv) {
   return guarded([&] {
     headway::set_threads(static_cast<int>(arguments.number("threads", 1)));
     if (arguments.text("do") == "prepare") {
-      prepare(arguments.text("config"), arguments.text("data"), arguments.text("job"), arguments.number("batches", 1000),
-              static_cast<std::uint64_t>(arguments.number("seed", 0)));
+      prepare(arguments.text("config"), arguments.text("data"), arguments.text("job"),
+              arguments.number("batches", 1000), static_cast<std::uint64_t>(arguments.number("seed", 0)));
     } else {
       Side(arguments).run();
     }

@@ -56,7 +56,10 @@ void write_batches(train::BatchStream& stream, std::int64_t count, const std::fi
 }  // namespace
 
 train::BatchOptions batch_options(const train::TranslationConfig& config) {
-  return {.tokens = config.training.batch_tokens, .bos = text::kBos, .eos = text::kEos, .seed = config.training.seed};
+  return {.tokens = config.training.batch_tokens,
+          .bos = text::kBos,
+          .eos = text::kEos,
+          .seed = config.training.seed};
 }
 
 void prepare(const std::filesystem::path& config_path, const std::filesystem::path& corpus_path,
@@ -73,8 +76,10 @@ void prepare(const std::filesystem::path& config_path, const std::filesystem::pa
   const text::Tokenizer tokenizer = text::Tokenizer::train(sentences, config.tokenizer);
   config.model.source_vocab = config.model.target_vocab = tokenizer.vocab_size();
   std::vector<train::Example> examples = train::encode_pairs(tokenizer, corpus.train);
-  const auto limit = static_cast<std::size_t>(std::min(config.model.max_length, config.training.batch_tokens / 2));
-  std::erase_if(examples, [&](const auto& e) { return e.source.size() > limit || e.target.size() + 1 > limit; });
+  const auto limit =
+      static_cast<std::size_t>(std::min(config.model.max_length, config.training.batch_tokens / 2));
+  std::erase_if(examples,
+                [&](const auto& e) { return e.source.size() > limit || e.target.size() + 1 > limit; });
 
   io::make_folder(folder);
   io::write_file(folder / "config.json", train::to_json(config));

@@ -22,8 +22,8 @@ struct Job {
 
 train::BatchOptions batch_options(const train::TranslationConfig& config);
 /// Writes the folder from a corpus of `headway prepare`. Seed 0 keeps the configuration's.
-void prepare(const std::filesystem::path& config, const std::filesystem::path& corpus, const std::filesystem::path& folder,
-             std::int64_t batches, std::uint64_t seed);
+void prepare(const std::filesystem::path& config, const std::filesystem::path& corpus,
+             const std::filesystem::path& folder, std::int64_t batches, std::uint64_t seed);
 Job load_job(const std::filesystem::path& folder);
 
 }  // namespace headway::bench

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """A worker, the PyTorch side of run.py: the twin model trained from the same weights on the same batches.
 
-Requests and answers are those of bench_training --do serve. Batches have the same sentences as ours, which are sorted by
+Requests and answers are those of bench_training --do serve. Batches have the same sentences as ours, which are
+sorted by
 length; here they are padded to the longest, before the clock starts.
   --layout padded   activations are [B·T, C] throughout
   --layout packed   only attention sees padding: rows are copied in and out around it
 """
+
 import argparse
 import json
 import math
@@ -36,7 +38,8 @@ def pad(sentences, value):
 
 
 def lay_out(sentences, packed, keys):
-    """ids and places of all rows, and how they lie in [B, T]. Causal attention needs no mask: padding is on the right."""
+    """ids and places of all rows, and how they lie in [B, T]. Causal attention needs no mask: padding is on
+    the right."""
     lengths = torch.tensor([len(s) for s in sentences])
     longest = int(lengths.max())
     inside = torch.arange(longest)[None, :] < lengths[:, None]
@@ -59,7 +62,9 @@ class Corpus:
         self.packed = packed
 
     def batch(self, i):
-        return Batch([self.sources[e] for e in self.batches[i]], [self.targets[e] for e in self.batches[i]], self.packed)
+        return Batch(
+            [self.sources[e] for e in self.batches[i]], [self.targets[e] for e in self.batches[i]], self.packed
+        )
 
 
 def learning_rate(t, step, total):
@@ -74,7 +79,9 @@ def learning_rate(t, step, total):
     if step >= total:
         return rate * t["floor"]
     p = (step - w) / (total - w)
-    return rate * (t["floor"] + (1 - t["floor"]) * ((1 + math.cos(math.pi * p)) / 2 if t["schedule"] == "cosine" else 1 - p))
+    return rate * (
+        t["floor"] + (1 - t["floor"]) * ((1 + math.cos(math.pi * p)) / 2 if t["schedule"] == "cosine" else 1 - p)
+    )
 
 
 class Side:
@@ -87,13 +94,20 @@ class Side:
         if args.dropout == "none":
             for key in ("dropout", "attention_dropout", "activation_dropout"):
                 self.config["model"][key] = 0.0
+        if args.rate:
+            self.training["rate"] = args.rate
         torch.manual_seed(self.training["seed"])
         self.corpus = Corpus(job, args.layout == "packed")
         self.model = Transformer(self.config).train()
         self.model.load_state_dict(load_file(job / "initial.safetensors"))
         self.parameters = list(self.model.parameters())
-        self.adam = torch.optim.Adam(self.parameters, lr=0.0, betas=(self.training["beta1"], self.training["beta2"]),
-                                     eps=self.training["epsilon"], fused=True)
+        self.adam = torch.optim.Adam(
+            self.parameters,
+            lr=0.0,
+            betas=(self.training["beta1"], self.training["beta2"]),
+            eps=self.training["epsilon"],
+            fused=True,
+        )
         self.average = [p.detach().clone() for p in self.parameters] if self.training["average"] > 0 else None
         self.forward = torch.compile(self.model, dynamic=True) if args.mode == "compile" else self.model
         self.bf16 = args.precision == "bf16"
@@ -133,6 +147,7 @@ def main():
     parser.add_argument("--total-steps", type=int, required=True)
     parser.add_argument("--dropout", default="")
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--rate", type=float, help="instead of the configuration's")
     parser.add_argument("--mode", choices=["eager", "compile"], default="eager")
     parser.add_argument("--layout", choices=["padded", "packed"], default="padded")
     args = parser.parse_args()
@@ -144,7 +159,10 @@ def main():
         request = json.loads(line)
         if request["do"] == "quit":
             break
-        print(json.dumps(side.train(request["steps"]) if request["do"] == "train" else side.save(request["path"])), flush=True)
+        print(
+            json.dumps(side.train(request["steps"]) if request["do"] == "train" else side.save(request["path"])),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

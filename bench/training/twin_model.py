@@ -1,5 +1,6 @@
 """models::Transformer in PyTorch: the same function of the same parameters, under the same names. Blocks of
 scaled_dot_product_attention with one projection each, as one would tune it; none of nn.Transformer's slow paths."""
+
 import math
 
 import torch
@@ -105,7 +106,9 @@ class Layer(nn.Module):
     def forward(self, x, part, causal, memory=None, memory_part=None):
         x = self.around(self.self_attention_norm, x, lambda y: self.self_attention(y, part, causal=causal))
         if memory is not None:
-            x = self.around(self.cross_attention_norm, x, lambda y: self.cross_attention(y, part, memory, memory_part))
+            x = self.around(
+                self.cross_attention_norm, x, lambda y: self.cross_attention(y, part, memory, memory_part)
+            )
         return self.around(self.feed_forward_norm, x, self.feed_forward)
 
 
@@ -159,6 +162,8 @@ class Transformer(nn.Module):
         source_table = target_table if self.shared else self.source_embedding.weight
         source, target = batch.source_part, batch.target_part
         memory = self.encoder(self.embed(source_table, batch.source, batch.source_places), source, False)
-        hidden = self.decoder(self.embed(target_table, batch.target_in, batch.target_places), target, True, memory, source)
+        hidden = self.decoder(
+            self.embed(target_table, batch.target_in, batch.target_places), target, True, memory, source
+        )
         logits = F.linear(hidden, target_table if self.tied else self.output.weight)
         return F.cross_entropy(logits.float(), batch.target_out, ignore_index=-100, label_smoothing=self.smoothing)

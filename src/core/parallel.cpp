@@ -37,17 +37,22 @@ void pause() {
 #endif
 }
 
-// How often to look before going to sleep: some tens of microseconds, about what lies between two parallel
-// loops of a training step. Beyond that a waiting thread only takes the core from one that has work: on a
-// busy machine, threads that spin for good (as an OpenMP pool does by default) made training up to ten times
-// slower.
+// How long to look before going to sleep. First without letting go of the core: some tens of microseconds,
+// about what lies between two parallel loops of a training step. Then offering the core to others in between:
+// on a busy machine threads that spin for good (as an OpenMP pool does by default) made training up to ten
+// times slower, while threads that sleep at once lose more to waking up than the loops last.
 constexpr int kLooks = 2000;
+constexpr int kYields = 500;
 
 template <typename T>
 T wait_until_changed(const std::atomic<T>& value, T from) {
   for (int look = 0; look < kLooks; ++look) {
     if (const T now = value.load(std::memory_order_acquire); now != from) return now;
     pause();
+  }
+  for (int look = 0; look < kYields; ++look) {
+    if (const T now = value.load(std::memory_order_acquire); now != from) return now;
+    sched_yield();
   }
   value.wait(from, std::memory_order_acquire);
   return value.load(std::memory_order_acquire);

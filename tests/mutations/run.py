@@ -6,6 +6,7 @@ there exactly once) becomes `replace`; the CMake target `target` is built again,
 expression `tests`, all of which pass in the sound tree, at least one must fail. A mutation that does not compile proves
 nothing and counts as a fault of the list.
 """
+
 import argparse
 import json
 import os
@@ -81,8 +82,17 @@ class Bench:
         copy_tree(source, self.root)
         self.environment = os.environ | {"CCACHE_BASEDIR": str(work), "CCACHE_NOHASHDIR": "1"}
         # -w: a mutation may leave a variable unused, and that is not what is looked for.
-        command = ["cmake", "-S", str(self.root), "-B", str(self.build), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
-                   "-DCMAKE_CXX_FLAGS=-w"]
+        command = [
+            "cmake",
+            "-S",
+            str(self.root),
+            "-B",
+            str(self.build),
+            "-G",
+            "Ninja",
+            "-DCMAKE_BUILD_TYPE=Release",
+            "-DCMAKE_CXX_FLAGS=-w",
+        ]
         if shutil.which("ccache"):
             command.append("-DCMAKE_CXX_COMPILER_LAUNCHER=ccache")
         self.run(command, must_end_well=True)
@@ -98,8 +108,24 @@ class Bench:
 
     def test(self, regexp):
         """(number of tests run, names of those that failed)"""
-        ended = self.run(["ctest", "--test-dir", str(self.build), "-R", regexp, "-E", "_NOT_BUILT$",
-                          "-LE", "long|peers", "--timeout", "120", "--parallel", str(self.jobs), "--no-tests=error"])
+        ended = self.run(
+            [
+                "ctest",
+                "--test-dir",
+                str(self.build),
+                "-R",
+                regexp,
+                "-E",
+                "_NOT_BUILT$",
+                "-LE",
+                "long|peers",
+                "--timeout",
+                "120",
+                "--parallel",
+                str(self.jobs),
+                "--no-tests=error",
+            ]
+        )
         return tally(ended.stdout)
 
 
@@ -145,16 +171,21 @@ def prove(mutations, source, jobs, keep):
         for regexp in sorted({m.tests for m in mutations}):
             ran, failed = bench.test(regexp)
             if ran == 0 or failed:
-                print(f"the sound tree: {ran} tests match {regexp}, {len(failed)} fail {failed[:3]}; "
-                      "want some, and none to fail")
+                print(
+                    f"the sound tree: {ran} tests match {regexp}, {len(failed)} fail {failed[:3]}; "
+                    "want some, and none to fail"
+                )
                 return 1
         faults = 0
         for number, mutation in enumerate(mutations, 1):
             begin = time.monotonic()
             fault, told = verdict(bench, mutation)
             faults += fault is not None
-            print(f"[{number}/{len(mutations)}] {fault or 'caught'}: {mutation.name} ({told}; "
-                  f"{time.monotonic() - begin:.0f} s)", flush=True)
+            print(
+                f"[{number}/{len(mutations)}] {fault or 'caught'}: {mutation.name} ({told}; "
+                f"{time.monotonic() - begin:.0f} s)",
+                flush=True,
+            )
         print(f"{len(mutations) - faults} mutations caught, {faults} not")
         return 1 if faults else 0
     finally:
@@ -164,7 +195,9 @@ def prove(mutations, source, jobs, keep):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=Path, required=True, help="root of the sources; they are copied, not touched")
+    parser.add_argument(
+        "--source", type=Path, required=True, help="root of the sources; they are copied, not touched"
+    )
     parser.add_argument("--list", type=Path, default=HERE / "mutations.json")
     parser.add_argument("--only", default="", help="regular expression over the names of mutations")
     parser.add_argument("--check", action="store_true", help="only see that every mutation fits the sources")

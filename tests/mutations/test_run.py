@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """The mutation runner, on a project of one function: it must tell a caught mutation from one that survives."""
+
 import contextlib
 import io
 import json
@@ -22,8 +23,14 @@ int main() { return add(2, 3) == 5 ? 0 : 1; }
 
 
 def mutation(**changes):
-    return {"name": "sum", "file": "tiny.cpp", "find": "a + b", "replace": "a - b", "target": "tiny",
-            "tests": "tiny"} | changes
+    return {
+        "name": "sum",
+        "file": "tiny.cpp",
+        "find": "a + b",
+        "replace": "a - b",
+        "target": "tiny",
+        "tests": "tiny",
+    } | changes
 
 
 class Runner(unittest.TestCase):
