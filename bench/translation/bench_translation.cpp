@@ -7,7 +7,7 @@
 //   for the next
 //   {"do": "translate", "beam": 4} -> {"seconds": ..., "outputs": [[ids], ...]} : from ids to ids; loading is
 //   not in it
-//   {"do": "score", "targets": [[ids], ...]} -> {"log_probabilities": [...]} : of a target for each source
+//   {"do": "score", "targets": [[ids], ...]} -> {"log_probabilities": [[of tokens and end mark], ...]}
 //   {"do": "text", "beam": 4} -> {"lines": [...]}
 #include <cmath>
 #include <filesystem>
@@ -87,21 +87,19 @@ class Side {
     return models::translate(translator_.model(), sources_, options);
   }
 
-  std::vector<double> scores(const Sentences& targets) {
+  std::vector<std::vector<float>> scores(const Sentences& targets) {
     if (targets.size() != sources_.size()) fail(ErrorCode::value, "score", "want a target for each source");
     const NoGrad no_grad;
     models::Transformer& model = translator_.model();
-    std::vector<double> out;
+    std::vector<std::vector<float>> out;
     for (std::size_t i = 0; i < targets.size(); ++i) {
       const train::Batch b =
           train::make_batch({{sources_[i], targets[i]}}, {0}, {.bos = text::kBos, .eos = text::kEos});
       const Tensor memory = model.encode(b.source, b.source_offsets);
       const Tensor hidden = model.decode(b.target_in, {b.target_offsets, memory, b.source_offsets});
       const TokenScores tokens = token_scores(model.logits(hidden), b.target_out);
-      double sum = 0;
-      for (std::int64_t t = 0; t < b.tokens(); ++t)
-        sum += static_cast<double>(tokens.log_probability.data<float>()[t]);
-      out.push_back(sum);
+      const auto* each = tokens.log_probability.data<float>();
+      out.emplace_back(each, each + b.tokens());
     }
     return out;
   }

@@ -24,6 +24,7 @@ from ctranslate2_model import export  # noqa: E402
 
 BATCHES = [("examples", 32), ("examples", 64), ("examples", 128), ("tokens", 2048), ("tokens", 8192)]
 TIE = 1e-3
+LIMIT = 256  # tokens of an output, on both sides
 
 
 def best_settings(args, peer, beam, threads):
@@ -37,37 +38,28 @@ def best_settings(args, peer, beam, threads):
     return min(found, key=lambda f: f[0]), found
 
 
-def compare(ours, mine, theirs, tokens):
+def pair_of(i, mine, theirs, p, q):
+    """Two outputs and the log-probabilities of their tokens and end marks: differences of the whole, of what a beam
+    ranks by, and of the first tokens that differ, where a greedy search chose."""
+    fork = next(t for t in range(len(p)) if (mine + [None])[t] != (theirs + [None])[t])
+    return {"sentence": i, "ours": sum(p), "theirs": sum(q), "difference": abs(sum(p) - sum(q)),
+            "of_scores": abs(sum(p) / len(p) - sum(q) / len(q)), "at_fork": abs(p[fork] - q[fork])}
+
+
+def compare(ours, mine, theirs, tokens, beam):
     """Where the two differ, and both log-probabilities under our model."""
     ids = {token: i for i, token in enumerate(tokens)}
-    theirs = [[ids[t] for t in sentence] for sentence in theirs]
+    # An output that ran to the limit leaves no place for the end mark it is scored with.
+    theirs = [[ids[t] for t in sentence[:LIMIT - 1]] for sentence in theirs]
+    mine = [sentence[:LIMIT - 1] for sentence in mine]
     different = [i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b]
-    score = (
-        {
-            name: ours.ask(do="score", targets=outputs)["log_probabilities"]
-            for name, outputs in (("mine", mine), ("theirs", theirs))
-        }
-        if different
-        else {}
-    )
     pairs = []
-    for i in different:
-        a, b = score["mine"][i], score["theirs"][i]
-        # What a search ranks by: per token, the end mark counted.
-        pairs.append(
-            {
-                "sentence": i,
-                "ours": a,
-                "theirs": b,
-                "difference": abs(a - b),
-                "of_scores": abs(a / (len(mine[i]) + 1) - b / (len(theirs[i]) + 1)),
-            }
-        )
-    return {
-        "identical": 1 - len(different) / len(mine),
-        "differences": pairs,
-        "no_ties": [p for p in pairs if min(p["difference"], p["of_scores"]) > TIE],
-    }
+    if different:
+        p, q = (ours.ask(do="score", targets=outputs)["log_probabilities"] for outputs in (mine, theirs))
+        pairs = [pair_of(i, mine[i], theirs[i], p[i], q[i]) for i in different]
+    choice = "at_fork" if beam == 1 else "of_scores"
+    return {"identical": 1 - len(different) / len(mine), "differences": pairs,
+            "no_ties": [x for x in pairs if min(x["difference"], x[choice]) > TIE]}
 
 
 def measure(args, ours, peer, tokens, beam, threads):

@@ -69,7 +69,6 @@ void run(const Options& o, const ConfigFlags& flags) {
     if (o.sample.empty()) return;
     models::DecodingOptions greedy = translator.config().decoding;
     greedy.beam_size = 1;
-    translator.model().eval();
     progress.note(
         fmt::format("       \"{}\"  →  \"{}\"", o.sample, translator.translate({o.sample}, greedy)[0]));
   };

@@ -137,7 +137,12 @@ class Run {
     if (!valid_.empty()) {
       calls.evaluate = [this](std::int64_t) { return evaluate(); };
       calls.on_evaluation = [this](std::int64_t step, const Evaluation& evaluation, bool best) {
-        if (callbacks_.on_evaluation) callbacks_.on_evaluation(step, evaluation, best, translator_);
+        if (!callbacks_.on_evaluation) return;
+        // The caller may translate: in evaluation mode, which must not outlast the call (there would be no
+        // dropout).
+        model().eval();
+        callbacks_.on_evaluation(step, evaluation, best, translator_);
+        model().train(generator_);
       };
     }
     const TrainSummary summary = train::train(parts, options, calls);

@@ -73,6 +73,8 @@ std::string to_json(const TranslationConfig& config) {
 TranslationConfig translation_config_from_json(std::string_view text, std::string_view what,
                                                const TranslationConfig& defaults) {
   const auto wrong = [&](const std::string& message) { fail(ErrorCode::format, what, message); };
+  // The parser takes a NUL for the end of the text and would pass over what follows.
+  if (text.find('\0') != std::string_view::npos) wrong("has a NUL byte");
   Json json;
   try {
     json = Json::parse(text);

@@ -20,7 +20,7 @@ struct TranslationData {
 struct TranslationCallbacks {
   std::function<void(const std::string& line)> on_note;  ///< "vocabulary 8000, 42465 pairs, …"
   std::function<void(const StepReport&)> on_step;
-  /// `translator` has the weights of this moment.
+  /// `translator` has the weights of this moment, and is in evaluation mode.
   std::function<void(std::int64_t step, const Evaluation&, bool best, const Translator& translator)>
       on_evaluation;
   std::function<void(const std::filesystem::path&)> on_checkpoint;
