@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include <fmt/format.h>
 
@@ -33,6 +34,19 @@ Tensor regrow(const Tensor& old, std::int64_t capacity, const std::vector<std::i
                   static_cast<std::size_t>(lengths[i] * width));
   });
   return fresh;
+}
+
+// The first from.size() rows of `t` get the content of later rows: where rows only leave, nothing is
+// allocated and those before the first that left stay where they are.
+Tensor close_gaps(const Tensor& t, const std::vector<std::int32_t>& from,
+                  const std::vector<std::int64_t>& lengths) {
+  const std::int64_t width = bytes_per_position(t);
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const auto r = static_cast<std::int64_t>(i);
+    if (from[i] != r && lengths[i] > 0)
+      std::memcpy(position(t, r, 0), position(t, from[i], 0), static_cast<std::size_t>(lengths[i] * width));
+  }
+  return slice(t, 0, 0, static_cast<std::int64_t>(from.size()));
 }
 
 }  // namespace
@@ -78,6 +92,8 @@ void KeyValueCache::append(const Tensor& new_key, const Tensor& new_value) {
 void KeyValueCache::reorder(const std::vector<std::int32_t>& from) {
   std::vector<std::int64_t> lengths;
   bool same = from.size() == lengths_.size();
+  const bool rows_only_leave =
+      std::adjacent_find(from.begin(), from.end(), std::greater_equal<>()) == from.end();
   for (std::size_t r = 0; r < from.size(); ++r) {
     if (from[r] < 0 || from[r] >= rows()) {
       fail(ErrorCode::value, "KeyValueCache",
@@ -88,8 +104,9 @@ void KeyValueCache::reorder(const std::vector<std::int32_t>& from) {
   }
   if (same) return;
   if (key_.defined()) {
-    key_ = regrow(key_, key_.size(1), from, lengths);
-    value_ = regrow(value_, value_.size(1), from, lengths);
+    const std::int64_t capacity = key_.size(1);
+    key_ = rows_only_leave ? close_gaps(key_, from, lengths) : regrow(key_, capacity, from, lengths);
+    value_ = rows_only_leave ? close_gaps(value_, from, lengths) : regrow(value_, capacity, from, lengths);
   }
   lengths_ = std::move(lengths);
 }

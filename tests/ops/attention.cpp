@@ -111,8 +111,8 @@ std::vector<Variant> variants(const Sizes& s) {
 
 std::vector<OpCase> small() {
   std::vector<OpCase> all;
-  for (const Sizes& s :
-       {Sizes{2, 5, 5, 2, 2, 4, 4}, Sizes{2, 3, 7, 4, 2, 5, 3}, Sizes{2, 6, 4, 2, 1, 3, 6}}) {
+  for (const Sizes& s : {Sizes{2, 5, 5, 2, 2, 4, 4}, Sizes{2, 3, 7, 4, 2, 5, 3}, Sizes{2, 6, 4, 2, 1, 3, 6},
+                         Sizes{2, 1, 7, 4, 2, 5, 3}}) {
     for (const Variant& variant : variants(s)) all.push_back(one(s, variant));
   }
   return all;
@@ -131,6 +131,9 @@ HEADWAY_OP_CHECK(attention, reference) {
       testing::check_reference(one({2, n, n, 2, 2, 8, 8}, {.name = "causal", .mask = Mask::causal()}), dtype);
       testing::check_reference(one({1, 20, n, 4, 2, 16, 16}, {.name = "dropout", .dropout = 0.2}), dtype);
       testing::check_reference(one({1, n, 40, 2, 1, n % 70 + 1, 7}, {.name = "dims"}), dtype);
+      testing::check_reference(
+          one({1, n, n + 5, 2, 2, 8, 8}, {.name = "window", .mask = Mask::window(20, 9)}), dtype);
+      testing::check_reference(one({2, 1, n, 4, 2, n % 70 + 1, 36}, {.name = "single query"}), dtype);
     }
   }
 }
@@ -138,7 +141,8 @@ HEADWAY_OP_CHECK(attention, gradcheck) {
   for (const OpCase& test : small()) testing::gradcheck(test);
 }
 HEADWAY_OP_CHECK(attention, composed) {
-  for (const Sizes& s : {Sizes{2, 5, 5, 2, 2, 4, 4}, Sizes{2, 40, 100, 4, 2, 20, 12}}) {
+  for (const Sizes& s :
+       {Sizes{2, 5, 5, 2, 2, 4, 4}, Sizes{2, 40, 100, 4, 2, 20, 12}, Sizes{2, 1, 100, 4, 2, 20, 12}}) {
     for (const Variant& variant : variants(s)) {
       if (!variant.mask.lengths().empty()) continue;  // the composition takes keys by their lengths
       for (const DType dtype : {DType::float64, DType::float32, DType::bfloat16}) {

@@ -77,26 +77,32 @@ TEST(Attention, a_bias_of_minus_infinity_is_a_mask) {
   testing::expect_bitwise_equal(biased.v, masked.v, "dv");
 }
 
+// Both paths of the forward kernel, blocks of queries and single ones; both ways to hide.
 TEST(Attention, nan_and_infinity_in_hidden_keys_and_values_reach_nothing) {
   const float nan = std::numeric_limits<float>::quiet_NaN(),
               infinity = std::numeric_limits<float>::infinity();
-  const Tensor q = random({1, 70, 2, 8}, 1, DType::float32), k = random({1, 100, 2, 8}, 2, DType::float32),
-               v = random({1, 100, 2, 8}, 3, DType::float32);
-  const Tensor hidden = full({100}, 0, DType::boolean);
-  for (const int j : {0, 17, 50, 99}) hidden.data<bool>()[j] = true;
-  const Grads clean = run_all(q, k, v, {.mask = Mask::deny(hidden)});
-  Tensor bad_k = from(k.to_vector<float>(), k.shape()), bad_v = from(v.to_vector<float>(), v.shape());
+  const Tensor k = random({1, 100, 2, 8}, 2, DType::float32), v = random({1, 100, 2, 8}, 3, DType::float32);
+  const Tensor hidden = full({100}, 0, DType::boolean), bias = zeros({100});
+  const Tensor bad_k = from(k.to_vector<float>(), k.shape()), bad_v = from(v.to_vector<float>(), v.shape());
   for (const int j : {0, 17, 50, 99}) {
+    hidden.data<bool>()[j] = true;
+    bias.data<float>()[j] = -infinity;
     for (int d = 0; d < 16; ++d) {
       bad_k.data<float>()[j * 16 + d] = d % 3 == 0 ? nan : infinity;
       bad_v.data<float>()[j * 16 + d] = d % 2 == 0 ? nan : -infinity;
     }
   }
-  const Grads got = run_all(q, bad_k, bad_v, {.mask = Mask::deny(hidden)});
-  testing::expect_bitwise_equal(got.output, clean.output, "output");
-  testing::expect_bitwise_equal(got.q, clean.q, "dq");
-  testing::expect_bitwise_equal(got.k, clean.k, "dk");
-  testing::expect_bitwise_equal(got.v, clean.v, "dv");
+  for (const std::int64_t queries : {70, 1}) {
+    const Tensor q = random({1, queries, 2, 8}, 1, DType::float32);
+    for (const AttentionOptions& options :
+         {AttentionOptions{.mask = Mask::deny(hidden)}, AttentionOptions{.bias = bias}}) {
+      const Grads clean = run_all(q, k, v, options), got = run_all(q, bad_k, bad_v, options);
+      testing::expect_bitwise_equal(got.output, clean.output, "output");
+      testing::expect_bitwise_equal(got.q, clean.q, "dq");
+      testing::expect_bitwise_equal(got.k, clean.k, "dk");
+      testing::expect_bitwise_equal(got.v, clean.v, "dv");
+    }
+  }
 }
 
 TEST(Attention, a_nan_in_a_query_stays_in_the_keys_it_sees) {

@@ -28,8 +28,8 @@ struct GemmArgs {
   Epilogue epilogue = Epilogue::none;
   bool accumulate = false;  ///< C += A·B; no bias or epilogue then
 };
-/// Sums over k in float32, in one order for any number of threads. Error(unsupported) for bfloat16 on a CPU
-/// for which oneDNN has no bfloat16 products.
+/// Sums over k in float32, in one order for any number of threads. Where oneDNN has no bfloat16 products
+/// (below AVX-512), operands are widened first: the same numbers at float32's speed.
 HEADWAY_API void gemm(const GemmArgs& args);
 
 /// Bytes of B [k, n] reordered for oneDNN's kernels.

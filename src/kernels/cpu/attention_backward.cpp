@@ -71,15 +71,9 @@ void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t 
   for (std::int64_t begin = first; begin < last; begin += kQueries) {
     const QueryBlock block(begin, last);
     const std::int64_t at = begin - first;
-    float* query = p.query + at * sizes.dim;
-    float* d_out = p.d_out + at * sizes.value_dim;
-    if (block.count < kQueries) {
-      std::fill(query, query + kQueries * sizes.dim, 0.f);
-      std::fill(d_out, d_out + kQueries * sizes.value_dim, 0.f);
-    }
-    transpose(p.q.data + at * p.q.row, p.q.row, block.count, a.dim, static_cast<float>(a.scale) * kLog2e,
-              query, kQueries);
-    transpose(p.g.data + at * p.g.row, p.g.row, block.count, a.value_dim, 1.f, d_out, kQueries);
+    const Rows q{p.q.data + at * p.q.row, p.q.row}, g{p.g.data + at * p.g.row, p.g.row};
+    transpose_block(q, block, a.dim, static_cast<float>(a.scale) * kLog2e, p.query + at * sizes.dim);
+    transpose_block(g, block, a.value_dim, 1.f, p.d_out + at * sizes.value_dim);
     for (std::int64_t i = 0; i < kQueries; ++i) {
       const bool inside = i < block.count;
       const float value = inside ? lse[begin + i] : -kInfinity;
@@ -100,30 +94,17 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
                    std::int64_t j0, std::int64_t j1, const Rows& k, const Rows& v, const float* query,
                    const float* d_out, const float* lse, const float* delta, const Tiles& t) {
   const FloatTag f;
-  panel<Start::zero>({.rows = j1 - j0,
-                      .depth = a.dim,
-                      .a = k.data,
-                      .a_row = k.row,
-                      .b = query,
-                      .b_row = kQueries,
-                      .c = t.weights,
-                      .c_row = kQueries},
-                     block.vectors);
-  panel<Start::zero>({.rows = j1 - j0,
-                      .depth = a.value_dim,
-                      .a = v.data,
-                      .a_row = v.row,
-                      .b = d_out,
-                      .b_row = kQueries,
-                      .c = t.d_scores,
-                      .c_row = kQueries},
-                     block.vectors);
+  for_runs(s, block, j0, j1, [&](const Run& run) HWY_ATTR {
+    score_product(k, a.dim, query, run, j0, t.weights);
+    score_product(v, a.value_dim, d_out, run, j0, t.d_scores);
+  });
   if (is_partial(a, s, block, j0, j1)) finish_scores(a, s, h, block, j0, j1, t.weights);
   if (a.dropout.threshold) drop(a, s, h, block, j0, j1, t.d_scores, t.d_scores);
   for (int c = 0; c < block.vectors; ++c) {
     const Floats sums = hn::LoadU(f, lse + c * kLanes);
     const Floats base = hn::LoadU(f, delta + c * kLanes);
-    for (std::int64_t j = 0; j < j1 - j0; ++j) {
+    const KeyRange seen_keys = vector_keys(s, block, c, j0, j1);
+    for (std::int64_t j = seen_keys.begin - j0; j < seen_keys.end - j0; ++j) {
       float* weight = t.weights + j * kQueries + c * kLanes;
       float* slope = t.d_scores + j * kQueries + c * kLanes;
       // A hidden pair has p = 0, though the log-sum-exp or its dP may be NaN.
@@ -140,11 +121,13 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
 void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
                        const QueryBlock& block, std::int64_t j0, std::int64_t j1, const float* d_scores) {
   auto* out = static_cast<float*>(args.dbias);
-  for (std::int64_t i = 0; i < block.count; ++i) {
-    for (std::int64_t j = j0; j < j1; ++j) {
-      out[args.dbias_strides.at(s.index, h, block.begin + i, j)] += d_scores[(j - j0) * kQueries + i];
+  for_runs(s, block, j0, j1, [&](const Run& run) HWY_ATTR {
+    for (std::int64_t i = run.first * kLanes; i < std::min(run.last * kLanes, block.count); ++i) {
+      for (std::int64_t j = run.begin; j < run.end; ++j) {
+        out[args.dbias_strides.at(s.index, h, block.begin + i, j)] += d_scores[(j - j0) * kQueries + i];
+      }
     }
-  }
+  });
 }
 
 // Adds into the unit's d_query, and into dk and dv [keys][width] of this tile.
@@ -164,34 +147,12 @@ void backward_tiles(const AttentionGradArgs& args, const SequenceDesc& s, std::i
     const bool skip_keys = partial && !all_finite(k.data, j1 - j0, k.row, a.dim);
     const bool skip_queries = partial && !(all_finite(q.data, block.count, q.row, a.dim) &&
                                            all_finite(g.data, block.count, g.row, a.value_dim));
-    product<Start::load>({.rows = a.dim,
-                          .depth = j1 - j0,
-                          .a = k.data,
-                          .a_row = 1,
-                          .a_step = k.row,
-                          .b = t.d_scores,
-                          .b_row = kQueries,
-                          .c = p.d_query + first * sizes.dim,
-                          .c_row = kQueries},
-                         block.vectors, skip_keys);
-    wide_product<Start::load>({.rows = j1 - j0,
-                               .depth = block.count,
-                               .a = t.d_scores,
-                               .a_row = kQueries,
-                               .b = q.data,
-                               .b_row = q.row,
-                               .c = dk,
-                               .c_row = sizes.dim},
-                              sizes.dim, skip_queries);
-    wide_product<Start::load>({.rows = j1 - j0,
-                               .depth = block.count,
-                               .a = t.weights,
-                               .a_row = kQueries,
-                               .b = g.data,
-                               .b_row = g.row,
-                               .c = dv,
-                               .c_row = sizes.value_dim},
-                              sizes.value_dim, skip_queries);
+    for_runs(s, block, j0, j1, [&](const Run& run) HWY_ATTR {
+      query_product<Start::load>(k, a.dim, t.d_scores, run, j0, nullptr, p.d_query + first * sizes.dim,
+                                 skip_keys);
+      key_product(q, sizes.dim, t.d_scores, block, run, j0, dk, skip_queries);
+      key_product(g, sizes.value_dim, t.weights, block, run, j0, dv, skip_queries);
+    });
     if (own_bias) add_bias_gradient(args, s, h, block, j0, j1, t.d_scores);
   }
 }

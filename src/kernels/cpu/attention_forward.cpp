@@ -12,7 +12,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_forward.cpp"
 #include <hwy/foreach_target.h>
 
-#include "kernels/cpu/attention_tile-inl.h"
+#include "kernels/cpu/attention_row-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
@@ -28,12 +28,25 @@ struct ForwardSpace {
 };
 
 std::int64_t forward_floats(const AttentionArgs& a) {
-  return ForwardSpace{round_up(a.dim), round_up(a.value_dim)}.total();
+  return std::max(ForwardSpace{round_up(a.dim), round_up(a.value_dim)}.total(), RowSpace(a).total());
 }
 std::int64_t forward_block() { return kQueries; }
 
+// Multiplies [rows][kQueries] by a factor for each column.
+void scale_columns(float* x, std::int64_t rows, const float* factors, int vectors) {
+  const FloatTag f;
+  for (int c = 0; c < vectors; ++c) {
+    const Floats factor = hn::LoadU(f, factors + c * kLanes);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      float* at = x + r * kQueries + c * kLanes;
+      hn::StoreU(hn::Mul(hn::LoadU(f, at), factor), f, at);
+    }
+  }
+}
+
 void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t first,
                   float* space) {
+  if (s.query_count == 1 && !a.dropout.threshold) return attend_row(a, s, h, space);
   const FloatTag f;
   const QueryBlock block(first, s.query_count);
   const std::int64_t kv = h * a.kv_heads / a.heads;
@@ -49,8 +62,7 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
   float* value_buffer = key_buffer + kKeys * sizes.dim;
 
   const Rows q = float_rows(a.dtype, a.q, s.query_begin + first, block.count, h, a.dim, row_buffer, a.dim);
-  if (block.count < block.vectors * kLanes) std::fill(query, query + sizes.query(), 0.f);
-  transpose(q.data, q.row, block.count, a.dim, static_cast<float>(a.scale) * kLog2e, query, kQueries);
+  transpose_block(q, block, a.dim, static_cast<float>(a.scale) * kLog2e, query);
   std::fill(largest, largest + kQueries, -kInfinity);
   std::fill(total, total + kQueries, 0.f);
   std::fill(output, output + a.value_dim * kQueries, 0.f);
@@ -63,27 +75,22 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
     const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, kv, a.dim, key_buffer, a.dim);
     const Rows v =
         float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
-    panel<Start::zero>({.rows = j1 - j0,
-                        .depth = a.dim,
-                        .a = k.data,
-                        .a_row = k.row,
-                        .b = query,
-                        .b_row = kQueries,
-                        .c = scores,
-                        .c_row = kQueries},
-                       block.vectors);
+    for_runs(s, block, j0, j1,
+             [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, j0, scores); });
     const bool partial = is_partial(a, s, block, j0, j1);
     if (partial) finish_scores(a, s, h, block, j0, j1, scores);
     for (int c = 0; c < block.vectors; ++c) {
       float* column = scores + c * kLanes;
+      const KeyRange seen = vector_keys(s, block, c, j0, j1);
       const Floats before = hn::LoadU(f, largest + c * kLanes);
       Floats top = before;
-      for (std::int64_t j = 0; j < j1 - j0; ++j) top = hn::Max(top, hn::LoadU(f, column + j * kQueries));
+      for (std::int64_t j = seen.begin - j0; j < seen.end - j0; ++j)
+        top = hn::Max(top, hn::LoadU(f, column + j * kQueries));
       // With nothing seen yet the maximum is -inf; subtracting a finite number instead leaves exp(-inf) = 0.
       const Floats base = hn::Max(top, hn::Set(f, -1e30f));
       const Floats factor = exp2(hn::Sub(before, base));
       Floats sum = hn::Mul(hn::LoadU(f, total + c * kLanes), factor);
-      for (std::int64_t j = 0; j < j1 - j0; ++j) {
+      for (std::int64_t j = seen.begin - j0; j < seen.end - j0; ++j) {
         const Floats p = exp2(hn::Sub(hn::LoadU(f, column + j * kQueries), base));
         sum = hn::Add(sum, p);
         hn::StoreU(p, f, column + j * kQueries);
@@ -94,17 +101,16 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
     }
     if (a.dropout.threshold) drop(a, s, h, block, j0, j1, scores, scores);
     const bool skip_zeros = partial && !all_finite(v.data, j1 - j0, v.row, a.value_dim);
-    product<Start::rescale>({.rows = a.value_dim,
-                             .depth = j1 - j0,
-                             .a = v.data,
-                             .a_row = 1,
-                             .a_step = v.row,
-                             .b = scores,
-                             .b_row = kQueries,
-                             .c = output,
-                             .c_row = kQueries,
-                             .rescale = rescale},
-                            block.vectors, skip_zeros);
+    bool rescaled = false;
+    for_runs(s, block, j0, j1, [&](const Run& run) HWY_ATTR {
+      if (run.keys() == j1 - j0 && run.vectors() == block.vectors) {
+        query_product<Start::rescale>(v, a.value_dim, scores, run, j0, rescale, output, skip_zeros);
+        return;
+      }
+      if (!rescaled) scale_columns(output, a.value_dim, rescale, block.vectors);
+      rescaled = true;
+      query_product<Start::load>(v, a.value_dim, scores, run, j0, nullptr, output, skip_zeros);
+    });
   }
 
   for (int c = 0; c < block.vectors; ++c) {

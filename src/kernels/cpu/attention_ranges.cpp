@@ -11,8 +11,8 @@ Plan plan_keys(const AttentionArgs& a) {
   for (std::size_t i = 0; i < a.sequences.size(); ++i) {
     const SequenceDesc& s = a.sequences[i];
     const std::int64_t ranges = a.kv_heads >= 4 ? 1 : std::clamp<std::int64_t>(s.key_count / 512, 1, 4);
-    const std::int64_t tiles = (s.key_count + kTile - 1) / kTile;
-    const std::int64_t step = std::max<std::int64_t>((tiles + ranges - 1) / ranges, 1) * kTile;
+    const std::int64_t tiles = (s.key_count + kAttentionTileKeys - 1) / kAttentionTileKeys;
+    const std::int64_t step = std::max<std::int64_t>((tiles + ranges - 1) / ranges, 1) * kAttentionTileKeys;
     for (std::int64_t begin = 0; begin < std::max<std::int64_t>(s.key_count, 1); begin += step) {
       plan.units.push_back(
           {i, begin, std::min(begin + step, s.key_count), ranges > 1 ? plan.partial_floats : -1});

@@ -6,6 +6,10 @@
 
 namespace headway::inline v1::kernels {
 
+// Keys of one tile, of which ranges are made: a multiple of the register tiles' rows, and K, V and S of D =
+// 64 stay near the L1 cache (24 KiB each).
+inline constexpr std::int64_t kAttentionTileKeys = 96;
+
 // A range of keys of one sequence. Few key/value heads alone would leave threads idle, so long sequences are
 // cut, in at most four: every cut costs a copy of dQ.
 struct KeyUnit {
@@ -13,8 +17,6 @@ struct KeyUnit {
   std::int64_t begin, end;
   std::int64_t partial;  // offset of its dQ in floats, -1 where the sequence is whole
 };
-inline constexpr std::int64_t kTile =
-    96;  // keys of a tile, as in attention_tile-inl.h: ranges are whole tiles
 
 struct Plan {
   std::vector<KeyUnit> units;

@@ -14,6 +14,7 @@
 
 #include <headway/kernels/attention.h>
 
+#include "kernels/cpu/attention_ranges.h"
 #include "kernels/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -27,9 +28,7 @@ constexpr std::int64_t kQueries = kMaxVectors * kLanes;  // in one block
 constexpr int tile_rows(int vectors) {
   return vectors >= 4 ? 6 : vectors == 3 ? 8 : HWY_TARGET <= HWY_AVX3 ? 12 : 6;
 }
-// Keys of one tile: a multiple of the register tiles' rows, and K, V, S of D = 64 stay near the L1 cache (24
-// KiB each).
-constexpr std::int64_t kKeys = 96;
+constexpr std::int64_t kKeys = kAttentionTileKeys;
 
 constexpr float kLog2e = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
@@ -195,6 +194,13 @@ struct QueryBlock {
         vectors(static_cast<int>((count + kLanes - 1) / kLanes)) {}
 };
 
+// The block's rows, times `factor`, as [dim][kQueries]; lanes without a query are zero.
+inline void transpose_block(const Rows& rows, const QueryBlock& block, std::int64_t dim, float factor,
+                            float* out) {
+  if (block.count < kQueries) std::fill(out, out + dim * kQueries, 0.f);
+  transpose(rows.data, rows.row, block.count, dim, factor, out, kQueries);
+}
+
 // Keys that at least one query of the block may see.
 struct KeyRange {
   std::int64_t begin, end;
@@ -204,11 +210,105 @@ inline KeyRange visible_keys(const SequenceDesc& s, const QueryBlock& block) {
   return {begin, std::clamp<std::int64_t>(block.begin + block.count + s.high, begin, s.key_count)};
 }
 
+// The same of one vector of the block, within keys [j0, j1). A last vector's spare lanes count as queries.
+inline KeyRange vector_keys(const SequenceDesc& s, const QueryBlock& block, int vector, std::int64_t j0,
+                            std::int64_t j1) {
+  const std::int64_t first = block.begin + vector * kLanes;
+  const std::int64_t begin = std::clamp(first + s.low, j0, j1);
+  return {begin, std::clamp(first + kLanes + s.high, begin, j1)};
+}
+
+// Keys [begin, end) of a tile that the vectors [first, last) of the block may see, and the others may not:
+// along the diagonal of a causal mask the products go in such steps, and so skip what nobody sees.
+struct Run {
+  std::int64_t begin, end;
+  int first, last;
+  std::int64_t keys() const { return end - begin; }
+  int vectors() const { return last - first; }
+};
+
+// Calls body(run) for the runs of keys [j0, j1) in order.
+template <class Body>
+void for_runs(const SequenceDesc& s, const QueryBlock& block, std::int64_t j0, std::int64_t j1,
+              const Body& body) {
+  const auto run_at = [&](std::int64_t j) {
+    // Lane i of the block sees key j when j - high <= begin + i <= j - low.
+    const auto bound = [&](std::int64_t lane) {
+      return static_cast<int>(std::clamp<std::int64_t>(lane, 0, block.vectors * kLanes) / kLanes);
+    };
+    Run run{j, j, bound(j - s.high - block.begin), bound(j - s.low - block.begin + kLanes)};
+    run.last = std::max(run.first, run.last);
+    return run;
+  };
+  for (std::int64_t j = j0; j < j1;) {
+    Run run = run_at(j);
+    for (; j < j1; ++j) {
+      const Run next = run_at(j);
+      if (next.first != run.first || next.last != run.last) break;
+    }
+    run.end = j;
+    if (run.vectors() > 0) body(run);
+  }
+}
+
+// The three kinds of product of a run within the tile of keys from j0 on.
+
+// scores[key][query] = Σ_d keys[key][d]·query[d][query]
+inline void score_product(const Rows& keys, std::int64_t dim, const float* query, const Run& run,
+                          std::int64_t j0, float* scores) {
+  panel<Start::zero>({.rows = run.keys(),
+                      .depth = dim,
+                      .a = keys.data + (run.begin - j0) * keys.row,
+                      .a_row = keys.row,
+                      .b = query + run.first * kLanes,
+                      .b_row = kQueries,
+                      .c = scores + (run.begin - j0) * kQueries + run.first * kLanes,
+                      .c_row = kQueries},
+                     run.vectors());
+}
+
+// out[d][query] += Σ_key rows[key][d]·weights[key][query]
+template <Start kStart>
+void query_product(const Rows& rows, std::int64_t dim, const float* weights, const Run& run, std::int64_t j0,
+                   const float* rescale, float* out, bool skip_zeros) {
+  product<kStart>({.rows = dim,
+                   .depth = run.keys(),
+                   .a = rows.data + (run.begin - j0) * rows.row,
+                   .a_row = 1,
+                   .a_step = rows.row,
+                   .b = weights + (run.begin - j0) * kQueries + run.first * kLanes,
+                   .b_row = kQueries,
+                   .c = out + run.first * kLanes,
+                   .c_row = kQueries,
+                   .rescale = rescale},
+                  run.vectors(), skip_zeros);
+}
+
+// out[key][d] += Σ_query weights[key][query]·rows[query][d], `width` columns of them
+inline void key_product(const Rows& rows, std::int64_t width, const float* weights, const QueryBlock& block,
+                        const Run& run, std::int64_t j0, float* out, bool skip_zeros) {
+  const std::int64_t first = run.first * kLanes;
+  wide_product<Start::load>({.rows = run.keys(),
+                             .depth = std::min(run.last * kLanes, block.count) - first,
+                             .a = weights + (run.begin - j0) * kQueries + first,
+                             .a_row = kQueries,
+                             .b = rows.data + first * rows.row,
+                             .b_row = rows.row,
+                             .c = out + (run.begin - j0) * width,
+                             .c_row = width},
+                            width, skip_zeros);
+}
+
 // True when some pair of the tile is (or may be) hidden.
 inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
                        std::int64_t j0, std::int64_t j1) {
   const bool inside = block.begin + block.count - 1 + s.low <= j0 && j1 - 1 <= block.begin + s.high;
   return !inside || !a.pairs.empty() || a.bias;
+}
+
+// A bias of -inf is a mask: what it meets may be NaN.
+inline float biased(float score, float bias) {
+  return bias == -kInfinity ? -kInfinity : score + kLog2e * bias;
 }
 
 // Scores [j1 - j0][kQueries], in units of log 2, get the bias, and -inf where hidden.
@@ -220,7 +320,8 @@ inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::in
     const auto* bias = static_cast<const float*>(a.bias);
     for (std::int64_t i = 0; i < block.count; ++i) {
       for (std::int64_t j = j0; j < j1; ++j) {
-        scores[(j - j0) * kQueries + i] += kLog2e * bias[a.bias_strides.at(s.index, h, block.begin + i, j)];
+        float& score = scores[(j - j0) * kQueries + i];
+        score = biased(score, bias[a.bias_strides.at(s.index, h, block.begin + i, j)]);
       }
     }
   }
@@ -261,7 +362,8 @@ inline void drop(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, 
   const auto threshold = hn::Set(n, static_cast<std::int32_t>(a.dropout.threshold));
   const std::uint64_t key = a.dropout.call.seed ^ (a.dropout.call.call >> 32);
   for (int v = 0; v < block.vectors; ++v) {
-    for (std::int64_t j = j0; j < j1; j += 8) {
+    const KeyRange seen = vector_keys(s, block, v, j0, j1);
+    for (std::int64_t j = std::max(j0, seen.begin / 8 * 8); j < seen.end; j += 8) {
       Words word[4] = {hn::Iota(w, static_cast<std::uint32_t>(block.begin + v * kLanes)),
                        hn::Set(w, static_cast<std::uint32_t>(j / 8)),
                        hn::Set(w, static_cast<std::uint32_t>(s.index * a.heads + h)),

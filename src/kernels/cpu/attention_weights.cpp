@@ -36,8 +36,7 @@ void weights_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
   float* lse = key_buffer + kKeys * dim;
 
   const Rows q = float_rows(a.dtype, a.q, s.query_begin + first, block.count, h, a.dim, row_buffer, a.dim);
-  std::fill(query, query + dim * kQueries, 0.f);
-  transpose(q.data, q.row, block.count, a.dim, static_cast<float>(a.scale) * kLog2e, query, kQueries);
+  transpose_block(q, block, a.dim, static_cast<float>(a.scale) * kLog2e, query);
   const auto* sums = static_cast<const float*>(a.lse) + h * a.lse_rows + s.query_begin + first;
   for (std::int64_t i = 0; i < kQueries; ++i) {
     lse[i] = i < block.count && sums[i] != -kInfinity ? sums[i] * kLog2e : kInfinity;
@@ -46,15 +45,8 @@ void weights_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
     const std::int64_t j1 = std::min(j0 + kKeys, s.key_count);
     const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, h * a.kv_heads / a.heads, a.dim,
                               key_buffer, a.dim);
-    panel<Start::zero>({.rows = j1 - j0,
-                        .depth = a.dim,
-                        .a = k.data,
-                        .a_row = k.row,
-                        .b = query,
-                        .b_row = kQueries,
-                        .c = scores,
-                        .c_row = kQueries},
-                       block.vectors);
+    for_runs(s, block, j0, j1,
+             [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, j0, scores); });
     finish_scores(a, s, h, block, j0, j1, scores);
     for (int c = 0; c < block.vectors; ++c) {
       const Floats base = hn::LoadU(f, lse + c * kLanes);
