@@ -25,6 +25,10 @@ std::string dump(const Value& value, int indent) {
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view what) {
+  // The parser takes a NUL for the end of the text and would pass over what follows.
+  if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    fail(ErrorCode::format, "read_json", fmt::format("{} has a NUL at byte {}; want text", what, nul));
+  }
   std::vector<std::set<std::string>> keys;  // of the objects that are open
   const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
     if (depth > kMaxDepth) {

@@ -156,6 +156,7 @@ TEST(JsonFile, malformed_text_is_an_error_at_every_cut_and_flip) {
   }
   EXPECT_THAT(message_of([] { parse_json(R"({"a":{"b":1,"b":2}})", "it"); }), HasSubstr("\"b\" twice"));
   EXPECT_THAT(message_of([] { parse_json(std::string(100000, '['), "it"); }), HasSubstr("nested"));
+  EXPECT_THAT(message_of([] { parse_json(std::string("{}\0{", 4), "it"); }), HasSubstr("NUL at byte 2"));
   EXPECT_THAT(message_of([] { parse_json("[1e999]", "it"); }), HasSubstr("out of range"));
 }
 
