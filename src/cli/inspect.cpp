@@ -6,7 +6,9 @@
 
 #include <headway/inspect/alignment.h>
 #include <headway/inspect/page.h>
+#include <headway/inspect/picture.h>
 #include <headway/models/decoding.h>
+#include <headway/ops/views.h>
 #include <headway/train/checkpoint.h>
 #include <headway/train/translator.h>
 
@@ -16,7 +18,7 @@ namespace headway::cli {
 namespace {
 
 struct Options {
-  std::string run, out;
+  std::string run, out, picture;
   std::vector<std::string> sentences;
   bool json = false;
 };
@@ -74,6 +76,18 @@ void print_json(const std::vector<inspect::PageExample>& examples,
   fmt::print("{}\n", out.dump());
 }
 
+// The most peaked cross-attention head.
+void draw(const std::filesystem::path& file, const inspect::PageExample& example,
+          const inspect::HeadAlignment& head) {
+  const Tensor& layer = example.maps.cross[static_cast<std::size_t>(head.layer)];
+  const Tensor weights = reshape(slice(layer, 0, head.head, head.head + 1), {layer.size(1), layer.size(2)});
+  inspect::write_head_picture(
+      file, weights,
+      {.title = fmt::format("Cross-attention, decoder layer {}, head {}", head.layer + 1, head.head + 1),
+       .rows = example.target_written,
+       .columns = example.source_tokens});
+}
+
 void run(const Options& o) {
   const train::Translator translator = train::Translator::load(o.run);
   std::vector<inspect::PageExample> examples;
@@ -92,6 +106,7 @@ void run(const Options& o) {
                                model.encoder_layers, model.decoder_layers, model.heads),
        .layer = alignments[0].layer,
        .head = alignments[0].head});
+  if (!o.picture.empty()) draw(o.picture, examples[0], alignments[0]);
   if (o.json) return print_json(examples, alignments, page);
   for (std::size_t i = 0; i < examples.size(); ++i) {
     fmt::print("{}  →  {}\n", examples[i].source, examples[i].translation);
@@ -111,6 +126,8 @@ void add_inspect_command(CLI::App& app) {
   command->add_option("run", options->run, "A run's folder, or a checkpoint")->required();
   command->add_option("sentences", options->sentences, "Sentences to translate and look at")->required();
   command->add_option("--out", options->out, "The page to write (default: heads.html in the run's folder)");
+  command->add_option("--picture", options->picture,
+                      "Also draw the first sentence's most peaked head as SVG");
   command->add_flag("--json", options->json, "Print the most peaked head's word links as JSON");
   command->callback([options] { run(*options); });
 }

@@ -9,6 +9,7 @@
 
 #include <headway/io/atomic_file.h>
 
+#include "inspect/markup.h"
 #include "inspect/page_parts.h"
 
 namespace headway::inline v1::inspect {
@@ -91,29 +92,6 @@ std::string script_safe(const Json& json) {
       out += "\\u003c";
     else
       out += c;
-  }
-  return out;
-}
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
   }
   return out;
 }
