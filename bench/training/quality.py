@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """What training with dropout comes to: BLEU on the test set, ours and PyTorch's, several seeds each.
 
-For each seed both sides start from the same weights, see the same batches and train the same number of steps with the
-configuration's dropout and averaging; only the random numbers of dropout differ. Both results are translated by our
+For each seed both sides start from the same weights, see the same batches and train the same number of steps with
+--dropout and the configuration's averaging; only the random numbers of dropout differ. Both results are translated by our
 decoder, greedily and with beam 4, and scored by sacreBLEU: so the difference is the training's alone.
 
 Long: seeds x 2 x steps. Each side gets all threads, one after the other. Run it with an interpreter that has torch,
 safetensors, numpy and sacrebleu.
 """
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -52,6 +53,7 @@ def main():
     root = HERE.parent.parent
     parser.add_argument("--bin", default=root / "build/dev/bin", help="folder of the bench programs")
     parser.add_argument("--config", default=root / "configs/quickstart.json")
+    parser.add_argument("--dropout", type=float, default=0.1, help="in place of the configuration's")
     parser.add_argument("--data", required=True, help="folder made by `headway prepare`")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--steps", type=int, default=4000)
@@ -64,6 +66,10 @@ def main():
     report = {"machine": machine(), "runs": []}
     rows, mode = [], None
     with tempfile.TemporaryDirectory() as folder:
+        config = json.loads(Path(args.config).read_text())
+        config["model"]["dropout"] = args.dropout
+        args.config = Path(folder) / "config.json"
+        args.config.write_text(json.dumps(config))
         for seed in args.seeds:
             job = Job(args, Path(folder) / str(seed), seed)
             if mode is None:

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -74,7 +75,7 @@ class Run {
       const Clock clock;
       update();
       measure(clock.seconds());
-      const bool calibrated = state_.total_steps == 0 && calibrating_.steps >= calibration_steps();
+      const bool calibrated = state_.total_steps == 0 && calibration_is_over();
       if (calibrated) calibrate();
       report();
       bool save_now = calibrated || due(options_.checkpoint_every) || finished();
@@ -174,22 +175,24 @@ class Run {
     const double rate = static_cast<double>(report_.tokens) / std::max(step_seconds, 1e-9);
     tokens_per_second_ = tokens_per_second_ > 0 ? kSmooth * tokens_per_second_ + (1 - kSmooth) * rate : rate;
     smooth_step_ = smooth_step_ > 0 ? kSmooth * smooth_step_ + (1 - kSmooth) * step_seconds : step_seconds;
-    if (state_.total_steps == 0 && ++calibrating_.steps > calibration_steps() / 3) {
-      calibrating_.seconds += step_seconds;
-      ++calibrating_.measured;
-    }
+    if (state_.total_steps == 0) calibration_.push_back(step_seconds);
   }
 
-  std::int64_t calibration_steps() const {
+  bool calibration_is_over() const {
+    constexpr double kShare = 0.05;  // of the time
+    const auto steps = static_cast<std::int64_t>(calibration_.size());
     const Schedule& s = state_.schedule;
-    return needs_length(s) && s.steps == 0 ? std::min(options_.calibration_steps, s.warmup)
-                                           : options_.calibration_steps;
+    if (needs_length(s) && s.steps == 0 && state_.step >= s.warmup) return true;
+    return steps >= options_.calibration_steps && seconds() >= kShare * options_.minutes * 60;
   }
 
   // Fixes the number of steps that fit in the time, once; the checkpoint that this step ends with records it.
   // From then on the run is a function of its arguments and that number.
   void calibrate() {
-    double cost = calibrating_.seconds / static_cast<double>(calibrating_.measured);
+    // The first half is slower: products of new shapes are planned, memory is fetched.
+    const auto half = calibration_.begin() + std::ssize(calibration_) / 2;
+    double cost =
+        std::accumulate(half, calibration_.end(), 0.0) / static_cast<double>(calibration_.end() - half);
     if (callbacks_.evaluate && options_.evaluate_every > 0) {
       double each = options_.evaluation_seconds;
       if (each < 0) {
@@ -300,11 +303,8 @@ class Run {
   TrainState state_;
   StepReport report_;
   Clock clock_;
-  struct {
-    std::int64_t steps = 0, measured = 0;
-    double seconds = 0;
-  } calibrating_;
-  double before_ = 0;  // seconds of earlier runs
+  std::vector<double> calibration_;  // seconds of the steps so far, while their number is open
+  double before_ = 0;                // seconds of earlier runs
   double tokens_per_second_ = 0, smooth_step_ = 0, interval_loss_ = 0;
   std::int64_t interval_tokens_ = 0, saved_step_ = 0;
   int not_finite_ = 0;

@@ -48,8 +48,9 @@ struct TrainerOptions {
   std::filesystem::path folder = {};  ///< of checkpoints, log.jsonl, curves.svg; empty: none are written
   std::int64_t steps = 0;             ///< length of the training, or …
   double minutes = 0;  ///< … its time: turned into a number of steps once, see calibration_steps
-  /// With `minutes`: the time of a step is measured over these first steps, the first third left out. Where
-  /// the schedule needs its length, they must lie within its warm-up, which does not.
+  /// With `minutes`: the time of a step is measured over the first steps, their first half left out: these
+  /// many at least, and 5 % of the time. Where the schedule needs its length, it ends with the warm-up at the
+  /// latest, which does not.
   std::int64_t calibration_steps = 30;
   double evaluation_seconds =
       -1;                       ///< with `minutes`: what one evaluation takes; negative: try one and measure
