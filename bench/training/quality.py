@@ -2,8 +2,8 @@
 """What training with dropout comes to: BLEU on the test set, ours and PyTorch's, several seeds each.
 
 For each seed both sides start from the same weights, see the same batches and train the same number of steps with
---dropout and the configuration's averaging; only the random numbers of dropout differ. Both results are translated by our
-decoder, greedily and with beam 4, and scored by sacreBLEU: so the difference is the training's alone.
+--dropout and the configuration's averaging; only the random numbers of dropout differ. Both results are translated
+by our decoder, greedily and with beam 4, and scored by sacreBLEU: so the difference is the training's alone.
 
 Long: seeds x 2 x steps. Each side gets all threads, one after the other. Run it with an interpreter that has torch,
 safetensors, numpy and sacrebleu.

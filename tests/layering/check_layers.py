@@ -17,6 +17,7 @@ THIRD_PARTY = {
     r"dnnl": {"kernels"},
     r"hwy/": {"kernels"},
     r"omp\.h$": {"core", "kernels"},  # kernels: how many threads oneDNN takes
+    r"(pthread|signal)\.h$": {"kernels"},  # kernels: no signal inside oneDNN's products
     r"sentencepiece": {"text"},
     r"libxml/": {"text"},
     r"unicode/": {"text"},

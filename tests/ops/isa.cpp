@@ -1,5 +1,5 @@
-// HEADWAY_TEST_ISA=avx2 or sse4 takes newer instruction sets away from our kernels before the first test; the ctest
-// entries `ops_on_…` do so, and take them from oneDNN, too.
+// HEADWAY_TEST_ISA=avx2 or sse4 takes newer instruction sets away from our kernels before the first test; the
+// ctest entries `ops_on_…` do so, and take them from oneDNN, too.
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>

@@ -2,11 +2,14 @@
 #include "kernels/cpu/onednn.h"
 
 #include <omp.h>
+#include <pthread.h>
+#include <signal.h>
 
 #include <map>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -53,6 +56,29 @@ struct Planned {
   dnnl::matmul primitive;
   memory::desc a, b, c, bias;
   std::size_t scratch;
+  bool moves_stack;
+};
+
+// oneDNN 2.6's AVX2 kernel ("gemm:jit") lets the stack pointer walk a small buffer from malloc. A signal's
+// frame pushed there overwrites what lies below the buffer, so signals wait for the few microseconds of a
+// call.
+class SignalsHeld {
+ public:
+  explicit SignalsHeld(bool hold) : hold_(hold) {
+    if (!hold_) return;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before_);
+  }
+  ~SignalsHeld() {
+    if (hold_) pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  SignalsHeld(const SignalsHeld&) = delete;
+  SignalsHeld& operator=(const SignalsHeld&) = delete;
+
+ private:
+  bool hold_;
+  sigset_t before_{};
 };
 
 // Primitives are planned for one thread: they run inside our own parallel_for, and a primitive planned for
@@ -131,8 +157,8 @@ std::shared_ptr<const Planned> build(const Product& key) {
       key.bias ? memory::desc({1, key.n}, memory::data_type::f32, memory::dims{key.n, 1}) : memory::desc();
   try {
     const auto pd = describe(a, b, bias, c, attr);
-    return std::make_shared<Planned>(
-        Planned{dnnl::matmul(pd), a, b, c, bias, pd.scratchpad_desc().get_size()});
+    return std::make_shared<Planned>(Planned{dnnl::matmul(pd), a, b, c, bias, pd.scratchpad_desc().get_size(),
+                                             std::string_view(pd.impl_info_str()).find("gemm") == 0});
   } catch (const dnnl::error& error) {
     fail(ErrorCode::unsupported, "gemm",
          fmt::format("oneDNN has no {} product of [{}, {}]x[{}, {}] on this CPU ({})", name_of(key.dtype),
@@ -222,6 +248,7 @@ void execute(const Product& key, const void* a, const void* b, const float* bias
                             memory::format_tag::a);
     args.emplace(DNNL_ARG_SCRATCHPAD, wrap(desc, scratch.at_least(made->scratch)));
   }
+  const SignalsHeld held(made->moves_stack);
   made->primitive.execute(stream(), args);
 }
 
