@@ -78,7 +78,7 @@ def measure(args, ours, peer, tokens, beam, threads):
         "sentences_per_second": {name: len(mine) / middle(s) for name, s in seconds.items()},
         "spread": {name: spread(s) for name, s in seconds.items()},
         "ratio": middle([b / a for a, b in zip(seconds["Headway"], seconds["CTranslate2"])]),
-        **compare(ours, mine, results["CTranslate2"][0]["outputs"], tokens),
+        **compare(ours, mine, results["CTranslate2"][0]["outputs"], tokens, beam),
     }
 
 
