@@ -25,7 +25,7 @@ char* position(const Tensor& t, std::int64_t row, std::int64_t at) {
 Tensor regrow(const Tensor& old, std::int64_t capacity, const std::vector<std::int32_t>& from,
               const std::vector<std::int64_t>& lengths) {
   const auto rows = static_cast<std::int64_t>(from.size());
-  const Tensor fresh = Tensor::empty({rows, capacity, old.size(2), old.size(3)}, old.dtype());
+  Tensor fresh = Tensor::empty({rows, capacity, old.size(2), old.size(3)}, old.dtype());
   const std::int64_t width = bytes_per_position(old);
   core::parallel_for(rows, [&](std::int64_t r) {
     const auto i = static_cast<std::size_t>(r);

@@ -49,8 +49,8 @@ HEADWAY_API bool needs_grad(const std::vector<Tensor>& inputs);
 class HEADWAY_API Saved {
  public:
   Saved() = default;
-  Saved(const Tensor&
-            tensor);  // NOLINT(google-explicit-constructor): saved values read like the tensors they are
+  // NOLINTNEXTLINE(google-explicit-constructor): saved values read like the tensors they are
+  Saved(const Tensor& tensor);
   const Tensor& get(const char* operation) const;
   bool defined() const { return tensor_.defined(); }
 
