@@ -8,7 +8,7 @@
 
 namespace headway::inline v1::inspect {
 
-/// What stands beside a map of weights. SentencePiece's "▁" becomes a blank.
+/// What stands beside a map of weights. SentencePiece's "▁" is left out.
 struct PictureLabels {
   std::string title;
   std::vector<std::string> rows;     ///< [T] who looks

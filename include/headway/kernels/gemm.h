@@ -29,7 +29,7 @@ struct GemmArgs {
   bool accumulate = false;  ///< C += A·B; no bias or epilogue then
 };
 /// Sums over k in float32, in one order for any number of threads. Where oneDNN has no bfloat16 products
-/// (below AVX-512), operands are widened first: the same numbers at float32's speed.
+/// (below AVX-512), operands are widened first: the same numbers, no faster than float32.
 HEADWAY_API void gemm(const GemmArgs& args);
 
 /// Bytes of B [k, n] reordered for oneDNN's kernels.

@@ -158,7 +158,7 @@ std::shared_ptr<const Planned> build(const Product& key) {
   try {
     const auto pd = describe(a, b, bias, c, attr);
     return std::make_shared<Planned>(Planned{dnnl::matmul(pd), a, b, c, bias, pd.scratchpad_desc().get_size(),
-                                             std::string_view(pd.impl_info_str()).find("gemm") == 0});
+                                             std::string_view(pd.impl_info_str()).starts_with("gemm")});
   } catch (const dnnl::error& error) {
     fail(ErrorCode::unsupported, "gemm",
          fmt::format("oneDNN has no {} product of [{}, {}]x[{}, {}] on this CPU ({})", name_of(key.dtype),
@@ -285,27 +285,25 @@ std::size_t packed_bytes(DType dtype, std::int64_t k, std::int64_t n) {
 void pack(DType source_dtype, const void* b, std::int64_t b_row, std::int64_t b_col, DType dtype,
           std::int64_t k, std::int64_t n, void* packed) {
   if (k == 0 || n == 0) return;
-  if (dtype != source_dtype && onednn::multiplied_as(dtype) == source_dtype) {
-    // Packed as float32, but rounded: first to bfloat16, and from there.
-    std::vector<bfloat16> rounded(static_cast<std::size_t>(k * n));
-    const auto* values = static_cast<const float*>(b);
-    for (std::int64_t i = 0; i < k; ++i) {
-      for (std::int64_t j = 0; j < n; ++j) {
-        rounded[static_cast<std::size_t>(i * n + j)] = bfloat16(values[i * b_row + j * b_col]);
+  std::vector<float> rounded;
+  if (onednn::multiplied_as(dtype) != dtype || onednn::multiplied_as(source_dtype) != source_dtype) {
+    // Packed as float32, but of the numbers that bfloat16 holds.
+    const auto round = [&](const auto* values) {
+      for (std::int64_t i = 0; i < k; ++i) {
+        for (std::int64_t j = 0; j < n; ++j) {
+          rounded.push_back(static_cast<float>(static_cast<bfloat16>(values[i * b_row + j * b_col])));
+        }
       }
-    }
-    return pack(dtype, rounded.data(), n, 1, dtype, k, n, packed);
-  }
-  const onednn::OneThread plan;
-  std::vector<float> widened;
-  if (onednn::multiplied_as(source_dtype) != source_dtype) {
-    widened.resize(static_cast<std::size_t>(k * n));
-    widen_matrix(static_cast<const bfloat16*>(b), b_row, b_col, k, n, widened.data());
+    };
+    rounded.reserve(static_cast<std::size_t>(k * n));
+    source_dtype == DType::float32 ? round(static_cast<const float*>(b))
+                                   : round(static_cast<const bfloat16*>(b));
     source_dtype = DType::float32;
-    b = widened.data();
+    b = rounded.data();
     b_row = n;
     b_col = 1;
   }
+  const onednn::OneThread plan;
   const dnnl::memory::desc from({k, n}, onednn::type_of(source_dtype), dnnl::memory::dims{b_row, b_col});
   dnnl::memory source(from, onednn::engine(), const_cast<void*>(b));
   dnnl::memory target(onednn::packed_desc(dtype, k, n), onednn::engine(), packed);
