@@ -12,6 +12,7 @@ void add_evaluate_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
 void add_compare_command(CLI::App& app);
 void add_cost_command(CLI::App& app);
+void add_explain_command(CLI::App& app);
 void add_info_command(CLI::App& app);
 
 }  // namespace headway::cli

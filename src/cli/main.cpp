@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
   headway::cli::add_inspect_command(app);
   headway::cli::add_compare_command(app);
   headway::cli::add_cost_command(app);
+  headway::cli::add_explain_command(app);
   headway::cli::add_info_command(app);
   try {
     app.parse(argc, argv);

@@ -140,6 +140,7 @@ AttentionOptions MultiHeadAttention::attention_options(const Tensor& query,
                                                        const AttendOptions& options) const {
   AttentionOptions out;
   out.mask = options.mask;
+  out.plan = options.plan;
   out.bias = options.bias;
   out.scale = options_.scale;
   out.weights = options.weights;

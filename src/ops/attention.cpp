@@ -48,11 +48,12 @@ struct Backward {
   autograd::Saved output, lse, bias;
   std::vector<autograd::Saved> saved;
 
-  // Rows that no sequence names (keys beyond a padded sequence's length) get no gradient from the kernel.
+  // Rows that no sequence names (keys beyond a sequence's length) get no gradient from the kernel.
   Tensor gradient_of(const Tensor& input, const Tensor& d_o) const {
-    bool whole = d_o.numel() > 0;
-    for (const auto& s : call->sequences)
-      whole = whole && (inputs.views[1].packed || s.key_count == inputs.views[1].length);
+    const ops::HeadsView& keys = inputs.views[1];
+    std::int64_t named = 0;
+    for (const auto& s : call->sequences) named += s.key_count;
+    const bool whole = d_o.numel() > 0 && named == keys.batch * keys.length;
     return whole ? Tensor::empty(input.shape(), d_o.dtype(), d_o.device())
                  : zeros(input.shape(), d_o.dtype(), d_o.device());
   }
@@ -123,7 +124,7 @@ Tensor compute_weights(const ops::AttentionCall& call, Weights kind, Device devi
   const Shape shape = averaged ? Shape{batch, call.longest_query, call.longest_key}
                                : Shape{batch, call.args.heads, call.longest_query, call.longest_key};
   const std::int64_t map = call.longest_query * call.longest_key;
-  const kernels::PairStrides strides{averaged ? map : call.args.heads * map, averaged ? 0 : map,
+  const PairStrides strides{averaged ? map : call.args.heads * map, averaged ? 0 : map,
                                      call.longest_key, 1};
   const Tensor weights = zeros(shape, dtype == DType::float64 ? DType::float64 : DType::float32, device);
   if (device == Device::meta || weights.numel() == 0) return weights;
@@ -137,7 +138,7 @@ Tensor compute_weights(const ops::AttentionCall& call, Weights kind, Device devi
 }
 
 void report(const ops::AttentionCall& call, double tensor_bytes) {
-  const double pairs = call.visible_pairs * static_cast<double>(call.args.heads);
+  const double pairs = call.visible_pairs;
   report_cost("attention.scores", 2 * pairs * static_cast<double>(call.args.dim), tensor_bytes);
   // Per pair: subtract the maximum, exponentiate, add to the sum, divide.
   report_cost("attention.softmax", 4 * pairs, 0);
@@ -160,8 +161,7 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
   result.output = Tensor::empty(shape, dtype, device);
   const Tensor lse = Tensor::empty({q.heads, rows}, wide ? DType::float64 : DType::float32, device);
   kernels::AttentionArgs& args = call->args;
-  args.sequences = call->sequences;
-  args.pairs = call->pairs;
+  call->bind();
   args.lse_rows = rows;
   double bytes = static_cast<double>(result.output.numel()) * static_cast<double>(size_of(dtype));
   for (const Tensor& x : inputs.tensors)

@@ -120,49 +120,61 @@ void add_padded(const HeadsView& q, const HeadsView& k, const AttentionOptions& 
   }
 }
 
-void apply_mask(const Mask& mask, const Shape& pairs_shape, AttentionCall& call) {
-  const auto& lengths = mask.lengths();
-  if (!lengths.empty() && lengths.size() != call.sequences.size()) {
-    const bool swapped =
-        !call.sequences.empty() && call.sequences[0].query_count == static_cast<std::int64_t>(lengths.size());
-    wrong_shape(fmt::format(
-        "mask {} has {} lengths for {} sequences; want one for each{}", mask.str(), lengths.size(),
-        call.sequences.size(),
-        swapped ? " (the sequences have that many positions: is the input [T, B, C]? want [B, T, C]: "
-                  "transpose(x, 0, 1))"
-                : ""));
-  }
+// Bounds on j for every query i of a sequence, from those by position.
+void apply_bounds(const Mask::Bounds& bounds, AttentionCall& call) {
   for (std::size_t b = 0; b < call.sequences.size(); ++b) {
     kernels::SequenceDesc& s = call.sequences[b];
-    s.low = -Mask::unbounded;
-    s.high = Mask::unbounded;
-    for (const Mask::Interval& interval : mask.intervals()) {
+    for (const Mask::Interval& interval : bounds.intervals) {
       const std::int64_t shift = interval.align == Align::bottom_right ? s.key_count - s.query_count : 0;
       s.low = std::max(s.low, shift - interval.left);
       s.high = std::min(s.high, shift + interval.right);
     }
-    if (!lengths.empty()) {
-      if (lengths[b] > s.key_count) {
-        fail(ErrorCode::value, kOperation,
-             fmt::format("mask {} gives sequence {} {} keys; it has {}", mask.str(), b, lengths[b],
-                         s.key_count));
-      }
-      s.key_count = lengths[b];
-    }
+    if (!bounds.lengths.empty()) s.key_count = bounds.lengths[b];
     for (std::int64_t i = 0; i < s.query_count; ++i) {
       const std::int64_t first = std::clamp<std::int64_t>(i + s.low, 0, s.key_count);
-      call.visible_pairs +=
-          static_cast<double>(std::clamp<std::int64_t>(i + s.high + 1, first, s.key_count) - first);
+      call.visible_pairs += static_cast<double>(call.args.heads) *
+                            static_cast<double>(std::clamp(i + s.high + 1, first, s.key_count) - first);
     }
   }
-  for (const Mask::Pairs& pairs : mask.pairs()) {
-    call.pairs.push_back(
-        {reinterpret_cast<const std::uint8_t*>(
-             pairs.tensor.device() == Device::meta ? nullptr : pairs.tensor.data<bool>()),
-         broadcast_pairs(pairs.allow ? "mask (allow)" : "mask (deny)", pairs.tensor, pairs_shape),
-         pairs.allow});
-    call.keep_alive.push_back(pairs.tensor);
+}
+
+void apply_mask(const AttentionOptions& options, const HeadsView& q, AttentionCall& call) {
+  PlanShape shape{.sequences = {},
+                  .heads = q.heads,
+                  .longest_queries = call.longest_query,
+                  .longest_keys = call.longest_key};
+  for (kernels::SequenceDesc& s : call.sequences) {
+    s.low = -Mask::unbounded;
+    s.high = Mask::unbounded;
+    shape.sequences.push_back({s.query_count, s.key_count});
   }
+  if (options.plan.defined()) {
+    const PlanShape& planned = options.plan.shape();
+    if (planned.sequences != shape.sequences || planned.heads != shape.heads || options.mask.node()) {
+      const auto words = [](const PlanShape& of) { return of.pairs().str(); };
+      fail(ErrorCode::shape, kOperation,
+           options.mask.node() ? fmt::format("a plan and mask {} are given; want one (a plan holds its mask)",
+                                             options.mask.str())
+                               : fmt::format("the plan was made for [B, H, T, S] = {}{}, the call has {}",
+                                             words(planned),
+                                             planned.pairs() == shape.pairs() ? " of other lengths" : "",
+                                             words(shape)));
+    }
+    call.mask = options.plan.mask();
+    call.plan = options.plan;
+    call.visible_pairs = call.plan.visible_pairs();
+    return;
+  }
+  options.mask.check(shape);
+  const auto bounds = options.mask.bounds();
+  if (bounds) return apply_bounds(*bounds, call);
+  call.mask = options.mask;
+  if (q.tensor.dtype() == DType::float64 || options.mask.hollow()) {  // the oracle asks pair by pair
+    apply_bounds({}, call);
+    return;
+  }
+  call.plan = TilePlan(options.mask, std::move(shape));
+  call.visible_pairs = call.plan.visible_pairs();
 }
 
 }  // namespace
@@ -194,30 +206,10 @@ HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed) {
   return view;
 }
 
-kernels::PairStrides broadcast_pairs(const char* argument, const Tensor& x, const Shape& target) {
-  const auto fits = [&](const Shape& shape) {
-    if (shape.rank() > 4) return false;
-    for (int d = 1; d <= shape.rank(); ++d) {
-      if (shape[-d] != 1 && shape[-d] != target[-d]) return false;
-    }
-    return true;
-  };
-  if (!fits(x.shape())) {
-    Shape swapped = x.shape();
-    if (swapped.rank() >= 2) std::swap(swapped[-1], swapped[-2]);
-    std::string hint;
-    if (fits(swapped)) hint = " (its last two dimensions are [S, T]: transpose(x, -1, -2))";
-    if (x.rank() == 3 && fits({x.size(0), 1, x.size(1), x.size(2)})) {
-      hint = fmt::format(" (one map for each sequence is {}: reshape it)",
-                         Shape{x.size(0), 1, x.size(1), x.size(2)}.str());
-    }
-    wrong_shape(fmt::format("{} is {}; want something that broadcasts to [B, H, T, S] = {}{}", argument,
-                            x.describe(), target.str(), hint));
-  }
-  const auto stride = [&](int from_end) {
-    return x.rank() < from_end || x.size(-from_end) == 1 ? 0 : x.stride(-from_end);
-  };
-  return {stride(4), stride(3), stride(2), stride(1)};
+void AttentionCall::bind() {
+  args.sequences = sequences;
+  args.plan = plan.defined() ? &plan : nullptr;
+  args.mask = mask.node() ? &mask : nullptr;
 }
 
 AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
@@ -235,8 +227,6 @@ AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
   }
   const Shape pairs_shape{static_cast<std::int64_t>(call.sequences.size()), q.heads, call.longest_query,
                           call.longest_key};
-  apply_mask(options.mask, pairs_shape, call);
-
   const DType dtype = q.tensor.dtype();
   kernels::AttentionArgs& args = call.args;
   args.dtype = dtype;
@@ -247,6 +237,7 @@ AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
   args.q = q.rows();
   args.k = k.rows();
   args.v = v.rows();
+  apply_mask(options, q, call);
   args.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q.dim)));
   if (options.bias.defined()) {
     const DType wanted = dtype == DType::float64 ? DType::float64 : DType::float32;

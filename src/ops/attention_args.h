@@ -27,19 +27,19 @@ HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed = 
 struct AttentionCall {
   kernels::AttentionArgs args;
   std::vector<kernels::SequenceDesc> sequences;
-  std::vector<kernels::PairMask> pairs;
-  std::vector<Tensor> keep_alive;
+  /// What the descriptors' bounds do not say: everything, when they say it all. Compiled where the fused kernels
+  /// want it.
+  Mask mask;
+  TilePlan plan;
   std::int64_t longest_query = 0, longest_key = 0;
-  double visible_pairs = 0;  ///< of one head, by the structural masks
+  double visible_pairs = 0;  ///< over all sequences and heads
+  /// Points args at the members above; again after a move.
+  void bind();
 };
 
 /// Checks everything (shapes, dtypes, masks, offsets) and lowers it. Output and log-sum-exp are left to the
 /// caller.
 AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
                     const AttentionOptions& options);
-
-/// Strides of x broadcast to [B, H, T, S]; Error(shape) naming `argument`, with a hint where the shape is
-/// transposed.
-kernels::PairStrides broadcast_pairs(const char* argument, const Tensor& x, const Shape& target);
 
 }  // namespace headway::inline v1::ops

@@ -30,8 +30,7 @@ Tensor mask_of(const ops::AttentionCall& call, const SequenceDesc& s, DType dtyp
     for (std::int64_t i = 0; i < s.query_count; ++i) {
       for (std::int64_t j = 0; j < s.key_count; ++j, ++at) {
         bool seen = j >= i + s.low && j <= i + s.high;
-        for (const auto& mask : call.pairs)
-          seen = seen && (mask.data[mask.strides.at(s.index, h, i, j)] != 0) == mask.allow;
+        seen = seen && call.mask.visible({s.index, h, i, j, s.query_count, s.key_count});
         if (!seen) *at = -std::numeric_limits<double>::infinity();
       }
     }

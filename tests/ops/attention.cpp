@@ -144,7 +144,7 @@ HEADWAY_OP_CHECK(attention, composed) {
   for (const Sizes& s :
        {Sizes{2, 5, 5, 2, 2, 4, 4}, Sizes{2, 40, 100, 4, 2, 20, 12}, Sizes{2, 1, 100, 4, 2, 20, 12}}) {
     for (const Variant& variant : variants(s)) {
-      if (!variant.mask.lengths().empty()) continue;  // the composition takes keys by their lengths
+      if (variant.name == "padding") continue;  // the composition takes keys by their lengths
       for (const DType dtype : {DType::float64, DType::float32, DType::bfloat16}) {
         testing::check_composed(one(s, variant), runs(s, variant, composed_attention), dtype);
       }

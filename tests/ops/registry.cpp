@@ -8,11 +8,12 @@ namespace headway {
 namespace {
 
 // Public ops, as declared: a line "HEADWAY_API <type> <name>(" in include/headway/ops, but for the
-// compositions.
+// compositions and what only explains.
 std::set<std::string> declared_ops() {
   std::set<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(HEADWAY_SOURCE_DIR "/include/headway/ops")) {
-    if (entry.path().extension() != ".h" || entry.path().filename() == "composed.h") continue;
+    const auto name = entry.path().filename();
+    if (name.extension() != ".h" || name == "composed.h" || name == "explain.h") continue;
     std::ifstream file(entry.path());
     for (std::string line; std::getline(file, line);) {
       const std::string declared = line.substr(0, line.find('('));

@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <span>
 
+#include <headway/attention/mask.h>
+#include <headway/attention/pairs.h>
+#include <headway/attention/tile_plan.h>
 #include <headway/core/dtype.h>
 #include <headway/core/export.h>
 #include <headway/core/generator.h>
@@ -21,7 +24,7 @@ struct SequenceDesc {
   std::int64_t key_begin = 0, key_count = 0;
   /// Query i sees keys max(0, i + low) … min(key_count - 1, i + high): causal, windows and both alignments.
   std::int64_t low = 0, high = 0;
-  std::int64_t index = 0;  ///< in the batch: coordinate of bias, pairs, weights and dropout
+  std::int64_t index = 0;  ///< in the batch: coordinate of bias, plan, weights and dropout
 };
 
 /// Rows of heads: element d of head h of row r is data[r·row + h·head + d].
@@ -31,19 +34,6 @@ struct HeadRows {
   const void* at(DType dtype, std::int64_t r, std::int64_t h) const {
     return static_cast<const char*>(data) + (r * row + h * head) * static_cast<std::int64_t>(size_of(dtype));
   }
-};
-
-/// Element (b, h, i, j) of something broadcast to [B, H, T, S]: strides of 0 where it has one element.
-struct PairStrides {
-  std::int64_t batch = 0, head = 0, query = 0, key = 0;
-  std::int64_t at(std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t j) const {
-    return b * batch + h * head + i * query + j * key;
-  }
-};
-struct PairMask {
-  const std::uint8_t* data = nullptr;
-  PairStrides strides;
-  bool allow = true;  ///< what a 1 means
 };
 
 struct WeightDropout {
@@ -63,7 +53,10 @@ struct AttentionArgs {
   double scale = 1;
   const void* bias = nullptr;  ///< float32 (reference: float64), or null
   PairStrides bias_strides;
-  std::span<const PairMask> pairs;
+  /// What the descriptors' bounds do not say of visibility: for the fused kernels compiled, for the reference as it
+  /// is. Null: nothing more.
+  const TilePlan* plan = nullptr;
+  const Mask* mask = nullptr;
   WeightDropout dropout;
   HeadRows o;           ///< output of forward; input of backward
   void* lse = nullptr;  ///< [H, lse_rows] float32 (reference: float64), indexed by row of q
@@ -92,6 +85,15 @@ HEADWAY_API void attention_backward(const AttentionGradArgs& args, void* workspa
 HEADWAY_API std::size_t attention_weights_workspace(const AttentionArgs& args, int threads);
 HEADWAY_API void attention_weights(const AttentionArgs& args, float* weights, const PairStrides& strides,
                                    bool averaged, void* workspace);
+
+/// What a call's products come to, without doing them. Needs shapes, descriptors and plan alone.
+struct TileSummary {
+  const char* isa = "";                        ///< instruction set the kernels run with, as Highway names it
+  std::int64_t query_block = 0, key_tile = 0;  ///< sizes of a tile
+  std::int64_t full = 0, partial = 0;          ///< tiles visited, over all sequences and heads
+  double computed_pairs = 0;                   ///< pairs that the products compute, hidden ones among them
+};
+HEADWAY_API TileSummary summarize_tiles(const AttentionArgs& args);
 
 namespace reference {
 /// The same in plain float64 loops: the oracle.

@@ -2,6 +2,7 @@
 // Every op.
 #include <headway/ops/attention.h>
 #include <headway/ops/embedding.h>
+#include <headway/ops/explain.h>
 #include <headway/ops/linear.h>
 #include <headway/ops/loss.h>
 #include <headway/ops/norm.h>

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <headway/attention/mask.h>
+#include <headway/attention/tile_plan.h>
 #include <headway/core/generator.h>
 #include <headway/core/tensor.h>
 
@@ -13,6 +14,9 @@ enum class Weights { none, per_head, averaged };
 
 struct AttentionOptions {
   Mask mask = {};
+  /// In place of the mask: one compiled before, for this shape. Without it a mask that interval arithmetic cannot
+  /// express (see Mask::bounds) is compiled in every call.
+  TilePlan plan = {};
   std::optional<double> scale = {};  ///< 1/sqrt(D) unless given
   /// Added to the scaled scores, broadcast to [B, H, T, S]; float32; -inf hides a pair; differentiable.
   Tensor bias = {};

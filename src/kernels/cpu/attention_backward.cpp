@@ -20,14 +20,20 @@ HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
 // float32 workspace of one thread. `queries` is the longest query count, rounded up to whole blocks; `keys`
-// is how many keys dK and dV are kept for: one tile, or, while a group of query heads adds to them, all.
+// is how many keys dK and dV are kept for: one tile, or all of them while a group of query heads, or a plan that
+// is walked by queries, adds to them.
 struct BackwardSpace {
   std::int64_t dim, value_dim, queries, keys;
+  bool all_keys;
   explicit BackwardSpace(const AttentionArgs& a)
-      : dim(round_up(a.dim)), value_dim(round_up(a.value_dim)), queries(0), keys(kKeys) {
+      : dim(round_up(a.dim)),
+        value_dim(round_up(a.value_dim)),
+        queries(0),
+        keys(kKeys),
+        all_keys(a.heads > a.kv_heads || a.plan) {
     for (const SequenceDesc& s : a.sequences) {
       queries = std::max(queries, s.query_count);
-      if (a.heads > a.kv_heads) keys = std::max(keys, s.key_count + kKeys);
+      if (all_keys) keys = std::max(keys, s.key_count + kKeys);
     }
     queries = (queries + kQueries - 1) / kQueries * kQueries;
   }
@@ -89,21 +95,22 @@ struct Tiles {
   float *weights, *d_scores;
 };
 
-// Fills both tiles for keys [j0, j1) and one block of queries.
+// Fills both tiles for one block of queries.
 void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                   std::int64_t j0, std::int64_t j1, const Rows& k, const Rows& v, const float* query,
-                   const float* d_out, const float* lse, const float* delta, const Tiles& t) {
+                   const Tile& tile, const Rows& k, const Rows& v, const float* query, const float* d_out,
+                   const float* lse, const float* delta, const Tiles& t) {
   const FloatTag f;
-  for_runs(s, block, j0, j1, [&](const Run& run) HWY_ATTR {
+  const std::int64_t j0 = tile.begin;
+  for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
     score_product(k, a.dim, query, run, j0, t.weights);
     score_product(v, a.value_dim, d_out, run, j0, t.d_scores);
   });
-  if (is_partial(a, s, block, j0, j1)) finish_scores(a, s, h, block, j0, j1, t.weights);
-  if (a.dropout.threshold) drop(a, s, h, block, j0, j1, t.d_scores, t.d_scores);
+  if (is_partial(a, s, block, tile)) finish_scores(a, s, h, block, tile, t.weights);
+  if (a.dropout.threshold) drop(a, s, h, block, tile, t.d_scores, t.d_scores);
   for (int c = 0; c < block.vectors; ++c) {
     const Floats sums = hn::LoadU(f, lse + c * kLanes);
     const Floats base = hn::LoadU(f, delta + c * kLanes);
-    const KeyRange seen_keys = vector_keys(s, block, c, j0, j1);
+    const KeyRange seen_keys = vector_keys(s, block, c, tile);
     for (std::int64_t j = seen_keys.begin - j0; j < seen_keys.end - j0; ++j) {
       float* weight = t.weights + j * kQueries + c * kLanes;
       float* slope = t.d_scores + j * kQueries + c * kLanes;
@@ -115,46 +122,44 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
       hn::StoreU(p, f, weight);
     }
   }
-  if (a.dropout.threshold) drop(a, s, h, block, j0, j1, t.weights, t.weights);
+  if (a.dropout.threshold) drop(a, s, h, block, tile, t.weights, t.weights);
 }
 
 void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
-                       const QueryBlock& block, std::int64_t j0, std::int64_t j1, const float* d_scores) {
+                       const QueryBlock& block, const Tile& tile, const float* d_scores) {
   auto* out = static_cast<float*>(args.dbias);
-  for_runs(s, block, j0, j1, [&](const Run& run) HWY_ATTR {
+  for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
     for (std::int64_t i = run.first * kLanes; i < std::min(run.last * kLanes, block.count); ++i) {
       for (std::int64_t j = run.begin; j < run.end; ++j) {
-        out[args.dbias_strides.at(s.index, h, block.begin + i, j)] += d_scores[(j - j0) * kQueries + i];
+        out[args.dbias_strides.at(s.index, h, block.begin + i, j)] +=
+            d_scores[(j - tile.begin) * kQueries + i];
       }
     }
   });
 }
 
-// Adds into the unit's d_query, and into dk and dv [keys][width] of this tile.
-void backward_tiles(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t j0,
-                    std::int64_t j1, const Rows& k, const Rows& v, const BackwardSpace& sizes,
-                    const Prepared& p, const Tiles& t, bool own_bias, float* dk, float* dv) {
+// One block of queries against one tile: adds into the unit's d_query, and into dk and dv [keys][width] of the
+// tile.
+void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                   const Tile& tile, const Rows& k, const Rows& v, const BackwardSpace& sizes, const Prepared& p,
+                   const Tiles& t, bool own_bias, float* dk, float* dv) {
   const AttentionArgs& a = args.forward;
-  for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
-    const QueryBlock block(first, s.query_count);
-    const KeyRange seen = visible_keys(s, block);
-    if (seen.end <= j0 || seen.begin >= j1) continue;
-    differentiate(a, s, h, block, j0, j1, k, v, p.query + first * sizes.dim,
-                  p.d_out + first * sizes.value_dim, p.lse + first, p.delta + first, t);
-    const Rows q{p.q.data + first * p.q.row, p.q.row};
-    const Rows g{p.g.data + first * p.g.row, p.g.row};
-    const bool partial = is_partial(a, s, block, j0, j1);
-    const bool skip_keys = partial && !all_finite(k.data, j1 - j0, k.row, a.dim);
-    const bool skip_queries = partial && !(all_finite(q.data, block.count, q.row, a.dim) &&
-                                           all_finite(g.data, block.count, g.row, a.value_dim));
-    for_runs(s, block, j0, j1, [&](const Run& run) HWY_ATTR {
-      query_product<Start::load>(k, a.dim, t.d_scores, run, j0, nullptr, p.d_query + first * sizes.dim,
-                                 skip_keys);
-      key_product(q, sizes.dim, t.d_scores, block, run, j0, dk, skip_queries);
-      key_product(g, sizes.value_dim, t.weights, block, run, j0, dv, skip_queries);
-    });
-    if (own_bias) add_bias_gradient(args, s, h, block, j0, j1, t.d_scores);
-  }
+  const std::int64_t first = block.begin;
+  differentiate(a, s, h, block, tile, k, v, p.query + first * sizes.dim, p.d_out + first * sizes.value_dim,
+                p.lse + first, p.delta + first, t);
+  const Rows q{p.q.data + first * p.q.row, p.q.row};
+  const Rows g{p.g.data + first * p.g.row, p.g.row};
+  const bool partial = is_partial(a, s, block, tile);
+  const bool skip_keys = partial && !all_finite(k.data, tile.keys(), k.row, a.dim);
+  const bool skip_queries = partial && !(all_finite(q.data, block.count, q.row, a.dim) &&
+                                         all_finite(g.data, block.count, g.row, a.value_dim));
+  for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
+    query_product<Start::load>(k, a.dim, t.d_scores, run, tile.begin, nullptr, p.d_query + first * sizes.dim,
+                               skip_keys);
+    key_product(q, sizes.dim, t.d_scores, block, run, tile.begin, dk, skip_queries);
+    key_product(g, sizes.value_dim, t.weights, block, run, tile.begin, dv, skip_queries);
+  });
+  if (own_bias) add_bias_gradient(args, s, h, block, tile, t.d_scores);
 }
 
 void store_rows(DType dtype, const HeadRows& to, std::int64_t begin, std::int64_t count, std::int64_t head,
@@ -185,29 +190,53 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
   const Tiles t{tiles, tiles + kKeys * kQueries};
   const std::int64_t group = a.heads / a.kv_heads;
 
-  for (std::int64_t member = 0; member < group; ++member) {
-    const std::int64_t h = kv * group + member;
+  const auto key_rows = [&](std::int64_t j0, std::int64_t count) {
+    return float_rows(a.dtype, a.k, s.key_begin + j0, count, kv, a.dim, key_buffer, a.dim);
+  };
+  const auto value_rows = [&](std::int64_t j0, std::int64_t count) {
+    return float_rows(a.dtype, a.v, s.key_begin + j0, count, kv, a.value_dim, value_buffer, a.value_dim);
+  };
+  const auto clear_sums = [&](std::int64_t count) {
+    std::fill(key_sums, key_sums + count * sizes.dim, 0.f);
+    std::fill(value_sums, value_sums + count * sizes.value_dim, 0.f);
+  };
+  const auto store_sums = [&](std::int64_t j0, std::int64_t count) {
+    if (args.dk.data) {
+      store_rows(a.dtype, args.dk, s.key_begin + j0, count, kv, a.dim, key_sums, sizes.dim,
+                 static_cast<float>(a.scale));
+    }
+    if (args.dv.data) {
+      store_rows(a.dtype, args.dv, s.key_begin + j0, count, kv, a.value_dim, value_sums, sizes.value_dim, 1.f);
+    }
+  };
+
+  if (sizes.all_keys) clear_sums(end - begin);
+  for (std::int64_t h = kv * group; h < (kv + 1) * group; ++h) {
     prepare(args, s, h, 0, s.query_count, sizes, p);
     std::fill(p.d_query, p.d_query + sizes.queries * sizes.dim, 0.f);
-    for (std::int64_t j0 = begin; j0 < end; j0 += kKeys) {
-      const std::int64_t j1 = std::min(j0 + kKeys, end);
-      const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, kv, a.dim, key_buffer, a.dim);
-      const Rows v =
-          float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
-      const std::int64_t at = group > 1 ? j0 - begin : 0;
-      float* dk = key_sums + at * sizes.dim;
-      float* dv = value_sums + at * sizes.value_dim;
-      if (member == 0) {
-        std::fill(dk, dk + (j1 - j0) * sizes.dim, 0.f);
-        std::fill(dv, dv + (j1 - j0) * sizes.value_dim, 0.f);
+    // Without a plan by keys, which are then loaded once; a plan lists its tiles by queries.
+    for (std::int64_t j0 = begin; !a.plan && j0 < end; j0 += kKeys) {
+      const Tile tile{.begin = j0, .end = std::min(j0 + kKeys, end)};
+      const Rows k = key_rows(j0, tile.keys()), v = value_rows(j0, tile.keys());
+      const std::int64_t at = sizes.all_keys ? j0 - begin : 0;
+      if (!sizes.all_keys) clear_sums(tile.keys());
+      for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
+        const QueryBlock block(first, s.query_count);
+        const KeyRange seen = visible_keys(s, block);
+        if (seen.end <= tile.begin || seen.begin >= tile.end) continue;
+        backward_tile(args, s, h, block, tile, k, v, sizes, p, t, own_bias, key_sums + at * sizes.dim,
+                      value_sums + at * sizes.value_dim);
       }
-      backward_tiles(args, s, h, j0, j1, k, v, sizes, p, t, own_bias, dk, dv);
-      if (member + 1 < group) continue;
-      const auto scale = static_cast<float>(a.scale);
-      if (args.dk.data)
-        store_rows(a.dtype, args.dk, s.key_begin + j0, j1 - j0, kv, a.dim, dk, sizes.dim, scale);
-      if (args.dv.data)
-        store_rows(a.dtype, args.dv, s.key_begin + j0, j1 - j0, kv, a.value_dim, dv, sizes.value_dim, 1.f);
+      if (!sizes.all_keys) store_sums(j0, tile.keys());
+    }
+    for (std::int64_t first = 0; a.plan && first < s.query_count; first += kQueries) {
+      const QueryBlock block(first, s.query_count);
+      for_tiles(a, s, h, block, {begin, end}, [&](const Tile& tile) HWY_ATTR {
+        const std::int64_t at = tile.begin - begin;
+        backward_tile(args, s, h, block, tile, key_rows(tile.begin, tile.keys()),
+                      value_rows(tile.begin, tile.keys()), sizes, p, t, own_bias, key_sums + at * sizes.dim,
+                      value_sums + at * sizes.value_dim);
+      });
     }
     if (!args.dq.data) continue;
     for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
@@ -227,6 +256,7 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
       }
     }
   }
+  if (sizes.all_keys) store_sums(begin, end - begin);
 }
 
 // delta = Σ_d dO∘O for one head's queries.
@@ -278,16 +308,15 @@ void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int
       for (std::int64_t i = begin; i < end; i += kQueries) {
         prepare(args, s, h, i, std::min(i + kQueries, end), sizes, p);
         const QueryBlock block(i, end);
-        const KeyRange keys = visible_keys(s, block);
-        for (std::int64_t j0 = tile_begin(keys.begin); j0 < keys.end; j0 += kKeys) {
-          const std::int64_t j1 = std::min(j0 + kKeys, keys.end);
-          const std::int64_t kv = h * a.kv_heads / a.heads;
-          const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, kv, a.dim, key_buffer, a.dim);
-          const Rows v =
-              float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
-          differentiate(a, s, h, block, j0, j1, k, v, p.query, p.d_out, p.lse, p.delta, t);
-          add_bias_gradient(args, s, h, block, j0, j1, t.d_scores);
-        }
+        const std::int64_t kv = h * a.kv_heads / a.heads;
+        for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
+          const Rows k = float_rows(a.dtype, a.k, s.key_begin + tile.begin, tile.keys(), kv, a.dim, key_buffer,
+                                    a.dim);
+          const Rows v = float_rows(a.dtype, a.v, s.key_begin + tile.begin, tile.keys(), kv, a.value_dim,
+                                    value_buffer, a.value_dim);
+          differentiate(a, s, h, block, tile, k, v, p.query, p.d_out, p.lse, p.delta, t);
+          add_bias_gradient(args, s, h, block, tile, t.d_scores);
+        });
       }
     }
   }

@@ -67,21 +67,18 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
   std::fill(total, total + kQueries, 0.f);
   std::fill(output, output + a.value_dim * kQueries, 0.f);
 
-  const KeyRange keys = visible_keys(s, block);
-  for (std::int64_t tile = tile_begin(keys.begin); tile < keys.end; tile += kKeys) {
-    // Dropout's draws cover eight keys at a time, so a tile begins at a multiple of 8.
-    const std::int64_t j0 = std::max(tile, keys.begin / 8 * 8);
-    const std::int64_t j1 = std::min(tile + kKeys, keys.end);
-    const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, kv, a.dim, key_buffer, a.dim);
+  for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
+    const std::int64_t j0 = tile.begin;
+    const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, tile.keys(), kv, a.dim, key_buffer, a.dim);
     const Rows v =
-        float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, a.value_dim);
-    for_runs(s, block, j0, j1,
+        float_rows(a.dtype, a.v, s.key_begin + j0, tile.keys(), kv, a.value_dim, value_buffer, a.value_dim);
+    for_runs(s, block, tile,
              [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, j0, scores); });
-    const bool partial = is_partial(a, s, block, j0, j1);
-    if (partial) finish_scores(a, s, h, block, j0, j1, scores);
+    const bool partial = is_partial(a, s, block, tile);
+    if (partial) finish_scores(a, s, h, block, tile, scores);
     for (int c = 0; c < block.vectors; ++c) {
       float* column = scores + c * kLanes;
-      const KeyRange seen = vector_keys(s, block, c, j0, j1);
+      const KeyRange seen = vector_keys(s, block, c, tile);
       const Floats before = hn::LoadU(f, largest + c * kLanes);
       Floats top = before;
       for (std::int64_t j = seen.begin - j0; j < seen.end - j0; ++j)
@@ -99,11 +96,11 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
       hn::StoreU(sum, f, total + c * kLanes);
       hn::StoreU(factor, f, rescale + c * kLanes);
     }
-    if (a.dropout.threshold) drop(a, s, h, block, j0, j1, scores, scores);
-    const bool skip_zeros = partial && !all_finite(v.data, j1 - j0, v.row, a.value_dim);
+    if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
+    const bool skip_zeros = partial && !all_finite(v.data, tile.keys(), v.row, a.value_dim);
     bool rescaled = false;
-    for_runs(s, block, j0, j1, [&](const Run& run) HWY_ATTR {
-      if (run.keys() == j1 - j0 && run.vectors() == block.vectors) {
+    for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
+      if (run.keys() == tile.keys() && run.vectors() == block.vectors) {
         query_product<Start::rescale>(v, a.value_dim, scores, run, j0, rescale, output, skip_zeros);
         return;
       }
@@ -111,7 +108,7 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
       rescaled = true;
       query_product<Start::load>(v, a.value_dim, scores, run, j0, nullptr, output, skip_zeros);
     });
-  }
+  });
 
   for (int c = 0; c < block.vectors; ++c) {
     const Floats sum = hn::LoadU(f, total + c * kLanes);

@@ -79,17 +79,13 @@ inline void add_weighted_rows(const float* weights, const Rows& values, std::int
   }
 }
 
-// Scores of keys [j0, j1) get the bias, and -inf where a pair mask hides them.
-inline void finish_row(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t j0,
-                       std::int64_t j1, float* scores) {
-  for (std::int64_t j = j0; j < j1 && a.bias; ++j) {
-    const auto* bias = static_cast<const float*>(a.bias);
-    scores[j - j0] = biased(scores[j - j0], bias[a.bias_strides.at(s.index, h, 0, j)]);
-  }
-  for (const PairMask& mask : a.pairs) {
-    for (std::int64_t j = j0; j < j1; ++j) {
-      if ((mask.data[mask.strides.at(s.index, h, 0, j)] != 0) != mask.allow) scores[j - j0] = -kInfinity;
-    }
+// A tile's scores get the bias, and -inf where hidden.
+inline void finish_row(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const Tile& tile,
+                       float* scores) {
+  const auto* bias = static_cast<const float*>(a.bias);
+  for (std::int64_t j = 0; j < tile.keys(); ++j) {
+    if (bias) scores[j] = biased(scores[j], bias[a.bias_strides.at(s.index, h, 0, tile.begin + j)]);
+    if (tile.bits && !(tile.bits[j] & 1)) scores[j] = -kInfinity;
   }
 }
 
@@ -111,30 +107,29 @@ inline void attend_row(const AttentionArgs& a, const SequenceDesc& s, std::int64
   }
   std::fill(output, output + sizes.value_dim, 0.f);
   float largest = -kInfinity, total = 0;
-  const KeyRange keys = visible_keys(s, QueryBlock(0, 1));
-  for (std::int64_t j0 = keys.begin; j0 < keys.end; j0 += kKeys) {
-    const std::int64_t j1 = std::min(j0 + kKeys, keys.end);
-    const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, kv, a.dim, key_buffer, sizes.dim);
-    const Rows v =
-        float_rows(a.dtype, a.v, s.key_begin + j0, j1 - j0, kv, a.value_dim, value_buffer, sizes.value_dim);
-    row_scores(query, k, j1 - j0, sizes.dim, scores);
-    finish_row(a, s, h, j0, j1, scores);
-    std::fill(scores + (j1 - j0), scores + round_up(j1 - j0), -kInfinity);
+  for_tiles(a, s, h, QueryBlock(0, 1), {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
+    const std::int64_t count = tile.keys();
+    const Rows k = float_rows(a.dtype, a.k, s.key_begin + tile.begin, count, kv, a.dim, key_buffer, sizes.dim);
+    const Rows v = float_rows(a.dtype, a.v, s.key_begin + tile.begin, count, kv, a.value_dim, value_buffer,
+                              sizes.value_dim);
+    row_scores(query, k, count, sizes.dim, scores);
+    finish_row(a, s, h, tile, scores);
+    std::fill(scores + count, scores + round_up(count), -kInfinity);
     Floats tops = hn::Set(f, largest);
-    for (std::int64_t j = 0; j < j1 - j0; j += kLanes) tops = hn::Max(tops, hn::LoadU(f, scores + j));
+    for (std::int64_t j = 0; j < count; j += kLanes) tops = hn::Max(tops, hn::LoadU(f, scores + j));
     const float top = hn::GetLane(hn::MaxOfLanes(f, tops));
     const Floats base = hn::Set(f, std::max(top, -1e30f));
     Floats sums = hn::Zero(f);
-    for (std::int64_t j = 0; j < j1 - j0; j += kLanes) {
+    for (std::int64_t j = 0; j < count; j += kLanes) {
       const Floats p = exp2(hn::Sub(hn::LoadU(f, scores + j), base));
       sums = hn::Add(sums, p);
       hn::StoreU(p, f, scores + j);
     }
     const float factor = hn::GetLane(exp2(hn::Sub(hn::Set(f, largest), base)));
     total = total * factor + hn::GetLane(hn::SumOfLanes(f, sums));
-    add_weighted_rows(scores, v, j1 - j0, sizes.value_dim, factor, output);
+    add_weighted_rows(scores, v, count, sizes.value_dim, factor, output);
     largest = top;
-  }
+  });
 
   // A query that sees nothing gives 0; a NaN among what it sees stays.
   const float inverse = total == 0.f ? 0.f : 1.f / total;

@@ -14,21 +14,16 @@
 
 #include <headway/kernels/attention.h>
 
-#include "kernels/cpu/attention_ranges.h"
-#include "kernels/cpu/simd-inl.h"
+#include "kernels/cpu/attention_walk-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// 32 vector registers hold 6x4 accumulators, 4 vectors of B and a broadcast; 16 registers hold 6x2, 2 and 1.
-constexpr int kMaxVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
-constexpr std::int64_t kQueries = kMaxVectors * kLanes;  // in one block
 // Rows of a register tile: about 24 (12) accumulators whatever the width, enough to hide the latency of an
 // FMA.
 constexpr int tile_rows(int vectors) {
   return vectors >= 4 ? 6 : vectors == 3 ? 8 : HWY_TARGET <= HWY_AVX3 ? 12 : 6;
 }
-constexpr std::int64_t kKeys = kAttentionTileKeys;
 
 constexpr float kLog2e = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
@@ -184,71 +179,11 @@ inline Rows float_rows(DType dtype, const HeadRows& from, std::int64_t begin, st
   return {buffer, width};
 }
 
-// One block of queries of one head, and how many vectors hold it.
-struct QueryBlock {
-  std::int64_t begin, count;
-  int vectors;
-  QueryBlock(std::int64_t first, std::int64_t total)
-      : begin(first),
-        count(std::min(kQueries, total - first)),
-        vectors(static_cast<int>((count + kLanes - 1) / kLanes)) {}
-};
-
 // The block's rows, times `factor`, as [dim][kQueries]; lanes without a query are zero.
 inline void transpose_block(const Rows& rows, const QueryBlock& block, std::int64_t dim, float factor,
                             float* out) {
   if (block.count < kQueries) std::fill(out, out + dim * kQueries, 0.f);
   transpose(rows.data, rows.row, block.count, dim, factor, out, kQueries);
-}
-
-// Keys that at least one query of the block may see.
-struct KeyRange {
-  std::int64_t begin, end;
-};
-inline KeyRange visible_keys(const SequenceDesc& s, const QueryBlock& block) {
-  const std::int64_t begin = std::clamp<std::int64_t>(block.begin + s.low, 0, s.key_count);
-  return {begin, std::clamp<std::int64_t>(block.begin + block.count + s.high, begin, s.key_count)};
-}
-
-// The same of one vector of the block, within keys [j0, j1). A last vector's spare lanes count as queries.
-inline KeyRange vector_keys(const SequenceDesc& s, const QueryBlock& block, int vector, std::int64_t j0,
-                            std::int64_t j1) {
-  const std::int64_t first = block.begin + vector * kLanes;
-  const std::int64_t begin = std::clamp(first + s.low, j0, j1);
-  return {begin, std::clamp(first + kLanes + s.high, begin, j1)};
-}
-
-// Keys [begin, end) of a tile that the vectors [first, last) of the block may see, and the others may not:
-// along the diagonal of a causal mask the products go in such steps, and so skip what nobody sees.
-struct Run {
-  std::int64_t begin, end;
-  int first, last;
-  std::int64_t keys() const { return end - begin; }
-  int vectors() const { return last - first; }
-};
-
-// Calls body(run) for the runs of keys [j0, j1) in order.
-template <class Body>
-void for_runs(const SequenceDesc& s, const QueryBlock& block, std::int64_t j0, std::int64_t j1,
-              const Body& body) {
-  const auto run_at = [&](std::int64_t j) {
-    // Lane i of the block sees key j when j - high <= begin + i <= j - low.
-    const auto bound = [&](std::int64_t lane) {
-      return static_cast<int>(std::clamp<std::int64_t>(lane, 0, block.vectors * kLanes) / kLanes);
-    };
-    Run run{j, j, bound(j - s.high - block.begin), bound(j - s.low - block.begin + kLanes)};
-    run.last = std::max(run.first, run.last);
-    return run;
-  };
-  for (std::int64_t j = j0; j < j1;) {
-    Run run = run_at(j);
-    for (; j < j1; ++j) {
-      const Run next = run_at(j);
-      if (next.first != run.first || next.last != run.last) break;
-    }
-    run.end = j;
-    if (run.vectors() > 0) body(run);
-  }
 }
 
 // The three kinds of product of a run within the tile of keys from j0 on.
@@ -300,10 +235,10 @@ inline void key_product(const Rows& rows, std::int64_t width, const float* weigh
 }
 
 // True when some pair of the tile is (or may be) hidden.
-inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
-                       std::int64_t j0, std::int64_t j1) {
-  const bool inside = block.begin + block.count - 1 + s.low <= j0 && j1 - 1 <= block.begin + s.high;
-  return !inside || !a.pairs.empty() || a.bias;
+inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block, const Tile& tile) {
+  const bool inside =
+      block.begin + block.count - 1 + s.low <= tile.begin && tile.end - 1 <= block.begin + s.high;
+  return !inside || tile.bits || a.bias;
 }
 
 // A bias of -inf is a mask: what it meets may be NaN.
@@ -311,11 +246,26 @@ inline float biased(float score, float bias) {
   return bias == -kInfinity ? -kInfinity : score + kLog2e * bias;
 }
 
-// Scores [j1 - j0][kQueries], in units of log 2, get the bias, and -inf where hidden.
+// -inf where a plan's bits hide a pair.
+inline void hide_pairs(const QueryBlock& block, const Tile& tile, float* scores) {
+  const FloatTag f;
+  for (std::int64_t j = 0; j < tile.keys(); ++j) {
+    for (int v = 0; v < block.vectors; ++v) {
+      const std::uint64_t word = tile.bits[j] >> (tile.shift + v * kLanes);
+      std::uint8_t bytes[8];
+      std::memcpy(bytes, &word, sizeof(word));
+      float* at = scores + j * kQueries + v * kLanes;
+      hn::StoreU(hn::IfThenElse(hn::LoadMaskBits(f, bytes), hn::LoadU(f, at), hn::Set(f, -kInfinity)), f, at);
+    }
+  }
+}
+
+// Scores [keys][kQueries], in units of log 2, get the bias, and -inf where hidden.
 inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
-                          const QueryBlock& block, std::int64_t j0, std::int64_t j1, float* scores) {
+                          const QueryBlock& block, const Tile& tile, float* scores) {
   const FloatTag f;
   const IntTag n;
+  const std::int64_t j0 = tile.begin, j1 = tile.end;
   if (a.bias) {
     const auto* bias = static_cast<const float*>(a.bias);
     for (std::int64_t i = 0; i < block.count; ++i) {
@@ -325,15 +275,7 @@ inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::in
       }
     }
   }
-  for (const PairMask& mask : a.pairs) {
-    for (std::int64_t i = 0; i < block.count; ++i) {
-      for (std::int64_t j = j0; j < j1; ++j) {
-        if ((mask.data[mask.strides.at(s.index, h, block.begin + i, j)] != 0) != mask.allow) {
-          scores[(j - j0) * kQueries + i] = -kInfinity;
-        }
-      }
-    }
-  }
+  if (tile.bits) hide_pairs(block, tile, scores);
   if (block.begin + block.count - 1 + s.low <= j0 && j1 - 1 <= block.begin + s.high) return;
   for (std::int64_t j = j0; j < j1; ++j) {
     // Query lane i of the block sees key j when j - high <= begin + i <= j - low.
@@ -352,9 +294,9 @@ inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::in
 }
 
 // Multiplies a tile by the dropout's 0 or 1/(1 - p), drawn again from its coordinates. `values` may equal
-// `out`. Eight keys share one draw: j0 is a multiple of 8.
+// `out`. Eight keys share one draw: tiles begin at multiples of 8.
 inline void drop(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                 std::int64_t j0, std::int64_t j1, const float* values, float* out) {
+                 const Tile& tile, const float* values, float* out) {
   const FloatTag f;
   const WordTag w;
   const Floats kept = hn::Set(f, static_cast<float>(a.dropout.keep_scale()));
@@ -362,27 +304,23 @@ inline void drop(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, 
   const auto threshold = hn::Set(n, static_cast<std::int32_t>(a.dropout.threshold));
   const std::uint64_t key = a.dropout.call.seed ^ (a.dropout.call.call >> 32);
   for (int v = 0; v < block.vectors; ++v) {
-    const KeyRange seen = vector_keys(s, block, v, j0, j1);
-    for (std::int64_t j = std::max(j0, seen.begin / 8 * 8); j < seen.end; j += 8) {
+    const KeyRange seen = vector_keys(s, block, v, tile);
+    for (std::int64_t j = std::max(tile.begin, seen.begin / 8 * 8); j < seen.end; j += 8) {
       Words word[4] = {hn::Iota(w, static_cast<std::uint32_t>(block.begin + v * kLanes)),
                        hn::Set(w, static_cast<std::uint32_t>(j / 8)),
                        hn::Set(w, static_cast<std::uint32_t>(s.index * a.heads + h)),
                        hn::Set(w, static_cast<std::uint32_t>(a.dropout.call.call))};
       philox(word[0], word[1], word[2], word[3], key);
-      for (std::int64_t l = 0; l < std::min<std::int64_t>(8, j1 - j); ++l) {
+      for (std::int64_t l = 0; l < std::min<std::int64_t>(8, tile.end - j); ++l) {
         const Words half =
             l % 2 ? hn::ShiftRight<16>(word[l / 2]) : hn::And(word[l / 2], hn::Set(w, 0xffffu));
-        const std::int64_t at = (j - j0 + l) * kQueries + v * kLanes;
+        const std::int64_t at = (j - tile.begin + l) * kQueries + v * kLanes;
         const auto dropped = hn::RebindMask(f, hn::Lt(hn::BitCast(n, half), threshold));
         hn::StoreU(hn::IfThenZeroElse(dropped, hn::Mul(hn::LoadU(f, values + at), kept)), f, out + at);
       }
     }
   }
 }
-
-// First key of the tile that holds key j: tiles start at multiples of kKeys, whatever the mask, so that draws
-// and sums do not depend on it.
-inline std::int64_t tile_begin(std::int64_t j) { return j / kKeys * kKeys; }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

@@ -41,30 +41,33 @@ void weights_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
   for (std::int64_t i = 0; i < kQueries; ++i) {
     lse[i] = i < block.count && sums[i] != -kInfinity ? sums[i] * kLog2e : kInfinity;
   }
-  for (std::int64_t j0 = 0; j0 < s.key_count; j0 += kKeys) {
-    const std::int64_t j1 = std::min(j0 + kKeys, s.key_count);
-    const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, j1 - j0, h * a.kv_heads / a.heads, a.dim,
+  if (!add) {  // what no tile covers is 0
+    for (std::int64_t i = 0; i < block.count; ++i) {
+      for (std::int64_t j = 0; j < s.key_count; ++j) weights[strides.at(s.index, h, first + i, j)] = 0;
+    }
+  }
+  for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
+    const std::int64_t j0 = tile.begin;
+    const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, tile.keys(), h * a.kv_heads / a.heads, a.dim,
                               key_buffer, a.dim);
-    for_runs(s, block, j0, j1,
+    for_runs(s, block, tile,
              [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, j0, scores); });
-    finish_scores(a, s, h, block, j0, j1, scores);
+    finish_scores(a, s, h, block, tile, scores);
     for (int c = 0; c < block.vectors; ++c) {
       const Floats base = hn::LoadU(f, lse + c * kLanes);
-      for (std::int64_t j = 0; j < j1 - j0; ++j) {
+      for (std::int64_t j = 0; j < tile.keys(); ++j) {
         float* at = scores + j * kQueries + c * kLanes;
         const Floats score = hn::LoadU(f, at);
         hn::StoreU(hn::IfThenZeroElse(hn::Eq(score, hn::Set(f, -kInfinity)), exp2(hn::Sub(score, base))), f,
                    at);
       }
     }
-    transpose(scores, kQueries, j1 - j0, block.count, factor, by_row, kKeys);
+    transpose(scores, kQueries, tile.keys(), block.count, factor, by_row, kKeys);
     for (std::int64_t i = 0; i < block.count; ++i) {
-      for (std::int64_t j = j0; j < j1; ++j) {
-        float& out = weights[strides.at(s.index, h, first + i, j)];
-        out = by_row[i * kKeys + j - j0] + (add ? out : 0.f);
-      }
+      for (std::int64_t j = 0; j < tile.keys(); ++j)
+        weights[strides.at(s.index, h, first + i, j0 + j)] += by_row[i * kKeys + j];
     }
-  }
+  });
 }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE

@@ -20,9 +20,7 @@ double* mutable_row(const HeadRows& rows, std::int64_t r, std::int64_t h) {
 
 bool visible(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t i, std::int64_t j) {
   if (j < i + s.low || j > i + s.high) return false;
-  for (const PairMask& mask : a.pairs) {
-    if ((mask.data[mask.strides.at(s.index, h, i, j)] != 0) != mask.allow) return false;
-  }
+  if (a.mask && !a.mask->visible({s.index, h, i, j, s.query_count, s.key_count})) return false;
   return !a.bias || static_cast<const double*>(a.bias)[a.bias_strides.at(s.index, h, i, j)] != kHidden;
 }
 

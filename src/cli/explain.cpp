@@ -1,0 +1,93 @@
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <headway/attention/tile_plan.h>
+#include <headway/inspect/tile_map.h>
+#include <headway/ops/explain.h>
+
+#include "cli/commands.h"
+
+namespace headway::cli {
+namespace {
+
+struct Options {
+  std::int64_t batch = 1, length = 4096, keys = 0, heads = 8, kv_heads = 0, head_dim = 64;
+  std::string mask = "causal", dtype = "float32", picture;
+  double dropout = 0;
+  bool json = false;
+};
+
+void print_json(const AttentionExplanation& e) {
+  const nlohmann::ordered_json out{{"path", e.path},
+                                   {"mask", e.mask},
+                                   {"isa", e.isa},
+                                   {"query_block", e.query_block},
+                                   {"key_tile", e.key_tile},
+                                   {"full_tiles", e.full_tiles},
+                                   {"partial_tiles", e.partial_tiles},
+                                   {"pairs", e.pairs},
+                                   {"visible_pairs", e.visible_pairs},
+                                   {"computed_pairs", e.computed_pairs},
+                                   {"forward_operations", e.forward_operations},
+                                   {"backward_operations", e.backward_operations},
+                                   {"tensor_bytes", e.tensor_bytes},
+                                   {"plan_bytes", e.plan_bytes},
+                                   {"forward_workspace", e.forward_workspace},
+                                   {"backward_workspace", e.backward_workspace},
+                                   {"reasons", e.reasons}};
+  fmt::print("{}\n", out.dump());
+}
+
+void run(const Options& o) {
+  const std::int64_t keys = o.keys > 0 ? o.keys : o.length;
+  const std::int64_t kv_heads = o.kv_heads > 0 ? o.kv_heads : o.heads;
+  const DType dtype = o.dtype == "bfloat16" ? DType::bfloat16 : DType::float32;
+  const auto shaped = [&](std::int64_t length, std::int64_t heads) {
+    return Tensor::empty({o.batch, length, heads, o.head_dim}, dtype, Device::meta);
+  };
+  Generator generator;
+  const Mask mask = Mask::parse(o.mask);
+  const AttentionExplanation explanation =
+      explain_attention(shaped(o.length, o.heads), shaped(keys, kv_heads), shaped(keys, kv_heads),
+                        {.mask = mask, .dropout = o.dropout, .generator = &generator});
+  if (!o.picture.empty())
+    inspect::write_tile_map(o.picture, TilePlan(mask, PlanShape::padded(1, 1, o.length, keys)));
+  if (o.json) return print_json(explanation);
+  fmt::print("attention B={} T={} S={} H={} G={} D={}, {}\n{}", o.batch, o.length, keys, o.heads, kv_heads,
+             o.head_dim, name_of(dtype), explanation.str());
+  if (!o.picture.empty()) fmt::print("tile map  {}\n", o.picture);
+}
+
+}  // namespace
+
+void add_explain_command(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "explain", "Which path attention takes for a mask and shape, what it computes, and why");
+  command->add_option("--length", options->length, "Queries T")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--keys", options->keys, "Keys S (default: T)")->check(CLI::PositiveNumber);
+  command->add_option("--batch", options->batch, "Sequences B")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--heads", options->heads, "Heads H")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--kv-heads", options->kv_heads, "Key/value heads G (default: H)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--head-dim", options->head_dim, "Dimension D of each head")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--mask", options->mask,
+                   "causal, window(left, right), dilated(left, right, step), strided(stride), fixed(stride, summary), "
+                   "global(positions), random_blocks(block, count, seed), big_bird, documents(offsets); & | ! ( )")
+      ->capture_default_str();
+  command->add_option("--dropout", options->dropout, "Probability of dropping a weight")->capture_default_str();
+  command->add_option("--dtype", options->dtype, "float32 or bfloat16")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  command->add_option("--picture", options->picture, "Also draw the tiles of one head to this SVG file");
+  command->add_flag("--json", options->json, "Print one JSON object");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace headway::cli
