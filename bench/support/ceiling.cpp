@@ -21,14 +21,17 @@ HWY_BEFORE_NAMESPACE();
 namespace headway::bench::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Twelve chains cover the latency of 4 cycles at two or three multiply-adds per cycle, and fit 16 registers.
-// a·x + b with |a| < 1 stays finite. Returns operations.
+// Twelve chains cover the latency of 4 cycles at two or three multiply-adds per cycle, and fit 16 registers. They start
+// from different values: equal ones a compiler merges into one, whose rate is its latency's. a·x + b with |a| < 1 stays
+// finite. Returns operations.
 double fma_loop(std::int64_t rounds, float* sink) {
   const hn::ScalableTag<float> f;
   using V = hn::Vec<decltype(f)>;
   const V a = hn::Set(f, 0.999f);
   const V b = hn::Set(f, 0.001f);
-  V x0 = b, x1 = b, x2 = b, x3 = b, x4 = b, x5 = b, x6 = b, x7 = b, x8 = b, x9 = b, x10 = b, x11 = b;
+  V x0 = hn::Set(f, 0.f), x1 = hn::Set(f, 1.f), x2 = hn::Set(f, 2.f), x3 = hn::Set(f, 3.f);
+  V x4 = hn::Set(f, 4.f), x5 = hn::Set(f, 5.f), x6 = hn::Set(f, 6.f), x7 = hn::Set(f, 7.f);
+  V x8 = hn::Set(f, 8.f), x9 = hn::Set(f, 9.f), x10 = hn::Set(f, 10.f), x11 = hn::Set(f, 11.f);
   for (std::int64_t i = 0; i < rounds; ++i) {
     x0 = hn::MulAdd(x0, a, b);
     x1 = hn::MulAdd(x1, a, b);
@@ -64,7 +67,7 @@ namespace {
 __attribute__((target("avx512f,avx512bf16"))) double bf16_loop(std::int64_t rounds, float* sink) {
   const __m512bh a = (__m512bh)_mm512_set1_epi32(0x3c003c00);  // 2^-7, twice
   __m512 x[12];
-  for (__m512& each : x) each = _mm512_setzero_ps();
+  for (int i = 0; i < 12; ++i) x[i] = _mm512_set1_ps(static_cast<float>(i));
   for (std::int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 12
     for (__m512& each : x) each = _mm512_dpbf16_ps(each, a, a);

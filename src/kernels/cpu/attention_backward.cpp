@@ -69,9 +69,10 @@ Prepared lay_out(const BackwardSpace& sizes, float* space) {
 void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t first,
              std::int64_t last, const BackwardSpace& sizes, Prepared& p) {
   const AttentionArgs& a = args.forward;
-  p.q = float_rows(a.dtype, a.q, s.query_begin + first, last - first, h, a.dim, p.query_rows, sizes.dim);
+  p.q = float_rows(a.dtype, a.q, s.query_begin + first, last - first, h, a.dim, p.query_rows, sizes.dim,
+                   Place::adjacent);
   p.g = float_rows(a.dtype, args.d_o, s.query_begin + first, last - first, h, a.value_dim, p.d_out_rows,
-                   sizes.value_dim);
+                   sizes.value_dim, Place::adjacent);
   const auto* lse = static_cast<const float*>(a.lse) + h * a.lse_rows + s.query_begin;
   const auto* delta = static_cast<const float*>(args.delta) + h * a.lse_rows + s.query_begin;
   for (std::int64_t begin = first; begin < last; begin += kQueries) {
@@ -191,7 +192,7 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
   const std::int64_t group = a.heads / a.kv_heads;
 
   const auto key_rows = [&](std::int64_t j0, std::int64_t count) {
-    return float_rows(a.dtype, a.k, s.key_begin + j0, count, kv, a.dim, key_buffer, a.dim);
+    return float_rows(a.dtype, a.k, s.key_begin + j0, count, kv, a.dim, key_buffer, a.dim, Place::adjacent);
   };
   const auto value_rows = [&](std::int64_t j0, std::int64_t count) {
     return float_rows(a.dtype, a.v, s.key_begin + j0, count, kv, a.value_dim, value_buffer, a.value_dim);

@@ -44,6 +44,44 @@ void scale_columns(float* x, std::int64_t rows, const float* factors, int vector
   }
 }
 
+// One vector of queries: scores [keys][kQueries] become exp2(score - largest), largest and total go on, and `rescale`
+// is what sums made before are worth now. Four chains at a time hide the latency of max and add.
+HWY_INLINE void exponentiate(float* scores, std::int64_t keys, float* largest, float* total, float* rescale) {
+  const FloatTag f;
+  const auto at = [&](std::int64_t j) { return hn::LoadU(f, scores + j * kQueries); };
+  const Floats before = hn::LoadU(f, largest);
+  Floats top0 = before, top1 = before, top2 = before, top3 = before;
+  std::int64_t j = 0;
+  for (; j + 4 <= keys; j += 4) {
+    top0 = hn::Max(top0, at(j));
+    top1 = hn::Max(top1, at(j + 1));
+    top2 = hn::Max(top2, at(j + 2));
+    top3 = hn::Max(top3, at(j + 3));
+  }
+  for (; j < keys; ++j) top0 = hn::Max(top0, at(j));
+  const Floats top = hn::Max(hn::Max(top0, top1), hn::Max(top2, top3));
+  // With nothing seen yet the maximum is -inf; subtracting a finite number instead leaves exp(-inf) = 0.
+  const Floats base = hn::Max(top, hn::Set(f, -1e30f));
+  const auto power = [&](std::int64_t key) HWY_ATTR {
+    const Floats p = exp2(hn::Sub(at(key), base));
+    hn::StoreU(p, f, scores + key * kQueries);
+    return p;
+  };
+  const Floats factor = exp2(hn::Sub(before, base));
+  Floats sum0 = hn::Mul(hn::LoadU(f, total), factor);
+  Floats sum1 = hn::Zero(f), sum2 = sum1, sum3 = sum1;
+  for (j = 0; j + 4 <= keys; j += 4) {
+    sum0 = hn::Add(sum0, power(j));
+    sum1 = hn::Add(sum1, power(j + 1));
+    sum2 = hn::Add(sum2, power(j + 2));
+    sum3 = hn::Add(sum3, power(j + 3));
+  }
+  for (; j < keys; ++j) sum0 = hn::Add(sum0, power(j));
+  hn::StoreU(top, f, largest);
+  hn::StoreU(hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3)), f, total);
+  hn::StoreU(factor, f, rescale);
+}
+
 void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t first,
                   float* space) {
   if (s.query_count == 1 && !a.dropout.threshold) return attend_row(a, s, h, space);
@@ -71,30 +109,20 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
     const std::int64_t j0 = tile.begin;
     const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, tile.keys(), kv, a.dim, key_buffer, a.dim);
     const Rows v =
-        float_rows(a.dtype, a.v, s.key_begin + j0, tile.keys(), kv, a.value_dim, value_buffer, a.value_dim);
+        float_rows(a.dtype, a.v, s.key_begin + j0, tile.keys(), kv, a.value_dim, value_buffer, a.value_dim,
+                              Place::adjacent);
     for_runs(s, block, tile,
              [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, j0, scores); });
     const bool partial = is_partial(a, s, block, tile);
     if (partial) finish_scores(a, s, h, block, tile, scores);
     for (int c = 0; c < block.vectors; ++c) {
-      float* column = scores + c * kLanes;
+      // The next keys and values come while the exponentials, which want no memory, are computed.
+      const auto next = [&](std::int64_t part) { return std::min(tile.end + part * kKeys / block.vectors, s.key_count); };
+      prefetch_rows(a.dtype, a.k, s.key_begin + next(c), s.key_begin + next(c + 1), kv, a.dim);
+      prefetch_rows(a.dtype, a.v, s.key_begin + next(c), s.key_begin + next(c + 1), kv, a.value_dim);
       const KeyRange seen = vector_keys(s, block, c, tile);
-      const Floats before = hn::LoadU(f, largest + c * kLanes);
-      Floats top = before;
-      for (std::int64_t j = seen.begin - j0; j < seen.end - j0; ++j)
-        top = hn::Max(top, hn::LoadU(f, column + j * kQueries));
-      // With nothing seen yet the maximum is -inf; subtracting a finite number instead leaves exp(-inf) = 0.
-      const Floats base = hn::Max(top, hn::Set(f, -1e30f));
-      const Floats factor = exp2(hn::Sub(before, base));
-      Floats sum = hn::Mul(hn::LoadU(f, total + c * kLanes), factor);
-      for (std::int64_t j = seen.begin - j0; j < seen.end - j0; ++j) {
-        const Floats p = exp2(hn::Sub(hn::LoadU(f, column + j * kQueries), base));
-        sum = hn::Add(sum, p);
-        hn::StoreU(p, f, column + j * kQueries);
-      }
-      hn::StoreU(top, f, largest + c * kLanes);
-      hn::StoreU(sum, f, total + c * kLanes);
-      hn::StoreU(factor, f, rescale + c * kLanes);
+      exponentiate(scores + (seen.begin - j0) * kQueries + c * kLanes, seen.end - seen.begin,
+                   largest + c * kLanes, total + c * kLanes, rescale + c * kLanes);
     }
     if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
     const bool skip_zeros = partial && !all_finite(v.data, tile.keys(), v.row, a.value_dim);

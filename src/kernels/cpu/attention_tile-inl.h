@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <limits>
 
+#include <hwy/cache_control.h>
+
 #include <headway/kernels/attention.h>
 
 #include "kernels/cpu/attention_walk-inl.h"
@@ -19,11 +21,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// Rows of a register tile: about 24 (12) accumulators whatever the width, enough to hide the latency of an
-// FMA.
-constexpr int tile_rows(int vectors) {
-  return vectors >= 4 ? 6 : vectors == 3 ? 8 : HWY_TARGET <= HWY_AVX3 ? 12 : 6;
-}
+// A register tile is kRows x kVectors accumulators, a row of B and one broadcast of A: 24 accumulators of 32 registers,
+// 12 of 16, enough to hide the latency of an FMA.
+constexpr int kAccumulators = HWY_TARGET <= HWY_AVX3 ? 24 : 12;
+constexpr int kMaxVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 
 constexpr float kLog2e = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
@@ -35,18 +36,19 @@ struct Panel {
   std::int64_t rows = 0, depth = 0;
   const float* a = nullptr;  // element (r, l) is a[r·a_row + l·a_step]
   std::int64_t a_row = 0, a_step = 1;
-  const float* b = nullptr;  // row l is b + l·b_row, `vectors` vectors wide
+  const float* b = nullptr;  // row l is b + l·b_row
   std::int64_t b_row = 0;
   float* c = nullptr;
   std::int64_t c_row = 0;
   const float* rescale = nullptr;
 };
 
+// Rows from `first` on, vectors from `column` on.
 template <int kRows, int kVectors, Start kStart>
-HWY_INLINE void register_tile(const Panel& p, std::int64_t first) {
+HWY_INLINE void register_tile(const Panel& p, std::int64_t first, int column) {
   const FloatTag f;
   Floats acc[kRows][kVectors];
-  float* c = p.c + first * p.c_row;
+  float* c = p.c + first * p.c_row + column * kLanes;
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) {
       if constexpr (kStart == Start::zero) {
@@ -54,12 +56,12 @@ HWY_INLINE void register_tile(const Panel& p, std::int64_t first) {
       } else {
         acc[r][v] = hn::LoadU(f, c + r * p.c_row + v * kLanes);
         if constexpr (kStart == Start::rescale)
-          acc[r][v] = hn::Mul(acc[r][v], hn::LoadU(f, p.rescale + v * kLanes));
+          acc[r][v] = hn::Mul(acc[r][v], hn::LoadU(f, p.rescale + (column + v) * kLanes));
       }
     }
   }
   const float* a = p.a + first * p.a_row;
-  const float* b = p.b;
+  const float* b = p.b + column * kLanes;
   for (std::int64_t l = 0; l < p.depth; ++l) {
     Floats row[kVectors];
     for (int v = 0; v < kVectors; ++v) row[v] = hn::LoadU(f, b + v * kLanes);
@@ -76,29 +78,49 @@ HWY_INLINE void register_tile(const Panel& p, std::int64_t first) {
 }
 
 template <int kRows, int kVectors, Start kStart>
-HWY_INLINE void panel_rows(const Panel& p, std::int64_t& first) {
-  while (first + kRows <= p.rows) {
-    register_tile<kRows, kVectors, kStart>(p, first);
-    first += kRows;
+HWY_INLINE void rest_of_row(const Panel& p, std::int64_t first, int column, int vectors) {
+  if constexpr (kVectors > 0 && kRows * kVectors <= kAccumulators) {
+    if (vectors == kVectors) return register_tile<kRows, kVectors, kStart>(p, first, column);
   }
-  if constexpr (kRows > 1) panel_rows<kRows / 2, kVectors, kStart>(p, first);
+  if constexpr (kVectors > 1) rest_of_row<kRows, kVectors - 1, kStart>(p, first, column, vectors);
+}
+
+// All columns of kRows rows, before the next rows: A is read once, and B, at most a few dozen KiB, from the cache.
+template <int kRows, Start kStart>
+void row_group(const Panel& p, std::int64_t first, int vectors) {
+  int column = 0;
+  if constexpr (kRows * kMaxVectors <= kAccumulators) {
+    for (; column + kMaxVectors <= vectors; column += kMaxVectors)
+      register_tile<kRows, kMaxVectors, kStart>(p, first, column);
+  }
+  if (column < vectors) rest_of_row<kRows, kMaxVectors, kStart>(p, first, column, vectors - column);
+}
+
+template <int kRows, Start kStart>
+void last_rows(const Panel& p, std::int64_t first, int vectors) {
+  if (p.rows - first == kRows) return row_group<kRows, kStart>(p, first, vectors);
+  if constexpr (kRows > 1) last_rows<kRows - 1, kStart>(p, first, vectors);
+}
+
+// As many rows at a time as the registers hold, and the rest in one tile, or in one of six and one.
+template <int kRows, Start kStart>
+void panel_rows(const Panel& p, int vectors) {
+  std::int64_t first = 0;
+  for (; first + kRows <= p.rows; first += kRows) row_group<kRows, kStart>(p, first, vectors);
+  if constexpr (kRows > 6) {
+    if (p.rows - first >= 6) {
+      row_group<6, kStart>(p, first, vectors);
+      first += 6;
+    }
+  }
+  if (first < p.rows) last_rows<5, kStart>(p, first, vectors);
 }
 
 template <Start kStart>
 void panel(const Panel& p, int vectors) {
-  std::int64_t first = 0;
-  switch (vectors) {
-    case 1:
-      return panel_rows<tile_rows(1), 1, kStart>(p, first);
-    case 2:
-      return panel_rows<tile_rows(2), 2, kStart>(p, first);
-#if HWY_TARGET <= HWY_AVX3
-    case 3:
-      return panel_rows<tile_rows(3), 3, kStart>(p, first);
-    default:
-      return panel_rows<tile_rows(4), 4, kStart>(p, first);
-#endif
-  }
+  if (vectors >= kMaxVectors) return panel_rows<kAccumulators / kMaxVectors, kStart>(p, vectors);
+  if (vectors == 3) return panel_rows<kAccumulators / 3, kStart>(p, vectors);
+  panel_rows<12, kStart>(p, vectors);
 }
 
 // The same where a hidden pair may stand beside a NaN or an infinity: a weight of exactly 0, on either side,
@@ -128,19 +150,6 @@ void product(const Panel& p, int vectors, bool skip_zeros) {
   panel<kStart>(p, vectors);
 }
 
-// Columns in steps of the widest panel: dK and dV are as wide as the head.
-template <Start kStart>
-void wide_product(Panel p, std::int64_t columns, bool skip_zeros) {
-  const float* b = p.b;
-  float* c = p.c;
-  for (std::int64_t begin = 0; begin < columns; begin += kQueries) {
-    p.b = b + begin;
-    p.c = c + begin;
-    product<kStart>(p, static_cast<int>((std::min(kQueries, columns - begin) + kLanes - 1) / kLanes),
-                    skip_zeros);
-  }
-}
-
 inline std::int64_t round_up(std::int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
 // x·0 is NaN for NaN and infinity alone.
@@ -157,26 +166,50 @@ inline bool all_finite(const float* rows, std::int64_t count, std::int64_t row, 
   return hn::AllTrue(f, hn::Eq(seen, seen)) && rest == rest;
 }
 
-// A block of rows as float32: where it lies already, or converted into `buffer`, rows padded to `width` with
-// zeros.
+// Rows where they lie, or in a row where they do not: a product that walks down a column of rows that are a power of
+// two apart finds most of them in the same few sets of the cache.
+enum class Place { anywhere, adjacent };
+
 struct Rows {
   const float* data;
   std::int64_t row;
 };
+// Short rows: a call of memcpy would cost as much again.
+inline void copy_floats(const float* in, std::int64_t count, float* out) {
+  const FloatTag f;
+  std::int64_t d = 0;
+  for (; d + kLanes <= count; d += kLanes) hn::StoreU(hn::LoadU(f, in + d), f, out + d);
+  for (; d < count; ++d) out[d] = in[d];
+}
+
+// A block of rows as float32: where it lies already, or converted into `buffer`, rows padded to `width` with
+// zeros.
 inline Rows float_rows(DType dtype, const HeadRows& from, std::int64_t begin, std::int64_t count,
-                       std::int64_t head, std::int64_t dim, float* buffer, std::int64_t width) {
-  if (dtype == DType::float32 && width <= dim)
+                       std::int64_t head, std::int64_t dim, float* buffer, std::int64_t width,
+                       Place place = Place::anywhere) {
+  if (dtype == DType::float32 && width <= dim && (place == Place::anywhere || from.row == dim))
     return {static_cast<const float*>(from.at(dtype, begin, head)), from.row};
   for (std::int64_t r = 0; r < count; ++r) {
     float* out = buffer + r * width;
     if (dtype == DType::bfloat16) {
       to_floats(static_cast<const bfloat16*>(from.at(dtype, begin + r, head)), dim, out);
     } else {
-      std::memcpy(out, from.at(dtype, begin + r, head), static_cast<std::size_t>(dim) * sizeof(float));
+      copy_floats(static_cast<const float*>(from.at(dtype, begin + r, head)), dim, out);
     }
     std::fill(out + dim, out + std::max(dim, width), 0.f);
   }
   return {buffer, width};
+}
+
+// Rows of heads lie far apart: the hardware's own prefetching, which follows adjacent lines, does not find the next.
+inline void prefetch_rows(DType dtype, const HeadRows& rows, std::int64_t begin, std::int64_t end, std::int64_t head,
+                          std::int64_t dim) {
+  constexpr std::int64_t kLine = 64;
+  const std::int64_t bytes = dim * static_cast<std::int64_t>(size_of(dtype));
+  for (std::int64_t r = begin; r < end; ++r) {
+    const auto* row = static_cast<const char*>(rows.at(dtype, r, head));
+    for (std::int64_t at = 0; at < bytes; at += kLine) hwy::Prefetch(row + at);
+  }
 }
 
 // The block's rows, times `factor`, as [dim][kQueries]; lanes without a query are zero.
@@ -223,15 +256,15 @@ void query_product(const Rows& rows, std::int64_t dim, const float* weights, con
 inline void key_product(const Rows& rows, std::int64_t width, const float* weights, const QueryBlock& block,
                         const Run& run, std::int64_t j0, float* out, bool skip_zeros) {
   const std::int64_t first = run.first * kLanes;
-  wide_product<Start::load>({.rows = run.keys(),
-                             .depth = std::min(run.last * kLanes, block.count) - first,
-                             .a = weights + (run.begin - j0) * kQueries + first,
-                             .a_row = kQueries,
-                             .b = rows.data + first * rows.row,
-                             .b_row = rows.row,
-                             .c = out + (run.begin - j0) * width,
-                             .c_row = width},
-                            width, skip_zeros);
+  product<Start::load>({.rows = run.keys(),
+                        .depth = std::min(run.last * kLanes, block.count) - first,
+                        .a = weights + (run.begin - j0) * kQueries + first,
+                        .a_row = kQueries,
+                        .b = rows.data + first * rows.row,
+                        .b_row = rows.row,
+                        .c = out + (run.begin - j0) * width,
+                        .c_row = width},
+                       static_cast<int>(width / kLanes), skip_zeros);
 }
 
 // True when some pair of the tile is (or may be) hidden.
@@ -251,7 +284,7 @@ inline void hide_pairs(const QueryBlock& block, const Tile& tile, float* scores)
   const FloatTag f;
   for (std::int64_t j = 0; j < tile.keys(); ++j) {
     for (int v = 0; v < block.vectors; ++v) {
-      const std::uint64_t word = tile.bits[j] >> (tile.shift + v * kLanes);
+      const std::uint64_t word = tile.bits[j] >> (v * kLanes);
       std::uint8_t bytes[8];
       std::memcpy(bytes, &word, sizeof(word));
       float* at = scores + j * kQueries + v * kLanes;

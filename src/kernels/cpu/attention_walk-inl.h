@@ -18,9 +18,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// 32 vector registers hold 6x4 accumulators, 4 vectors of B and a broadcast; 16 registers hold 6x2, 2 and 1.
-constexpr int kMaxVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
-constexpr std::int64_t kQueries = kMaxVectors * kLanes;  // in one block
+// Of one block: K and V are read once for so many, and a block of Q, transposed, is 16 KiB at D = 64.
+constexpr std::int64_t kQueries = TilePlan::kQueries;
+static_assert(kQueries % kLanes == 0);
+// Runs are cut at so many queries (and keys): whole vectors, wide enough for full register tiles.
+constexpr std::int64_t kRunQueries = kLanes > 16 ? kLanes : 16;
 constexpr std::int64_t kKeys = kAttentionTileKeys;
 
 // One block of queries of one head, and how many vectors hold it.
@@ -50,15 +52,14 @@ struct Tile {
   bool planned = false;
   const std::uint64_t* bits = nullptr;
   std::uint64_t live = 0;
-  int shift = 0;  // bit of the block's first query
   std::int64_t keys() const { return end - begin; }
 };
 
-// The keys of one vector of the block. A last vector's spare lanes count as queries.
+// The keys of one vector of the block, with the others of its run. A last vector's spare lanes count as queries.
 inline KeyRange vector_keys(const SequenceDesc& s, const QueryBlock& block, int vector, const Tile& tile) {
-  const std::int64_t first = block.begin + vector * kLanes;
+  const std::int64_t first = block.begin + vector * kLanes / kRunQueries * kRunQueries;
   const std::int64_t begin = std::clamp(first + s.low, tile.begin, tile.end);
-  return {begin, std::clamp(first + kLanes + s.high, begin, tile.end)};
+  return {begin, std::clamp(first + kRunQueries + s.high, begin, tile.end)};
 }
 
 // First key of the tile that holds key j: without a plan tiles start at multiples of kKeys, whatever the bounds,
@@ -78,26 +79,21 @@ void for_tiles(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, co
       body(Tile{.begin = std::max(tile, begin), .end = std::min(tile + kKeys, end)});
     return;
   }
-  static_assert(TilePlan::kQueries % kQueries == 0 && TilePlan::kLongest <= kKeys && TilePlan::kKeys % 8 == 0);
-  const int shift = static_cast<int>(block.begin % TilePlan::kQueries);
-  const std::uint64_t lanes = ~std::uint64_t{0} >> (64 - block.count);
-  for (const TilePlan::Tile& tile : a.plan->tiles(s.index, h, block.begin / TilePlan::kQueries)) {
+  static_assert(TilePlan::kLongest <= kKeys && TilePlan::kKeys % 8 == 0);
+  for (const TilePlan::Tile& tile : a.plan->tiles(s.index, h, block.begin / kQueries)) {
     std::int64_t begin = std::max(tile.begin, keys.begin), end = std::min(tile.end, keys.end);
-    const std::uint64_t live = tile.live >> shift & lanes;
-    if (begin >= end || live == 0) continue;
+    if (begin >= end) continue;
     const std::uint64_t* bits = nullptr;
-    if (tile.bits >= 0) {
-      // A block may see less than the plan's 64 queries do: keys at both ends that it does not see are left out.
+    if (tile.bits >= 0) {  // keys at both ends that nobody sees are left out
       const std::uint64_t* words = a.plan->bits().data() + tile.bits - tile.begin;
-      const std::uint64_t mine = lanes << shift;
       const std::int64_t all = begin;
-      while (begin < end && !(words[begin] & mine)) ++begin;
-      while (end > begin && !(words[end - 1] & mine)) --end;
+      while (begin < end && !words[begin]) ++begin;
+      while (end > begin && !words[end - 1]) --end;
       if (a.dropout.threshold) begin = std::max(all, begin / 8 * 8);
       if (begin >= end) continue;
       bits = words + begin;
     }
-    body(Tile{begin, end, true, bits, live, shift});
+    body(Tile{begin, end, true, bits, tile.live});
   }
 }
 
@@ -120,12 +116,21 @@ void for_runs(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, 
   const auto run_at = [&](std::int64_t j) {
     // Lane i of the block sees key j when j - high <= begin + i <= j - low.
     const auto bound = [&](std::int64_t lane) {
-      return static_cast<int>(std::clamp<std::int64_t>(lane, 0, block.vectors * kLanes) / kLanes);
+      const std::int64_t rounded = std::clamp<std::int64_t>(lane, 0, kQueries) / kRunQueries * kRunQueries;
+      return std::min(static_cast<int>(rounded / kLanes), block.vectors);
     };
-    Run run{j, j, bound(j - s.high - block.begin), bound(j - s.low - block.begin + kLanes)};
+    Run run{j, j, bound(j - s.high - block.begin), bound(j - s.low - block.begin + kRunQueries)};
     run.last = std::max(run.first, run.last);
     return run;
   };
+  // Both bounds rise with the key: equal at the ends, they are equal throughout.
+  Run whole = run_at(tile.begin);
+  const Run last = run_at(tile.end - 1);
+  if (whole.first == last.first && whole.last == last.last) {
+    whole.end = tile.end;
+    if (whole.vectors() > 0) body(whole);
+    return;
+  }
   for (std::int64_t j = tile.begin; j < tile.end;) {
     Run run = run_at(j);
     for (; j < tile.end; ++j) {

@@ -25,24 +25,25 @@ using Floats = hn::Vec<FloatTag>;
 using Words = hn::Vec<WordTag>;
 constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(FloatTag()));
 
-// 2^x, relative error below 1.5e-7 (a minimax polynomial of degree 5 on [-1/2, 1/2], fitted by us). Below
+// 2^x for x < 128, relative error below 1.5e-7 (a minimax polynomial of degree 5 on [-1/2, 1/2], fitted by us). Below
 // -126.5 it is 0, so -inf gives 0; NaN stays NaN.
 HWY_INLINE Floats exp2(Floats x) {
   const FloatTag f;
   const IntTag i;
-  const Floats clamped = hn::Max(x, hn::Set(f, -127.f));
-  const Floats whole = hn::Round(clamped);
-  const Floats r = hn::Sub(clamped, whole);
+  // x86's max gives its second operand where one is NaN.
+  const Floats clamped = hn::Max(hn::Set(f, -127.f), x);
+  // Beside 1.5·2^23 the last bit of a float is worth 1: the sum is x rounded, and its low bits are that integer.
+  const Floats magic = hn::Set(f, 12582912.f);
+  const Floats shifted = hn::Add(clamped, magic);
+  const Floats r = hn::Sub(clamped, hn::Sub(shifted, magic));
   Floats p = hn::Set(f, 1.327638785998897e-3f);
   p = hn::MulAdd(p, r, hn::Set(f, 9.675519384163334e-3f));
   p = hn::MulAdd(p, r, hn::Set(f, 5.550713316842143e-2f));
   p = hn::MulAdd(p, r, hn::Set(f, 2.4022120142933878e-1f));
   p = hn::MulAdd(p, r, hn::Set(f, 6.931469671838598e-1f));
   p = hn::MulAdd(p, r, hn::Set(f, 1.0000000715661854f));
-  const auto biased = hn::Add(hn::ConvertTo(i, whole), hn::Set(i, 127));
-  const Floats power = hn::BitCast(f, hn::ShiftLeft<23>(hn::Min(biased, hn::Set(i, 255))));
-  // x86's max gives its second operand for NaN: put a NaN argument back.
-  return hn::IfThenElse(hn::Eq(x, x), hn::Mul(p, power), x);
+  const auto power = hn::Add(hn::ShiftLeft<23>(hn::BitCast(i, shifted)), hn::Set(i, 127 << 23));
+  return hn::Mul(p, hn::BitCast(f, power));
 }
 
 // High words of 32x32-bit products.
