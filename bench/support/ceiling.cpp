@@ -21,9 +21,9 @@ HWY_BEFORE_NAMESPACE();
 namespace headway::bench::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Twelve chains cover the latency of 4 cycles at two or three multiply-adds per cycle, and fit 16 registers. They start
-// from different values: equal ones a compiler merges into one, whose rate is its latency's. a·x + b with |a| < 1 stays
-// finite. Returns operations.
+// Twelve chains cover the latency of 4 cycles at two or three multiply-adds per cycle, and fit 16 registers.
+// They start from different values: equal ones a compiler merges into one, whose rate is its latency's. a·x +
+// b with |a| < 1 stays finite. Returns operations.
 double fma_loop(std::int64_t rounds, float* sink) {
   const hn::ScalableTag<float> f;
   using V = hn::Vec<decltype(f)>;

@@ -76,15 +76,15 @@ Mask Mask::dilated(std::int64_t left, std::int64_t right, std::int64_t step, Ali
   check_least("Mask::dilated", "right", right, 0);
   check_least("Mask::dilated", "step", step, 1);
   const auto reach = [&](std::int64_t count) { return count > unbounded / step ? unbounded : count * step; };
-  return Mask(named_node(both_node(interval_node(reach(left), reach(right), align), multiples_node(step, align)),
-                         fmt::format("dilated({}, {}, {}{})", left, right, step,
-                                     align == Align::top_left ? ", top_left" : "")));
+  return Mask(named_node(
+      both_node(interval_node(reach(left), reach(right), align), multiples_node(step, align)),
+      fmt::format("dilated({}, {}, {}{})", left, right, step, align == Align::top_left ? ", top_left" : "")));
 }
 
 Mask Mask::strided(std::int64_t stride) {
   check_least("Mask::strided", "stride", stride, 1);
-  const NodePointer seen = either_node(interval_node(stride, 0, Align::bottom_right),
-                                       multiples_node(stride, Align::bottom_right));
+  const NodePointer seen =
+      either_node(interval_node(stride, 0, Align::bottom_right), multiples_node(stride, Align::bottom_right));
   return Mask(named_node(both_node(causal_node(), seen), fmt::format("strided({})", stride)));
 }
 
@@ -118,10 +118,10 @@ Mask Mask::big_bird(const BigBirdOptions& o) {
   }
   std::vector<std::int64_t> first(static_cast<std::size_t>(o.global * o.block));
   for (std::size_t i = 0; i < first.size(); ++i) first[i] = static_cast<std::int64_t>(i);
-  return Mask(named_node(
-      united({block_window_node(o.block, o.window / 2, o.window / 2), tokens_node(std::move(first)),
-              random_blocks_node(o.block, o.random, o.seed)}),
-      fmt::format("big_bird({}, {}, {}, {}, {})", o.block, o.window, o.global, o.random, o.seed)));
+  return Mask(
+      named_node(united({block_window_node(o.block, o.window / 2, o.window / 2),
+                         tokens_node(std::move(first)), random_blocks_node(o.block, o.random, o.seed)}),
+                 fmt::format("big_bird({}, {}, {}, {}, {})", o.block, o.window, o.global, o.random, o.seed)));
 }
 
 Mask Mask::blocks(const Tensor& visible, std::int64_t block) {
@@ -154,9 +154,9 @@ Mask operator|(const Mask& a, const Mask& b) {
 
 Mask operator!(const Mask& a) {
   if (a.node_) return Mask(not_node(a.node_));
-  return Mask(named_node(both_node(interval_node(0, 0, Align::top_left),
-                                   not_node(interval_node(0, 0, Align::top_left))),
-                         "!all"));
+  return Mask(named_node(
+      both_node(interval_node(0, 0, Align::top_left), not_node(interval_node(0, 0, Align::top_left))),
+      "!all"));
 }
 
 bool Mask::visible(const PairPosition& at) const { return !node_ || node_->visible(at); }

@@ -144,7 +144,8 @@ class PerHeadNode final : public MaskNode {
   const MaskNode* of(const PairPosition& at) const { return heads_[static_cast<std::size_t>(at.head)].get(); }
   template <typename Test>
   bool any(const Test& test) const {
-    return std::any_of(heads_.begin(), heads_.end(), [&](const NodePointer& node) { return node && test(*node); });
+    return std::any_of(heads_.begin(), heads_.end(),
+                       [&](const NodePointer& node) { return node && test(*node); });
   }
   std::vector<NodePointer> heads_;
 };

@@ -1,5 +1,6 @@
 // Mask::parse: what Mask::str() writes, read back.
-//   mask = both { "|" both }     both = one { "&" one }     one = "!" one | "(" mask ")" | name [ "(" numbers ")" ]
+//   mask = both { "|" both }     both = one { "&" one }     one = "!" one | "(" mask ")" | name [ "(" numbers
+//   ")" ]
 #include <headway/attention/mask.h>
 
 #include <cctype>
@@ -100,7 +101,8 @@ class MaskParser {
   }
 
   Mask make(std::string_view name, std::size_t begin, const Numbers& n, Align align) {
-    const auto is = [&](std::string_view wanted, std::size_t count, const char* numbers, bool aligned = false) {
+    const auto is = [&](std::string_view wanted, std::size_t count, const char* numbers,
+                        bool aligned = false) {
       if (name != wanted) return false;
       if (n.size() != count || (align == Align::top_left && !aligned)) {
         at_ = begin;

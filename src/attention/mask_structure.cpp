@@ -80,11 +80,15 @@ class PaddingNode final : public MaskNode {
   }
   void check(const PlanShape& shape) const override {
     if (lengths_.size() != shape.sequences.size()) {
-      const bool swapped = shape.pairs()[2] == static_cast<std::int64_t>(lengths_.size());
+      const bool swapped = !shape.sequences.empty() &&
+                           shape.sequences[0].queries == static_cast<std::int64_t>(lengths_.size());
       fail(ErrorCode::shape, "attention",
-           fmt::format("mask padding has {} lengths for a batch of {}{}", lengths_.size(),
-                       shape.sequences.size(),
-                       swapped ? " (batch and length swapped? want [B, T, ...])" : ""));
+           fmt::format(
+               "mask padding has {} lengths for {} sequences; want one for each{}", lengths_.size(),
+               shape.sequences.size(),
+               swapped ? " (the sequences have that many positions: is the input [T, B, C]? want [B, T, C]: "
+                         "transpose(x, 0, 1))"
+                       : ""));
     }
     for (std::size_t b = 0; b < lengths_.size(); ++b) {
       if (lengths_[b] <= shape.sequences[b].keys) continue;
@@ -161,7 +165,9 @@ class BlockWindowNode final : public MaskNode {
  public:
   BlockWindowNode(std::int64_t size, std::int64_t left, std::int64_t right)
       : size_(size), left_(left), right_(right) {}
-  bool visible(const PairPosition& at) const override { return holds(block(position_of(at)) - block(at.key)); }
+  bool visible(const PairPosition& at) const override {
+    return holds(block(position_of(at)) - block(at.key));
+  }
   Seen seen(const PairBox& box) const override {
     const std::int64_t p = position_of(box.corner);
     const std::int64_t least = block(p) - block(box.key_end - 1);
@@ -197,9 +203,7 @@ class TokensNode final : public MaskNode {
   explicit TokensNode(std::vector<std::int64_t> positions) : positions_(std::move(positions)) {
     std::sort(positions_.begin(), positions_.end());
   }
-  bool visible(const PairPosition& at) const override {
-    return holds(at.key) || holds(position_of(at));
-  }
+  bool visible(const PairPosition& at) const override { return holds(at.key) || holds(position_of(at)); }
   Seen seen(const PairBox& box) const override {
     const std::int64_t p = position_of(box.corner), queries = box.query_end - box.corner.query;
     const std::int64_t keys = box.key_end - box.corner.key;
@@ -259,8 +263,8 @@ class RandomBlocksNode final : public MaskNode {
   std::int64_t draw(std::int64_t row, std::int64_t n, std::int64_t range) const {
     const RandomCall call{seed_, 0};
     const auto words = call.words(static_cast<std::uint64_t>(row), static_cast<std::uint32_t>(n));
-    return static_cast<std::int64_t>((static_cast<std::uint64_t>(words[0]) * static_cast<std::uint64_t>(range)) >>
-                                     32);
+    return static_cast<std::int64_t>(
+        (static_cast<std::uint64_t>(words[0]) * static_cast<std::uint64_t>(range)) >> 32);
   }
   std::int64_t block_, count_;
   std::uint64_t seed_;

@@ -127,13 +127,15 @@ PairStrides broadcast_pairs(const char* argument, const Tensor& x, const Shape& 
                          Shape{x.size(0), 1, x.size(1), x.size(2)}.str());
     }
     fail(ErrorCode::shape, "attention",
-         fmt::format("{} is {}; want something that broadcasts to [B, H, T, S] = {}{}", argument, x.describe(),
-                     target.str(), hint));
+         fmt::format("{} is {}; want something that broadcasts to [B, H, T, S] = {}{}", argument,
+                     x.describe(), target.str(), hint));
   }
   return strides_of(x);
 }
 
-NodePointer tensor_node(const Tensor& tensor, bool allow) { return std::make_shared<TensorNode>(tensor, allow); }
+NodePointer tensor_node(const Tensor& tensor, bool allow) {
+  return std::make_shared<TensorNode>(tensor, allow);
+}
 NodePointer block_tensor_node(const Tensor& visible, std::int64_t block) {
   return std::make_shared<BlockTensorNode>(visible, block);
 }

@@ -72,8 +72,8 @@ class RowCompiler {
     if (every == whole()) return add_full(box.corner.key, box.key_end);
     for (std::int64_t j = 0; j < keys; ++j) visible_pairs += std::popcount(words[j]);
     TilePlan::Tile* last = tiles.empty() ? nullptr : &tiles.back();
-    const bool grows = last && last->end == box.corner.key && last->bits >= 0 &&
-                       length(*last) + keys <= TilePlan::kLongest;
+    const bool grows =
+        last && last->end == box.corner.key && last->bits >= 0 && length(*last) + keys <= TilePlan::kLongest;
     if (!grows) {
       tiles.push_back({box.corner.key, box.corner.key, static_cast<std::int64_t>(bits.size()), 0});
     }
@@ -136,8 +136,7 @@ TilePlan::TilePlan(const Mask& mask, PlanShape shape) {
       if (fresh || node.by_sequence()) {
         entry->second = rows.size();
         for (std::int64_t block = 0; block < blocks; ++block) {
-          rows.push_back(
-              {{static_cast<std::int64_t>(b), head, block * kQueries, 0, queries, keys}, 0.0});
+          rows.push_back({{static_cast<std::int64_t>(b), head, block * kQueries, 0, queries, keys}, 0.0});
         }
       }
       data->first_row.push_back(entry->second);

@@ -67,21 +67,29 @@ void add_explain_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "explain", "Which path attention takes for a mask and shape, what it computes, and why");
-  command->add_option("--length", options->length, "Queries T")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--length", options->length, "Queries T")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--keys", options->keys, "Keys S (default: T)")->check(CLI::PositiveNumber);
-  command->add_option("--batch", options->batch, "Sequences B")->check(CLI::PositiveNumber)->capture_default_str();
-  command->add_option("--heads", options->heads, "Heads H")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--batch", options->batch, "Sequences B")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--heads", options->heads, "Heads H")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   command->add_option("--kv-heads", options->kv_heads, "Key/value heads G (default: H)")
       ->check(CLI::PositiveNumber);
   command->add_option("--head-dim", options->head_dim, "Dimension D of each head")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command
-      ->add_option("--mask", options->mask,
-                   "causal, window(left, right), dilated(left, right, step), strided(stride), fixed(stride, summary), "
-                   "global(positions), random_blocks(block, count, seed), big_bird, documents(offsets); & | ! ( )")
+      ->add_option(
+          "--mask", options->mask,
+          "causal, window(left, right), dilated(left, right, step), strided(stride), fixed(stride, summary), "
+          "global(positions), random_blocks(block, count, seed), big_bird, documents(offsets); & | ! ( )")
       ->capture_default_str();
-  command->add_option("--dropout", options->dropout, "Probability of dropping a weight")->capture_default_str();
+  command->add_option("--dropout", options->dropout, "Probability of dropping a weight")
+      ->capture_default_str();
   command->add_option("--dtype", options->dtype, "float32 or bfloat16")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();

@@ -28,7 +28,8 @@ std::string tile_map(const TilePlan& plan, std::int64_t sequence, std::int64_t h
   const double width = static_cast<double>(keys) * scale, height = static_cast<double>(queries) * scale;
   const std::string title = escaped(plan.mask().str());
   std::string out = fmt::format(
-      "<svg xmlns='http://www.w3.org/2000/svg' width='{0:.0f}' height='{1:.0f}' viewBox='0 0 {0:.0f} {1:.0f}' "
+      "<svg xmlns='http://www.w3.org/2000/svg' width='{0:.0f}' height='{1:.0f}' viewBox='0 0 {0:.0f} "
+      "{1:.0f}' "
       "role='img' aria-label='{2}'>\n<style>text{{font:14px system-ui,sans-serif;fill:#222}}"
       ".t{{font-weight:600}}.f{{fill:#1f5fa8}}.p{{fill:#8fb4dc}}</style>\n"
       "<rect width='100%' height='100%' fill='#fff'/>\n<text x='{3}' y='22' class='t'>{2}</text>\n"

@@ -124,8 +124,7 @@ Tensor compute_weights(const ops::AttentionCall& call, Weights kind, Device devi
   const Shape shape = averaged ? Shape{batch, call.longest_query, call.longest_key}
                                : Shape{batch, call.args.heads, call.longest_query, call.longest_key};
   const std::int64_t map = call.longest_query * call.longest_key;
-  const PairStrides strides{averaged ? map : call.args.heads * map, averaged ? 0 : map,
-                                     call.longest_key, 1};
+  const PairStrides strides{averaged ? map : call.args.heads * map, averaged ? 0 : map, call.longest_key, 1};
   const Tensor weights = zeros(shape, dtype == DType::float64 ? DType::float64 : DType::float32, device);
   if (device == Device::meta || weights.numel() == 0) return weights;
   if (dtype == DType::float64) {

@@ -153,12 +153,11 @@ void apply_mask(const AttentionOptions& options, const HeadsView& q, AttentionCa
     if (planned.sequences != shape.sequences || planned.heads != shape.heads || options.mask.node()) {
       const auto words = [](const PlanShape& of) { return of.pairs().str(); };
       fail(ErrorCode::shape, kOperation,
-           options.mask.node() ? fmt::format("a plan and mask {} are given; want one (a plan holds its mask)",
-                                             options.mask.str())
-                               : fmt::format("the plan was made for [B, H, T, S] = {}{}, the call has {}",
-                                             words(planned),
-                                             planned.pairs() == shape.pairs() ? " of other lengths" : "",
-                                             words(shape)));
+           options.mask.node()
+               ? fmt::format("a plan and mask {} are given; want one (a plan holds its mask)",
+                             options.mask.str())
+               : fmt::format("the plan was made for [B, H, T, S] = {}{}, the call has {}", words(planned),
+                             planned.pairs() == shape.pairs() ? " of other lengths" : "", words(shape)));
     }
     call.mask = options.plan.mask();
     call.plan = options.plan;

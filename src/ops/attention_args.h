@@ -27,8 +27,8 @@ HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed = 
 struct AttentionCall {
   kernels::AttentionArgs args;
   std::vector<kernels::SequenceDesc> sequences;
-  /// What the descriptors' bounds do not say: everything, when they say it all. Compiled where the fused kernels
-  /// want it.
+  /// What the descriptors' bounds do not say: everything, when they say it all. Compiled where the fused
+  /// kernels want it.
   Mask mask;
   TilePlan plan;
   std::int64_t longest_query = 0, longest_key = 0;

@@ -22,8 +22,9 @@ double share(double part, double whole) { return whole > 0 ? 100 * part / whole 
 
 AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                        const AttentionOptions& options) {
-  ops::AttentionCall call = ops::lower(ops::view_heads("query", q.detach()), ops::view_heads("key", k.detach(), true),
-                                       ops::view_heads("value", v.detach(), true), options);
+  ops::AttentionCall call =
+      ops::lower(ops::view_heads("query", q.detach()), ops::view_heads("key", k.detach(), true),
+                 ops::view_heads("value", v.detach(), true), options);
   call.bind();
   kernels::AttentionArgs& args = call.args;
   AttentionExplanation out;
@@ -37,7 +38,8 @@ AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const T
     return static_cast<double>(x.numel()) * static_cast<double>(size_of(x.dtype()));
   };
   const double output = static_cast<double>(q.numel() / q.size(-1) * v.size(-1));
-  out.tensor_bytes = bytes_of(q) + bytes_of(k) + bytes_of(v) + output * static_cast<double>(size_of(q.dtype()));
+  out.tensor_bytes =
+      bytes_of(q) + bytes_of(k) + bytes_of(v) + output * static_cast<double>(size_of(q.dtype()));
 
   if (args.dtype == DType::float64) {
     out.path = "reference, pair by pair";
@@ -51,21 +53,22 @@ AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const T
     out.full_tiles = tiles.full;
     out.partial_tiles = tiles.partial;
     out.computed_pairs = tiles.computed_pairs;
-    out.forward_workspace =
-        static_cast<std::int64_t>(kernels::attention_forward_workspace(args, threads()));
+    out.forward_workspace = static_cast<std::int64_t>(kernels::attention_forward_workspace(args, threads()));
     kernels::AttentionGradArgs backward;
     backward.forward = args;
     out.backward_workspace =
         static_cast<std::int64_t>(kernels::attention_backward_workspace(backward, threads()));
     const std::string walk = call.plan.defined() ? "a tile plan" : "bounds by arithmetic";
     out.path = (single_queries(call) ? "fused, one query, " : "fused, ") + walk;
-    if (single_queries(call)) out.reasons.push_back("every sequence has one query: vectors lie along the head");
+    if (single_queries(call))
+      out.reasons.push_back("every sequence has one query: vectors lie along the head");
     if (options.plan.defined()) {
       out.reasons.push_back("the plan was compiled before");
     } else if (call.plan.defined()) {
-      out.reasons.push_back(fmt::format("{} is more than causal, window and padding joined by &: it is compiled in "
-                                        "every call (hold a TilePlan to do it once)",
-                                        out.mask));
+      out.reasons.push_back(
+          fmt::format("{} is more than causal, window and padding joined by &: it is compiled in "
+                      "every call (hold a TilePlan to do it once)",
+                      out.mask));
     }
     if (call.plan.defined()) out.plan_bytes = call.plan.bytes();
     if (args.dtype == DType::bfloat16)
@@ -86,15 +89,16 @@ std::string AttentionExplanation::str() const {
     text += fmt::format("tiles     {} full and {} partial of {} queries x up to {} keys ({})\n", full_tiles,
                         partial_tiles, query_block, key_tile, isa);
   }
-  text += fmt::format("pairs     {:.4g}; {:.4g} visible ({:.3g} %), {:.4g} computed ({:.3g} %)\n", pairs,
-                      visible_pairs, share(visible_pairs, pairs), computed_pairs, share(computed_pairs, pairs));
+  text +=
+      fmt::format("pairs     {:.4g}; {:.4g} visible ({:.3g} %), {:.4g} computed ({:.3g} %)\n", pairs,
+                  visible_pairs, share(visible_pairs, pairs), computed_pairs, share(computed_pairs, pairs));
   text += fmt::format("products  {:.4g} GFLOP forward, {:.4g} GFLOP backward\n", forward_operations / 1e9,
                       backward_operations / 1e9);
-  text += fmt::format("memory    {:.4g} MiB of tensors, {:.4g} MiB of plan, workspace {:.4g} MiB forward, {:.4g} MiB "
-                      "backward\n",
-                      tensor_bytes / 1048576, static_cast<double>(plan_bytes) / 1048576,
-                      static_cast<double>(forward_workspace) / 1048576,
-                      static_cast<double>(backward_workspace) / 1048576);
+  text += fmt::format(
+      "memory    {:.4g} MiB of tensors, {:.4g} MiB of plan, workspace {:.4g} MiB forward, {:.4g} MiB "
+      "backward\n",
+      tensor_bytes / 1048576, static_cast<double>(plan_bytes) / 1048576,
+      static_cast<double>(forward_workspace) / 1048576, static_cast<double>(backward_workspace) / 1048576);
   for (const std::string& reason : reasons) text += "because   " + reason + "\n";
   return text;
 }

@@ -31,8 +31,7 @@ TEST(Mask, every_pattern_sees_what_its_definition_says) {
       EXPECT_EQ(sees(Mask::fixed(8, 2), i, j), j <= i && (i / 8 == j / 8 || j % 8 >= 6));
       const bool global = i == 0 || i == 9 || j == 0 || j == 9;
       EXPECT_EQ(sees(Mask::global(tokens), i, j), global);
-      EXPECT_EQ(sees(Mask::documents({0, 10, 10, 30}), i, j),
-                i < 30 && j < 30 && (i < 10) == (j < 10));
+      EXPECT_EQ(sees(Mask::documents({0, 10, 10, 30}), i, j), i < 30 && j < 30 && (i < 10) == (j < 10));
       EXPECT_EQ(sees(Mask::causal() & !Mask::window(1, 0), i, j), j < i - 1);
       EXPECT_EQ(sees(Mask::window(1, 1) | Mask::global(tokens), i, j), std::abs(i - j) <= 1 || global);
     }
@@ -120,8 +119,9 @@ TEST(Mask, what_cannot_be_read_is_an_error_that_shows_where) {
       return error.what();
     }
   };
-  EXPECT_EQ(message("causal & "), "Mask::parse: 'causal & ' at ''; want all, causal, window, dilated, strided, fixed, "
-                                  "global, random_blocks, big_bird or documents");
+  EXPECT_EQ(message("causal & "),
+            "Mask::parse: 'causal & ' at ''; want all, causal, window, dilated, strided, fixed, "
+            "global, random_blocks, big_bird or documents");
   EXPECT_THAT(message("window(4)"), HasSubstr("at 'window(4)'; want window(left, right [, top_left])"));
   EXPECT_THAT(message("window(4, x)"), HasSubstr("at 'x)'; want a number"));
   EXPECT_THAT(message("(causal"), HasSubstr("want ')'"));
@@ -132,7 +132,8 @@ TEST(Mask, what_cannot_be_read_is_an_error_that_shows_where) {
 }
 
 TEST(Mask, bounds_are_for_conjunctions_of_intervals_and_lengths_alone) {
-  const auto bounds = (Mask::causal() & Mask::window(4, 1) & Mask::padding({3, 5}) & Mask::padding({4, 4})).bounds();
+  const auto bounds =
+      (Mask::causal() & Mask::window(4, 1) & Mask::padding({3, 5}) & Mask::padding({4, 4})).bounds();
   ASSERT_TRUE(bounds);
   EXPECT_EQ(bounds->intervals.size(), 2);
   EXPECT_EQ(bounds->lengths, (std::vector<std::int64_t>{3, 4}));

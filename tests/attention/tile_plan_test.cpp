@@ -56,7 +56,9 @@ void expect_exact(const Mask& mask, const PlanShape& shape) {
 
 TEST(TilePlan, holds_exactly_the_visible_pairs_of_any_mask) {
   std::mt19937 random(3);
-  const auto number = [&](int least, int most) { return std::uniform_int_distribution<int>(least, most)(random); };
+  const auto number = [&](int least, int most) {
+    return std::uniform_int_distribution<int>(least, most)(random);
+  };
   for (int round = 0; round < 150; ++round) {
     PlanShape shape{.sequences = {}, .heads = number(1, 3)};
     const int batch = number(1, 3);
@@ -70,7 +72,8 @@ TEST(TilePlan, holds_exactly_the_visible_pairs_of_any_mask) {
 
 TEST(TilePlan, is_as_large_as_what_is_seen) {
   const auto bytes = [](std::int64_t length) {
-    return TilePlan(Mask::window(128, 128) | Mask::global({0}), PlanShape::padded(4, 8, length, length)).bytes();
+    return TilePlan(Mask::window(128, 128) | Mask::global({0}), PlanShape::padded(4, 8, length, length))
+        .bytes();
   };
   EXPECT_LE(bytes(16384), 2.2 * static_cast<double>(bytes(8192)));
 }

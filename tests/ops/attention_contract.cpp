@@ -64,7 +64,8 @@ TEST(Attention, fully_masked_row_gives_zero_and_gradients_of_zero) {
 TEST(Attention, a_bias_of_minus_infinity_is_a_mask) {
   const Tensor q = random({2, 5, 2, 8}, 1, DType::float32), k = random({2, 6, 2, 8}, 2, DType::float32),
                v = random({2, 6, 2, 8}, 3, DType::float32);
-  const Tensor visible = checkerboard({5, 6});  // every key is seen by somebody, so both ways sum in one order
+  const Tensor visible =
+      checkerboard({5, 6});  // every key is seen by somebody, so both ways sum in one order
   const Tensor bias = zeros({5, 6});
   for (int i = 0; i < 30; ++i) {
     if (!visible.data<bool>()[i]) bias.data<float>()[i] = -std::numeric_limits<float>::infinity();

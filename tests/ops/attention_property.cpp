@@ -1,5 +1,5 @@
-// Attention on random shapes, groups, strides and masks against the oracle. HEADWAY_TEST_ROUNDS sets how many:
-// a few hundred unless told, millions overnight.
+// Attention on random shapes, groups, strides and masks against the oracle. HEADWAY_TEST_ROUNDS sets how
+// many: a few hundred unless told, millions overnight.
 #include <headway/ops/attention.h>
 
 #include <gmock/gmock.h>
@@ -65,16 +65,16 @@ OpCase random_case(unsigned seed) {
     return packed ? Shape{batch * length, count, width} : Shape{batch, length, count, width};
   };
   OpCase test;
-  test.name = fmt::format("seed {}: B{} T{} S{} H{} G{} D{} Dv{}{}{}{} {}", seed, batch, queries, keys, heads, kv_heads,
-                          dim, value_dim, packed ? " packed" : "", biased ? " bias" : "",
+  test.name = fmt::format("seed {}: B{} T{} S{} H{} G{} D{} Dv{}{}{}{} {}", seed, batch, queries, keys, heads,
+                          kv_heads, dim, value_dim, packed ? " packed" : "", biased ? " bias" : "",
                           options.dropout > 0 ? " dropout" : "", options.mask.str());
   test.inputs = {random(sized(queries, heads, dim), seed + 1), random(sized(keys, kv_heads, dim), seed + 2),
                  random(sized(keys, kv_heads, value_dim), seed + 3)};
   test.parameter = {false, false, false};
   if (biased) {
     const Shape pairs = shape.pairs();
-    test.inputs.push_back(random({draw(0, 1) ? pairs[0] : 1, draw(0, 1) ? heads : 1, draw(0, 1) ? pairs[2] : 1,
-                                  draw(0, 2) ? pairs[3] : 1},
+    test.inputs.push_back(random({draw(0, 1) ? pairs[0] : 1, draw(0, 1) ? heads : 1,
+                                  draw(0, 1) ? pairs[2] : 1, draw(0, 2) ? pairs[3] : 1},
                                  seed + 4));
     test.parameter.push_back(true);
   }
@@ -95,8 +95,8 @@ OpCase random_case(unsigned seed) {
 
 TEST(AttentionProperty, random_calls_agree_with_the_oracle_forward_and_backward) {
   for (int round = 0; round < rounds(250); ++round) {
-    testing::check_reference(random_case(static_cast<unsigned>(round) * 10), round % 4 ? DType::float32
-                                                                                     : DType::bfloat16);
+    testing::check_reference(random_case(static_cast<unsigned>(round) * 10),
+                             round % 4 ? DType::float32 : DType::bfloat16);
     if (::testing::Test::HasFailure()) FAIL() << "after " << round << " rounds";
   }
 }
@@ -107,12 +107,13 @@ TEST(AttentionProperty, random_calls_give_the_same_bits_for_any_number_of_thread
 }
 
 TEST(AttentionProperty, a_plan_made_before_gives_the_same_bits_as_its_mask) {
-  const Mask mask = Mask::big_bird({.block = 16, .window = 3, .global = 1, .random = 1, .seed = 2}) & Mask::causal();
+  const Mask mask =
+      Mask::big_bird({.block = 16, .window = 3, .global = 1, .random = 1, .seed = 2}) & Mask::causal();
   const Tensor q = random({2, 150, 4, 16}, 1, DType::float32), k = random({2, 150, 2, 16}, 2, DType::float32),
                v = random({2, 150, 2, 16}, 3, DType::float32);
   const TilePlan plan(mask, PlanShape::padded(2, 4, 150, 150));
-  testing::expect_bitwise_equal(attention(q, k, v, {.plan = plan}).output, attention(q, k, v, {.mask = mask}).output,
-                                "output");
+  testing::expect_bitwise_equal(attention(q, k, v, {.plan = plan}).output,
+                                attention(q, k, v, {.mask = mask}).output, "output");
   const auto refuses = [&](const AttentionOptions& options, const Tensor& query) {
     EXPECT_THROW(attention(query, k, v, options), Error);
   };
@@ -124,7 +125,8 @@ TEST(AttentionProperty, weights_of_a_sparse_mask_are_zero_where_nothing_is_seen)
   const Mask mask = Mask::strided(7) & !Mask::window(2, 0);
   const Tensor q = random({1, 100, 2, 8}, 1, DType::float32), k = random({1, 100, 2, 8}, 2, DType::float32),
                v = random({1, 100, 2, 8}, 3, DType::float32);
-  const auto weights = attention(q, k, v, {.mask = mask, .weights = Weights::per_head}).weights.to_vector<float>();
+  const auto weights =
+      attention(q, k, v, {.mask = mask, .weights = Weights::per_head}).weights.to_vector<float>();
   for (std::int64_t i = 0; i < 100; ++i) {
     float total = 0;
     for (std::int64_t j = 0; j < 100; ++j) {
@@ -149,7 +151,8 @@ TEST(AttentionProperty, what_is_hidden_by_a_plan_reaches_nothing) {
     }
   }
   const auto run = [&](const Tensor& keys, const Tensor& values) {
-    const Tensor a = require_grad(q.detach()), b = require_grad(keys.detach()), c = require_grad(values.detach());
+    const Tensor a = require_grad(q.detach()), b = require_grad(keys.detach()),
+                 c = require_grad(values.detach());
     const Tensor out = attention(a, b, c, {.mask = mask}).output;
     sum(mul(out, random(out.shape(), 42, DType::float32))).backward();
     return Tensors{out, a.grad(), b.grad(), c.grad()};

@@ -30,9 +30,10 @@ struct BigBirdOptions {
   std::uint64_t seed = 0;
 };
 
-/// Who may look at whom, as a value. The name says the polarity: everything here tells what is seen, `deny` and
-/// `!` what is not. `a & b` sees what both see, `a | b` what either sees. p is a query's position (see Align), j
-/// a key's; both count within their sequence.
+/// Who may look at whom, as a value. The name says the polarity: everything here tells what is seen, `deny`
+/// and
+/// `!` what is not. `a & b` sees what both see, `a | b` what either sees. p is a query's position (see
+/// Align), j a key's; both count within their sequence.
 class HEADWAY_API Mask {
  public:
   /// Everything is visible.
@@ -56,8 +57,8 @@ class HEADWAY_API Mask {
                       Align align = Align::bottom_right);
   /// j <= p, and p - j <= stride or divisible by it (Child et al. 2019, §4.2, "strided").
   static Mask strided(std::int64_t stride);
-  /// j <= p, and j in p's block of `stride` positions, or among the last `summary` of its own block (Child et al.
-  /// 2019, §4.2, "fixed").
+  /// j <= p, and j in p's block of `stride` positions, or among the last `summary` of its own block (Child et
+  /// al. 2019, §4.2, "fixed").
   static Mask fixed(std::int64_t stride, std::int64_t summary);
   /// Pairs whose query or key stands at one of these positions (Beltagy et al. 2020, "global attention").
   static Mask global(std::vector<std::int64_t> positions);
@@ -67,7 +68,8 @@ class HEADWAY_API Mask {
   static Mask big_bird(const BigBirdOptions& options = {});
   /// visible is bool and broadcasts to [B, H, ceil(T / block), ceil(S / block)]: an element for each block.
   static Mask blocks(const Tensor& visible, std::int64_t block);
-  /// Whatever the callable says; it may be called from several threads at once. `name` is what str() calls it.
+  /// Whatever the callable says; it may be called from several threads at once. `name` is what str() calls
+  /// it.
   static Mask where(std::function<bool(const PairPosition&)> predicate, std::string name = "where(…)");
   /// masks[h] for head h.
   static Mask per_head(std::vector<Mask> masks);
@@ -80,8 +82,8 @@ class HEADWAY_API Mask {
   friend HEADWAY_API Mask operator|(const Mask& a, const Mask& b);
   friend HEADWAY_API Mask operator!(const Mask& a);
 
-  /// True when the query sees the key: the definition that all kernels are held to. Tensors broadcast from the
-  /// right, so no shape of the whole is needed.
+  /// True when the query sees the key: the definition that all kernels are held to. Tensors broadcast from
+  /// the right, so no shape of the whole is needed.
   bool visible(const PairPosition& at) const;
 
   /// Error(shape) or Error(value) naming attention where tensors, lengths or heads do not fit.
@@ -100,8 +102,8 @@ class HEADWAY_API Mask {
     std::vector<Interval> intervals;
     std::vector<std::int64_t> lengths;
   };
-  /// The bounds of a mask that is made of causal, window and padding alone, joined by &; nothing for any other,
-  /// which wants a TilePlan.
+  /// The bounds of a mask that is made of causal, window and padding alone, joined by &; nothing for any
+  /// other, which wants a TilePlan.
   std::optional<Bounds> bounds() const;
 
   /// True when a tensor in it has no values (meta): it can be checked, not asked.

@@ -26,9 +26,9 @@ struct HEADWAY_API PlanShape {
   bool operator==(const PlanShape&) const = default;
 };
 
-/// A mask, compiled: for each block of queries, the tiles of keys that are seen whole, and those seen in part with
-/// a bit for each pair. What is not listed is never touched. As large as its live tiles; a value that is cheap
-/// to copy. Made once by whoever holds the mask, used by any number of calls of that shape.
+/// A mask, compiled: for each block of queries, the tiles of keys that are seen whole, and those seen in part
+/// with a bit for each pair. What is not listed is never touched. As large as its live tiles; a value that is
+/// cheap to copy. Made once by whoever holds the mask, used by any number of calls of that shape.
 class HEADWAY_API TilePlan {
  public:
   static constexpr std::int64_t kQueries = 64;  ///< of a block: a bit each in a word
@@ -52,7 +52,8 @@ class HEADWAY_API TilePlan {
   /// The tiles of queries [64·block, 64·block + 64) of a sequence and head, by rising keys.
   std::span<const Tile> tiles(std::int64_t sequence, std::int64_t head, std::int64_t block) const {
     const std::int64_t table = sequence * data_->head_tables + (data_->head_tables > 1 ? head : 0);
-    const std::size_t row = data_->first_row[static_cast<std::size_t>(table)] + static_cast<std::size_t>(block);
+    const std::size_t row =
+        data_->first_row[static_cast<std::size_t>(table)] + static_cast<std::size_t>(block);
     return {data_->tiles.data() + data_->rows[row], data_->rows[row + 1] - data_->rows[row]};
   }
   /// Word of a key: bit i is query 64·block + i.

@@ -53,8 +53,8 @@ struct AttentionArgs {
   double scale = 1;
   const void* bias = nullptr;  ///< float32 (reference: float64), or null
   PairStrides bias_strides;
-  /// What the descriptors' bounds do not say of visibility: for the fused kernels compiled, for the reference as it
-  /// is. Null: nothing more.
+  /// What the descriptors' bounds do not say of visibility: for the fused kernels compiled, for the reference
+  /// as it is. Null: nothing more.
   const TilePlan* plan = nullptr;
   const Mask* mask = nullptr;
   WeightDropout dropout;

@@ -39,7 +39,7 @@ struct MultiHeadAttentionOptions {
 struct AttendOptions {
   Mask mask = {};
   TilePlan plan = {};  ///< in place of the mask: one compiled before, for this shape
-  Tensor bias = {};  ///< added to the scores, broadcast to [B, H, T, S]
+  Tensor bias = {};    ///< added to the scores, broadcast to [B, H, T, S]
   std::vector<std::int64_t> query_offsets = {},
                             key_offsets = {};  ///< key_offsets: query_offsets unless given, in self-attention
   Weights weights = Weights::none;

@@ -14,8 +14,8 @@ enum class Weights { none, per_head, averaged };
 
 struct AttentionOptions {
   Mask mask = {};
-  /// In place of the mask: one compiled before, for this shape. Without it a mask that interval arithmetic cannot
-  /// express (see Mask::bounds) is compiled in every call.
+  /// In place of the mask: one compiled before, for this shape. Without it a mask that interval arithmetic
+  /// cannot express (see Mask::bounds) is compiled in every call.
   TilePlan plan = {};
   std::optional<double> scale = {};  ///< 1/sqrt(D) unless given
   /// Added to the scaled scores, broadcast to [B, H, T, S]; float32; -inf hides a pair; differentiable.

@@ -20,8 +20,8 @@ HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
 // float32 workspace of one thread. `queries` is the longest query count, rounded up to whole blocks; `keys`
-// is how many keys dK and dV are kept for: one tile, or all of them while a group of query heads, or a plan that
-// is walked by queries, adds to them.
+// is how many keys dK and dV are kept for: one tile, or all of them while a group of query heads, or a plan
+// that is walked by queries, adds to them.
 struct BackwardSpace {
   std::int64_t dim, value_dim, queries, keys;
   bool all_keys;
@@ -139,11 +139,12 @@ void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc& s, std
   });
 }
 
-// One block of queries against one tile: adds into the unit's d_query, and into dk and dv [keys][width] of the
-// tile.
-void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                   const Tile& tile, const Rows& k, const Rows& v, const BackwardSpace& sizes, const Prepared& p,
-                   const Tiles& t, bool own_bias, float* dk, float* dv) {
+// One block of queries against one tile: adds into the unit's d_query, and into dk and dv [keys][width] of
+// the tile.
+void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
+                   const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
+                   const BackwardSpace& sizes, const Prepared& p, const Tiles& t, bool own_bias, float* dk,
+                   float* dv) {
   const AttentionArgs& a = args.forward;
   const std::int64_t first = block.begin;
   differentiate(a, s, h, block, tile, k, v, p.query + first * sizes.dim, p.d_out + first * sizes.value_dim,
@@ -207,14 +208,16 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
                  static_cast<float>(a.scale));
     }
     if (args.dv.data) {
-      store_rows(a.dtype, args.dv, s.key_begin + j0, count, kv, a.value_dim, value_sums, sizes.value_dim, 1.f);
+      store_rows(a.dtype, args.dv, s.key_begin + j0, count, kv, a.value_dim, value_sums, sizes.value_dim,
+                 1.f);
     }
   };
 
   if (sizes.all_keys) clear_sums(end - begin);
   for (std::int64_t h = kv * group; h < (kv + 1) * group; ++h) {
     prepare(args, s, h, 0, s.query_count, sizes, p);
-    std::fill(p.d_query, p.d_query + sizes.queries * sizes.dim, 0.f);
+    for (std::int64_t first = 0; first < s.query_count; first += kQueries)
+      clear_block(p.d_query + first * sizes.dim, a.dim, QueryBlock(first, s.query_count));
     // Without a plan by keys, which are then loaded once; a plan lists its tiles by queries.
     for (std::int64_t j0 = begin; !a.plan && j0 < end; j0 += kKeys) {
       const Tile tile{.begin = j0, .end = std::min(j0 + kKeys, end)};
@@ -311,8 +314,8 @@ void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int
         const QueryBlock block(i, end);
         const std::int64_t kv = h * a.kv_heads / a.heads;
         for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
-          const Rows k = float_rows(a.dtype, a.k, s.key_begin + tile.begin, tile.keys(), kv, a.dim, key_buffer,
-                                    a.dim);
+          const Rows k =
+              float_rows(a.dtype, a.k, s.key_begin + tile.begin, tile.keys(), kv, a.dim, key_buffer, a.dim);
           const Rows v = float_rows(a.dtype, a.v, s.key_begin + tile.begin, tile.keys(), kv, a.value_dim,
                                     value_buffer, a.value_dim);
           differentiate(a, s, h, block, tile, k, v, p.query, p.d_out, p.lse, p.delta, t);

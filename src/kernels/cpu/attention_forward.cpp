@@ -44,8 +44,8 @@ void scale_columns(float* x, std::int64_t rows, const float* factors, int vector
   }
 }
 
-// One vector of queries: scores [keys][kQueries] become exp2(score - largest), largest and total go on, and `rescale`
-// is what sums made before are worth now. Four chains at a time hide the latency of max and add.
+// One vector of queries: scores [keys][kQueries] become exp2(score - largest), largest and total go on, and
+// `rescale` is what sums made before are worth now. Four chains at a time hide the latency of max and add.
 HWY_INLINE void exponentiate(float* scores, std::int64_t keys, float* largest, float* total, float* rescale) {
   const FloatTag f;
   const auto at = [&](std::int64_t j) { return hn::LoadU(f, scores + j * kQueries); };
@@ -82,8 +82,30 @@ HWY_INLINE void exponentiate(float* scores, std::int64_t keys, float* largest, f
   hn::StoreU(factor, f, rescale);
 }
 
-void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t first,
-                  float* space) {
+// Fetches the share `part` of `parts` of what comes next: the following tile's keys and values, or, after the
+// last tile, the rows of the next head (-1: there is none).
+void prefetch_next(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block, const Tile& tile,
+                   std::int64_t h, std::int64_t next_head, std::int64_t part, std::int64_t parts) {
+  const auto keys = [&](std::int64_t begin, std::int64_t end, std::int64_t head) {
+    const std::int64_t kv = head * a.kv_heads / a.heads;
+    const std::int64_t count = std::max<std::int64_t>(std::min(end, s.key_count) - begin, 0);
+    const std::int64_t from = s.key_begin + begin + count * part / parts;
+    const std::int64_t to = s.key_begin + begin + count * (part + 1) / parts;
+    prefetch_rows(a.dtype, a.k, from, to, kv, a.dim);
+    prefetch_rows(a.dtype, a.v, from, to, kv, a.value_dim);
+  };
+  const KeyRange seen = visible_keys(s, block);
+  if (tile.end < seen.end) return keys(tile.end, std::min(tile.end + kKeys, seen.end), h);
+  if (next_head < 0) return;
+  keys(seen.begin, std::min(seen.begin + kKeys, seen.end), next_head);
+  const std::int64_t from = s.query_begin + block.begin + block.count * part / parts;
+  const std::int64_t to = s.query_begin + block.begin + block.count * (part + 1) / parts;
+  prefetch_rows(a.dtype, a.q, from, to, next_head, a.dim);
+  prefetch_rows(a.dtype, a.o, from, to, next_head, a.value_dim);
+}
+
+void forward_head(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t next_head,
+                  std::int64_t first, float* space) {
   if (s.query_count == 1 && !a.dropout.threshold) return attend_row(a, s, h, space);
   const FloatTag f;
   const QueryBlock block(first, s.query_count);
@@ -103,23 +125,20 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
   transpose_block(q, block, a.dim, static_cast<float>(a.scale) * kLog2e, query);
   std::fill(largest, largest + kQueries, -kInfinity);
   std::fill(total, total + kQueries, 0.f);
-  std::fill(output, output + a.value_dim * kQueries, 0.f);
+  clear_block(output, a.value_dim, block);
 
   for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
     const std::int64_t j0 = tile.begin;
     const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, tile.keys(), kv, a.dim, key_buffer, a.dim);
-    const Rows v =
-        float_rows(a.dtype, a.v, s.key_begin + j0, tile.keys(), kv, a.value_dim, value_buffer, a.value_dim,
-                              Place::adjacent);
+    const Rows v = float_rows(a.dtype, a.v, s.key_begin + j0, tile.keys(), kv, a.value_dim, value_buffer,
+                              a.value_dim, Place::adjacent);
     for_runs(s, block, tile,
              [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, j0, scores); });
     const bool partial = is_partial(a, s, block, tile);
     if (partial) finish_scores(a, s, h, block, tile, scores);
     for (int c = 0; c < block.vectors; ++c) {
-      // The next keys and values come while the exponentials, which want no memory, are computed.
-      const auto next = [&](std::int64_t part) { return std::min(tile.end + part * kKeys / block.vectors, s.key_count); };
-      prefetch_rows(a.dtype, a.k, s.key_begin + next(c), s.key_begin + next(c + 1), kv, a.dim);
-      prefetch_rows(a.dtype, a.v, s.key_begin + next(c), s.key_begin + next(c + 1), kv, a.value_dim);
+      // While the exponentials, which want no memory, are computed.
+      prefetch_next(a, s, block, tile, h, next_head, c, block.vectors);
       const KeyRange seen = vector_keys(s, block, c, tile);
       exponentiate(scores + (seen.begin - j0) * kQueries + c * kLanes, seen.end - seen.begin,
                    largest + c * kLanes, total + c * kLanes, rescale + c * kLanes);
@@ -164,6 +183,12 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
   }
 }
 
+// One block of queries of the heads [begin, end).
+void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t begin, std::int64_t end,
+                  std::int64_t first, float* space) {
+  for (std::int64_t h = begin; h < end; ++h) forward_head(a, s, h, h + 1 < end ? h + 1 : -1, first, space);
+}
+
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -183,11 +208,20 @@ std::size_t attention_forward_workspace(const AttentionArgs& args, int threads) 
 void attention_forward(const AttentionArgs& args, void* workspace) {
   const std::int64_t block = HWY_DYNAMIC_DISPATCH(forward_block)();
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(forward_floats)(args);
-  const auto units = query_blocks(args, block);
-  core::parallel_for(static_cast<std::int64_t>(units.size()) * args.heads, [&](std::int64_t unit) {
-    const QueryUnit& part = units[static_cast<std::size_t>(unit / args.heads)];
+  struct Unit {
+    QueryUnit part;
+    std::int64_t head_begin, head_end;
+  };
+  std::vector<Unit> units;
+  for (const QueryUnit& part : query_blocks(args, block)) {
+    const std::int64_t together = heads_together(args, args.sequences[part.sequence], block);
+    for (std::int64_t h = 0; h < args.heads; h += together)
+      units.push_back({part, h, std::min(h + together, args.heads)});
+  }
+  core::parallel_for(static_cast<std::int64_t>(units.size()), [&](std::int64_t i) {
+    const Unit& unit = units[static_cast<std::size_t>(i)];
     HWY_DYNAMIC_DISPATCH(forward_unit)
-    (args, args.sequences[part.sequence], unit % args.heads, part.first,
+    (args, args.sequences[unit.part.sequence], unit.head_begin, unit.head_end, unit.part.first,
      static_cast<float*>(workspace) + core::thread_index() * floats);
   });
 }

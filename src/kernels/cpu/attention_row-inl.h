@@ -109,7 +109,8 @@ inline void attend_row(const AttentionArgs& a, const SequenceDesc& s, std::int64
   float largest = -kInfinity, total = 0;
   for_tiles(a, s, h, QueryBlock(0, 1), {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
     const std::int64_t count = tile.keys();
-    const Rows k = float_rows(a.dtype, a.k, s.key_begin + tile.begin, count, kv, a.dim, key_buffer, sizes.dim);
+    const Rows k =
+        float_rows(a.dtype, a.k, s.key_begin + tile.begin, count, kv, a.dim, key_buffer, sizes.dim);
     const Rows v = float_rows(a.dtype, a.v, s.key_begin + tile.begin, count, kv, a.value_dim, value_buffer,
                               sizes.value_dim);
     row_scores(query, k, count, sizes.dim, scores);

@@ -21,8 +21,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// A register tile is kRows x kVectors accumulators, a row of B and one broadcast of A: 24 accumulators of 32 registers,
-// 12 of 16, enough to hide the latency of an FMA.
+// A register tile is kRows x kVectors accumulators, a row of B and one broadcast of A: 24 accumulators of 32
+// registers, 12 of 16, enough to hide the latency of an FMA.
 constexpr int kAccumulators = HWY_TARGET <= HWY_AVX3 ? 24 : 12;
 constexpr int kMaxVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 
@@ -85,7 +85,8 @@ HWY_INLINE void rest_of_row(const Panel& p, std::int64_t first, int column, int 
   if constexpr (kVectors > 1) rest_of_row<kRows, kVectors - 1, kStart>(p, first, column, vectors);
 }
 
-// All columns of kRows rows, before the next rows: A is read once, and B, at most a few dozen KiB, from the cache.
+// All columns of kRows rows, before the next rows: A is read once, and B, at most a few dozen KiB, from the
+// cache.
 template <int kRows, Start kStart>
 void row_group(const Panel& p, std::int64_t first, int vectors) {
   int column = 0;
@@ -166,8 +167,8 @@ inline bool all_finite(const float* rows, std::int64_t count, std::int64_t row, 
   return hn::AllTrue(f, hn::Eq(seen, seen)) && rest == rest;
 }
 
-// Rows where they lie, or in a row where they do not: a product that walks down a column of rows that are a power of
-// two apart finds most of them in the same few sets of the cache.
+// Rows where they lie, or in a row where they do not: a product that walks down a column of rows that are a
+// power of two apart finds most of them in the same few sets of the cache.
 enum class Place { anywhere, adjacent };
 
 struct Rows {
@@ -201,22 +202,34 @@ inline Rows float_rows(DType dtype, const HeadRows& from, std::int64_t begin, st
   return {buffer, width};
 }
 
-// Rows of heads lie far apart: the hardware's own prefetching, which follows adjacent lines, does not find the next.
-inline void prefetch_rows(DType dtype, const HeadRows& rows, std::int64_t begin, std::int64_t end, std::int64_t head,
-                          std::int64_t dim) {
+// Rows of heads lie far apart: the hardware's own prefetching, which follows adjacent lines, does not find
+// the next.
+inline void prefetch_rows(DType dtype, const HeadRows& rows, std::int64_t begin, std::int64_t end,
+                          std::int64_t head, std::int64_t dim) {
   constexpr std::int64_t kLine = 64;
-  const std::int64_t bytes = dim * static_cast<std::int64_t>(size_of(dtype));
-  for (std::int64_t r = begin; r < end; ++r) {
-    const auto* row = static_cast<const char*>(rows.at(dtype, r, head));
-    for (std::int64_t at = 0; at < bytes; at += kLine) hwy::Prefetch(row + at);
+  const auto size = static_cast<std::int64_t>(size_of(dtype));
+  const auto* row = static_cast<const char*>(rows.data) + (begin * rows.row + head * rows.head) * size;
+  for (std::int64_t r = begin; r < end; ++r, row += rows.row * size) {
+    for (std::int64_t at = 0; at < dim * size; at += kLine) hwy::Prefetch(row + at);
   }
 }
 
 // The block's rows, times `factor`, as [dim][kQueries]; lanes without a query are zero.
 inline void transpose_block(const Rows& rows, const QueryBlock& block, std::int64_t dim, float factor,
                             float* out) {
-  if (block.count < kQueries) std::fill(out, out + dim * kQueries, 0.f);
+  const FloatTag f;
+  float* last = out + (block.vectors - 1) * kLanes;
+  for (std::int64_t d = 0; d < dim && block.count < block.vectors * kLanes; ++d)
+    hn::StoreU(hn::Zero(f), f, last + d * kQueries);
   transpose(rows.data, rows.row, block.count, dim, factor, out, kQueries);
+}
+
+// Zeros in the block's vectors of [rows][kQueries].
+inline void clear_block(float* x, std::int64_t rows, const QueryBlock& block) {
+  const FloatTag f;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (int v = 0; v < block.vectors; ++v) hn::StoreU(hn::Zero(f), f, x + r * kQueries + v * kLanes);
+  }
 }
 
 // The three kinds of product of a run within the tile of keys from j0 on.
@@ -268,7 +281,8 @@ inline void key_product(const Rows& rows, std::int64_t width, const float* weigh
 }
 
 // True when some pair of the tile is (or may be) hidden.
-inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block, const Tile& tile) {
+inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
+                       const Tile& tile) {
   const bool inside =
       block.begin + block.count - 1 + s.low <= tile.begin && tile.end - 1 <= block.begin + s.high;
   return !inside || tile.bits || a.bias;

@@ -24,4 +24,15 @@ inline std::vector<QueryUnit> query_blocks(const AttentionArgs& args, std::int64
   return units;
 }
 
+/// Heads of a sequence that are done one after another: enough to be worth handing out, and each can have the
+/// next one's rows fetched. Depends on the sequence's shape alone.
+inline std::int64_t heads_together(const AttentionArgs& args, const SequenceDesc& s, std::int64_t block) {
+  constexpr double kWorth = 1e6;  // operations: some 10 us
+  const double operations = 2.0 * static_cast<double>(std::min(block, s.query_count)) *
+                            static_cast<double>(std::max<std::int64_t>(s.key_count, 1)) *
+                            static_cast<double>(args.dim + args.value_dim);
+  return std::clamp<std::int64_t>(static_cast<std::int64_t>(kWorth / std::max(operations, 1.0)), 1,
+                                  args.heads);
+}
+
 }  // namespace headway::inline v1::kernels

@@ -1,5 +1,5 @@
-// The walk of attention's passes: blocks of queries, the tiles of keys that a block meets, and, within a tile along
-// a diagonal, the runs of keys that the same vectors see. What is hidden is not visited.
+// The walk of attention's passes: blocks of queries, the tiles of keys that a block meets, and, within a tile
+// along a diagonal, the runs of keys that the same vectors see. What is hidden is not visited.
 #if defined(HEADWAY_KERNELS_CPU_ATTENTION_WALK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEADWAY_KERNELS_CPU_ATTENTION_WALK_INL_H_
 #undef HEADWAY_KERNELS_CPU_ATTENTION_WALK_INL_H_
@@ -48,22 +48,24 @@ inline KeyRange visible_keys(const SequenceDesc& s, const QueryBlock& block) {
 // Keys [begin, end) that a block of queries meets in one step. Score tiles hold key j in row j - begin.
 struct Tile {
   std::int64_t begin, end;
-  // From a plan: the word of key `begin`, or null where every pair is seen, and the queries that see any of it.
+  // From a plan: the word of key `begin`, or null where every pair is seen, and the queries that see any of
+  // it.
   bool planned = false;
   const std::uint64_t* bits = nullptr;
   std::uint64_t live = 0;
   std::int64_t keys() const { return end - begin; }
 };
 
-// The keys of one vector of the block, with the others of its run. A last vector's spare lanes count as queries.
+// The keys of one vector of the block, with the others of its run. A last vector's spare lanes count as
+// queries.
 inline KeyRange vector_keys(const SequenceDesc& s, const QueryBlock& block, int vector, const Tile& tile) {
   const std::int64_t first = block.begin + vector * kLanes / kRunQueries * kRunQueries;
   const std::int64_t begin = std::clamp(first + s.low, tile.begin, tile.end);
   return {begin, std::clamp(first + kRunQueries + s.high, begin, tile.end)};
 }
 
-// First key of the tile that holds key j: without a plan tiles start at multiples of kKeys, whatever the bounds,
-// so that draws and sums do not depend on them.
+// First key of the tile that holds key j: without a plan tiles start at multiples of kKeys, whatever the
+// bounds, so that draws and sums do not depend on them.
 inline std::int64_t tile_begin(std::int64_t j) { return j / kKeys * kKeys; }
 
 // Calls body(tile) for what the block sees of `keys`, in order.

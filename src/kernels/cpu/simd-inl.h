@@ -25,14 +25,15 @@ using Floats = hn::Vec<FloatTag>;
 using Words = hn::Vec<WordTag>;
 constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(FloatTag()));
 
-// 2^x for x < 128, relative error below 1.5e-7 (a minimax polynomial of degree 5 on [-1/2, 1/2], fitted by us). Below
-// -126.5 it is 0, so -inf gives 0; NaN stays NaN.
+// 2^x for x < 128, relative error below 1.5e-7 (a minimax polynomial of degree 5 on [-1/2, 1/2], fitted by
+// us). Below -126.5 it is 0, so -inf gives 0; NaN stays NaN.
 HWY_INLINE Floats exp2(Floats x) {
   const FloatTag f;
   const IntTag i;
   // x86's max gives its second operand where one is NaN.
   const Floats clamped = hn::Max(hn::Set(f, -127.f), x);
-  // Beside 1.5·2^23 the last bit of a float is worth 1: the sum is x rounded, and its low bits are that integer.
+  // Beside 1.5·2^23 the last bit of a float is worth 1: the sum is x rounded, and its low bits are that
+  // integer.
   const Floats magic = hn::Set(f, 12582912.f);
   const Floats shifted = hn::Add(clamped, magic);
   const Floats r = hn::Sub(clamped, hn::Sub(shifted, magic));
@@ -77,31 +78,44 @@ HWY_INLINE void philox(Words& c0, Words& c1, Words& c2, Words& c3, std::uint64_t
   }
 }
 
-// out[c·out_row + r] = in[r·in_row + c]·factor for rows x columns. Four rows at a time: an interleaving store
-// makes runs of four adjacent results, which are copied as 16 bytes.
+// out[c·out_row + i] = in[i·in_row + c]·factor for a square of 4 x 4.
+HWY_INLINE void transpose_square(const float* in, std::int64_t in_row, float factor, float* out,
+                                 std::int64_t out_row) {
+  const hn::FixedTag<float, 4> four;
+  const hn::FixedTag<double, 2> two;
+  const auto scale = hn::Set(four, factor);
+  const auto row0 = hn::Mul(scale, hn::LoadU(four, in)), row1 = hn::Mul(scale, hn::LoadU(four, in + in_row)),
+             row2 = hn::Mul(scale, hn::LoadU(four, in + 2 * in_row)),
+             row3 = hn::Mul(scale, hn::LoadU(four, in + 3 * in_row));
+  const auto low01 = hn::BitCast(two, hn::InterleaveLower(four, row0, row1));   // 00 10 01 11
+  const auto low23 = hn::BitCast(two, hn::InterleaveLower(four, row2, row3));   // 20 30 21 31
+  const auto high01 = hn::BitCast(two, hn::InterleaveUpper(four, row0, row1));  // 02 12 03 13
+  const auto high23 = hn::BitCast(two, hn::InterleaveUpper(four, row2, row3));
+  hn::StoreU(hn::BitCast(four, hn::InterleaveLower(two, low01, low23)), four, out);
+  hn::StoreU(hn::BitCast(four, hn::InterleaveUpper(two, low01, low23)), four, out + out_row);
+  hn::StoreU(hn::BitCast(four, hn::InterleaveLower(two, high01, high23)), four, out + 2 * out_row);
+  hn::StoreU(hn::BitCast(four, hn::InterleaveUpper(two, high01, high23)), four, out + 3 * out_row);
+}
+
+// out[c·out_row + r] = in[r·in_row + c]·factor for rows x columns, in squares; along the side whose rows lie
+// farther apart, so that their lines are used up before they leave the cache.
 inline void transpose(const float* in, std::int64_t in_row, std::int64_t rows, std::int64_t columns,
                       float factor, float* out, std::int64_t out_row) {
-  const FloatTag f;
-  const Floats scale = hn::Set(f, factor);
-  HWY_ALIGN float quad[4 * kLanes];
-  std::int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    const float* source = in + r * in_row;
-    std::int64_t c = 0;
-    for (; c + kLanes <= columns; c += kLanes) {
-      hn::StoreInterleaved4(hn::Mul(scale, hn::LoadU(f, source + c)),
-                            hn::Mul(scale, hn::LoadU(f, source + in_row + c)),
-                            hn::Mul(scale, hn::LoadU(f, source + 2 * in_row + c)),
-                            hn::Mul(scale, hn::LoadU(f, source + 3 * in_row + c)), f, quad);
-      for (std::int64_t l = 0; l < kLanes; ++l)
-        std::memcpy(out + (c + l) * out_row + r, quad + 4 * l, 4 * sizeof(float));
+  const std::int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+  if (in_row >= out_row) {
+    for (std::int64_t r = 0; r < whole_rows; r += 4) {
+      for (std::int64_t c = 0; c < whole_columns; c += 4)
+        transpose_square(in + r * in_row + c, in_row, factor, out + c * out_row + r, out_row);
     }
-    for (; c < columns; ++c) {
-      for (std::int64_t l = 0; l < 4; ++l) out[c * out_row + r + l] = source[l * in_row + c] * factor;
+  } else {
+    for (std::int64_t c = 0; c < whole_columns; c += 4) {
+      for (std::int64_t r = 0; r < whole_rows; r += 4)
+        transpose_square(in + r * in_row + c, in_row, factor, out + c * out_row + r, out_row);
     }
   }
-  for (; r < rows; ++r) {
-    for (std::int64_t c = 0; c < columns; ++c) out[c * out_row + r] = in[r * in_row + c] * factor;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c)
+      out[c * out_row + r] = in[r * in_row + c] * factor;
   }
 }
 
