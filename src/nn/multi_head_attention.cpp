@@ -143,6 +143,8 @@ AttentionOptions MultiHeadAttention::attention_options(const Tensor& query,
   out.plan = options.plan;
   out.bias = options.bias;
   out.scale = options_.scale;
+  out.softcap = options_.softcap;
+  out.position = options_.position;
   out.weights = options.weights;
   out.query_offsets = options.query_offsets;
   out.key_offsets = options.key_offsets;

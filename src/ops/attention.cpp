@@ -44,8 +44,9 @@ struct Backward {
   Inputs inputs;  // tensors detached
   bool heads_apart = true;
   std::vector<bool> wanted;
-  bool wants_bias = false;
-  autograd::Saved output, lse, bias;
+  bool wants_bias = false, wants_table = false;
+  Position position;
+  autograd::Saved output, lse, bias, table;
   std::vector<autograd::Saved> saved;
 
   // Rows that no sequence names (keys beyond a sequence's length) get no gradient from the kernel.
@@ -72,6 +73,8 @@ struct Backward {
     }
     Tensor d_bias = wants_bias ? zeros(bias_tensor.shape(), bias_tensor.dtype(), device) : Tensor();
     out.push_back(d_bias);
+    table.get("attention");
+    out.push_back(wants_table ? zeros(position.table().shape(), position.table().dtype(), device) : Tensor());
     if (device == Device::meta || o.numel() == 0) return out;
 
     kernels::AttentionGradArgs args;
@@ -106,15 +109,44 @@ struct Backward {
       args.bias_heads = size(3);
       args.bias_batches = size(4);
     }
-    if (o.dtype() == DType::float64) {
-      kernels::reference::attention_backward(args);
-      return out;
+    Tensor d_distances;
+    if (wants_table) {
+      d_distances = zeros(call->distances.shape(), call->distances.dtype());
+      args.ddistances = d_distances.raw();
     }
+    run_kernel(args, o.dtype());
+    if (wants_table) add_to_table(d_distances, out.back());
+    return out;
+  }
+
+  static void run_kernel(kernels::AttentionGradArgs& args, DType dtype) {
+    if (dtype == DType::float64) return kernels::reference::attention_backward(args);
     const Tensor delta = Tensor::empty({args.forward.heads, args.forward.lse_rows}, DType::float32);
     args.delta = delta.raw();
     const core::Workspace workspace(kernels::attention_backward_workspace(args, threads()));
     kernels::attention_backward(args, workspace.as<void>());
-    return out;
+  }
+
+  // Every distance's gradient goes to the table's element that gave its bias.
+  void add_to_table(const Tensor& d_distances, const Tensor& d_table) const {
+    const std::int64_t heads = call->args.heads, count = call->distance_count;
+    std::vector<double> values;
+    for (std::int64_t h = 0; h < heads; ++h) {
+      for (std::int64_t d = 0; d < count; ++d) {
+        const std::int64_t at = h * call->args.distances.head + d;
+        values.push_back(d_distances.dtype() == DType::float64
+                             ? d_distances.data<double>()[at]
+                             : static_cast<double>(d_distances.data<float>()[at]));
+      }
+    }
+    const auto sums = position.table_gradient(values, heads, call->args.distances.least, count);
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      if (d_table.dtype() == DType::float64) {
+        d_table.data<double>()[i] = sums[i];
+      } else {
+        d_table.data<float>()[i] = static_cast<float>(sums[i]);
+      }
+    }
   }
 };
 
@@ -184,15 +216,19 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
 
   std::vector<Tensor> recorded = inputs.tensors;
   recorded.push_back(options.bias);
+  recorded.push_back(options.position.table());
   if (!autograd::needs_grad(recorded)) return result;
   Backward backward{.call = call,
                     .inputs = {},
                     .heads_apart = heads_apart,
                     .wanted = {},
                     .wants_bias = autograd::wants_grad(options.bias),
+                    .wants_table = autograd::wants_grad(options.position.table()),
+                    .position = options.position,
                     .output = autograd::Saved(result.output),
                     .lse = autograd::Saved(lse),
                     .bias = autograd::Saved(options.bias),
+                    .table = autograd::Saved(options.position.table()),
                     .saved = {}};
   for (Tensor& x : inputs.tensors) {
     backward.wanted.push_back(autograd::wants_grad(x));

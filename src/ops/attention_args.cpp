@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <headway/core/factory.h>
 #include <headway/ops/views.h>
 
 namespace headway::inline v1::ops {
@@ -176,6 +177,36 @@ void apply_mask(const AttentionOptions& options, const HeadsView& q, AttentionCa
   call.visible_pairs = call.plan.visible_pairs();
 }
 
+// Tabulates a position's biases for the distances that occur: T + S of them, never T·S.
+void apply_position(const Position& position, Device device, AttentionCall& call) {
+  if (!position.defined()) return;
+  kernels::AttentionArgs& args = call.args;
+  std::int64_t least = 0, most = 0;
+  for (const kernels::SequenceDesc& s : call.sequences) {
+    least = std::min(least, s.position - s.key_count + 1);
+    most = std::max(most, s.position + s.query_count - 1);
+  }
+  call.distance_count = most - least + 1;
+  args.distances.least = least;
+  args.distances.head = call.distance_count + kernels::DistanceBias::kPadding;
+  const bool hollow = position.table().defined() && position.table().device() == Device::meta;
+  const std::vector<double> biases = position.biases(args.heads, least, hollow ? 0 : call.distance_count);
+  if (device == Device::meta || hollow) return;
+  call.distances = zeros({args.heads, args.distances.head},
+                         args.dtype == DType::float64 ? DType::float64 : DType::float32);
+  for (std::int64_t h = 0; h < args.heads; ++h) {
+    for (std::int64_t d = 0; d < call.distance_count; ++d) {
+      const double bias = biases[static_cast<std::size_t>(h * call.distance_count + d)];
+      const std::int64_t at = h * args.distances.head + d;
+      if (args.dtype == DType::float64) {
+        call.distances.data<double>()[at] = bias;
+      } else {
+        call.distances.data<float>()[at] = static_cast<float>(bias);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed) {
@@ -209,6 +240,7 @@ void AttentionCall::bind() {
   args.sequences = sequences;
   args.plan = plan.defined() ? &plan : nullptr;
   args.mask = mask.node() ? &mask : nullptr;
+  args.distances.data = distances.defined() ? distances.raw() : nullptr;
 }
 
 AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
@@ -220,7 +252,8 @@ AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
   } else {
     add_padded(q, k, options, call);
   }
-  for (const auto& s : call.sequences) {
+  for (kernels::SequenceDesc& s : call.sequences) {
+    s.position = s.key_count - s.query_count;
     call.longest_query = std::max(call.longest_query, s.query_count);
     call.longest_key = std::max(call.longest_key, q.packed ? s.key_count : k.length);
   }
@@ -236,7 +269,13 @@ AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
   args.q = q.rows();
   args.k = k.rows();
   args.v = v.rows();
+  apply_position(options.position, q.tensor.device(), call);
   apply_mask(options, q, call);
+  if (options.softcap < 0 || !std::isfinite(options.softcap)) {
+    fail(ErrorCode::value, kOperation,
+         fmt::format("softcap is {}; want a positive number, or 0 for none", options.softcap));
+  }
+  args.softcap = options.softcap;
   args.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q.dim)));
   if (options.bias.defined()) {
     const DType wanted = dtype == DType::float64 ? DType::float64 : DType::float32;

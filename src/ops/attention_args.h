@@ -31,6 +31,10 @@ struct AttentionCall {
   /// kernels want it.
   Mask mask;
   TilePlan plan;
+  /// Biases by distance [H, count + padding], from distance args.distances.least on; undefined without a
+  /// position.
+  Tensor distances;
+  std::int64_t distance_count = 0;
   std::int64_t longest_query = 0, longest_key = 0;
   double visible_pairs = 0;  ///< over all sequences and heads
   /// Points args at the members above; again after a move.

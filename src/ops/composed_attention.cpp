@@ -70,6 +70,29 @@ Tensor bias_of(const Tensor& bias, const SequenceDesc& s) {
   return part;
 }
 
+// What the distances of one sequence add, [H, T, S]: T5's from its table by gather, so that gradients reach
+// it.
+Tensor distance_biases(const ops::AttentionCall& call, const Position& position, const SequenceDesc& s,
+                       DType dtype) {
+  const std::int64_t heads = call.args.heads;
+  std::vector<std::int32_t> distances;
+  for (std::int64_t i = 0; i < s.query_count; ++i) {
+    for (std::int64_t j = 0; j < s.key_count; ++j)
+      distances.push_back(static_cast<std::int32_t>(i + s.position - j - call.args.distances.least));
+  }
+  Tensor table;  // [distances, H]
+  if (position.table().defined()) {
+    std::vector<std::int32_t> buckets;
+    for (std::int64_t d = 0; d < call.distance_count; ++d)
+      buckets.push_back(static_cast<std::int32_t>(position.bucket(call.args.distances.least + d)));
+    table = gather(position.table(), from(buckets, {call.distance_count}));
+  } else {
+    table = transpose(slice(call.distances, 1, 0, call.distance_count), 0, 1);
+  }
+  const Tensor rows = gather(contiguous(table), from(distances, {s.query_count * s.key_count}));
+  return cast(reshape(transpose(rows, 0, 1), {heads, s.query_count, s.key_count}), dtype);
+}
+
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, LinearOptions options) {
@@ -109,7 +132,9 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
     const Tensor ks = gather(cast(heads_first(key, s.key_begin, s.key_count), dtype), index);
     const Tensor vs = gather(cast(heads_first(value, s.key_begin, s.key_count), dtype), index);
     Tensor scores = scale(matmul(qs, transpose(ks, -1, -2)), call.args.scale);
+    if (options.softcap > 0) scores = scale(tanh(scale(scores, 1 / options.softcap)), options.softcap);
     if (options.bias.defined()) scores = add(scores, bias_of(options.bias, s));
+    if (options.position.defined()) scores = add(scores, distance_biases(call, options.position, s, dtype));
     Tensor weights = softmax(add(scores, mask_of(call, s, dtype)));
     if (call.args.dropout.threshold > 0) weights = mul(weights, kept(call, s, dtype));
     parts.push_back(transpose(matmul(weights, vs), 0, 1));

@@ -75,6 +75,11 @@ AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const T
       out.reasons.push_back("bfloat16 is widened tile by tile and computed in float32");
   }
   if (options.bias.defined()) out.reasons.push_back("a dense bias is read for every pair that is computed");
+  if (options.position.defined()) {
+    out.reasons.push_back(fmt::format("position {} is tabulated by distance: {} numbers for each head",
+                                      options.position.str(), call.distance_count));
+  }
+  if (options.softcap > 0) out.reasons.push_back("a softcap is a tanh for every pair that is computed");
   if (args.dropout.threshold > 0) out.reasons.push_back("dropout is drawn for every pair that is computed");
   if (options.weights != Weights::none)
     out.reasons.push_back("weights are asked for: an array of T·S, and the scores once more");

@@ -28,6 +28,8 @@ std::vector<Case> cases() {
           {"groups", {.model_dim = 24, .heads = 6, .kv_heads = 2}},
           {"one key head", {.model_dim = 24, .heads = 4, .kv_heads = 1, .bias = false}},
           {"own dims", {.model_dim = 20, .heads = 3, .head_dim = 8, .value_head_dim = 5}},
+          {"softcap and distances",
+           {.model_dim = 24, .heads = 6, .kv_heads = 3, .softcap = 2, .position = Position::alibi()}},
           {"key and value inputs", {.model_dim = 24, .heads = 4, .key_dim = 10, .value_dim = 14}}};
 }
 

@@ -25,6 +25,10 @@ struct Variant {
   double dropout = 0;
   Shape bias = {};
   bool packed = false;
+  double softcap = 0;
+  bool alibi = false;
+  std::int64_t buckets = 0;  // of a T5 table, an input with a gradient
+  bool bidirectional = true;
 };
 
 Tensor checkerboard(const Shape& shape) {
@@ -55,7 +59,12 @@ testing::Function runs(const Sizes& s, const Variant& variant, const Attend& att
   return [=](const Tensors& in) {
     Generator generator(11);
     AttentionOptions options = options_of(s, variant, generator);
-    if (variant.bias.rank() > 0) options.bias = in[3];
+    std::size_t next = 3;
+    if (variant.bias.rank() > 0) options.bias = in[next++];
+    options.softcap = variant.softcap;
+    if (variant.alibi) options.position = Position::alibi();
+    if (variant.buckets > 0)
+      options.position = Position::t5(in[next], {.bidirectional = variant.bidirectional, .max_distance = 20});
     return Tensors{attend(in, options)};
   };
 }
@@ -81,6 +90,10 @@ OpCase one(const Sizes& s, const Variant& variant) {
     inputs.push_back(random(variant.bias, 4));
     parameter.push_back(true);
   }
+  if (variant.buckets > 0) {
+    inputs.push_back(random({variant.buckets, s.heads}, 5));
+    parameter.push_back(true);
+  }
   return {fmt::format("{} B{} T{} S{} D{}", variant.name, s.batch, s.queries, s.keys, s.dim),
           runs(s, variant, fused),
           inputs,
@@ -102,6 +115,15 @@ std::vector<Variant> variants(const Sizes& s) {
   all.push_back({.name = "bias shared by the batch", .bias = {h, t, k}});
   all.push_back({.name = "bias of keys", .mask = Mask::causal(), .bias = {b, 1, 1, k}});
   all.push_back({.name = "bias of one head and row", .dropout = 0.2, .bias = {1, h, 1, k}});
+  all.push_back({.name = "softcap", .mask = Mask::causal(), .softcap = 1.5});
+  all.push_back({.name = "alibi", .alibi = true});
+  all.push_back(
+      {.name = "packed alibi softcap", .mask = Mask::causal(), .packed = true, .softcap = 2, .alibi = true});
+  all.push_back({.name = "t5", .buckets = 8});
+  all.push_back(
+      {.name = "causal t5", .mask = Mask::causal(), .dropout = 0.2, .buckets = 6, .bidirectional = false});
+  all.push_back({.name = "packed t5 bias", .bias = {h, 1, 1}, .packed = true, .softcap = 3, .buckets = 8});
+  all.push_back({.name = "sparse t5", .mask = Mask::strided(3), .softcap = 1, .buckets = 8});
   all.push_back({.name = "packed causal dropout", .mask = Mask::causal(), .dropout = 0.2, .packed = true});
   std::vector<std::int64_t> lengths;
   for (std::int64_t i = 0; i < b; ++i) lengths.push_back(i == 0 ? k : std::max<std::int64_t>(k - 2 * i, 0));
@@ -134,6 +156,9 @@ HEADWAY_OP_CHECK(attention, reference) {
       testing::check_reference(
           one({1, n, n + 5, 2, 2, 8, 8}, {.name = "window", .mask = Mask::window(20, 9)}), dtype);
       testing::check_reference(one({2, 1, n, 4, 2, n % 70 + 1, 36}, {.name = "single query"}), dtype);
+      testing::check_reference(one({2, n, n + 3, 4, 2, 8, 8},
+                                   {.name = "causal t5", .mask = Mask::causal(), .softcap = 2, .buckets = 8}),
+                               dtype);
     }
   }
 }
@@ -164,6 +189,8 @@ HEADWAY_OP_CHECK(attention, threads) {
     testing::check_threads(large(), dtype);
     testing::check_threads(
         one({1, 70, 1100, 2, 1, 16, 16}, {.name = "cut in ranges of keys", .dropout = 0.1}), dtype);
+    testing::check_threads(
+        one({2, 70, 1100, 4, 2, 16, 16}, {.name = "by distance", .softcap = 2, .buckets = 8}), dtype);
     testing::check_threads(
         one({9, 30, 30, 4, 4, 16, 16}, {.name = "packed", .mask = Mask::causal(), .packed = true}), dtype);
   }

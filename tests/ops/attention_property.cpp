@@ -60,6 +60,9 @@ OpCase random_case(unsigned seed) {
   options.mask = testing::random_mask(draw.engine, shape, 2);
   if (draw(0, 3) == 0) options.dropout = 0.25;
   const bool biased = draw(0, 3) == 0;
+  if (draw(0, 4) == 0) options.softcap = 2;
+  const std::int64_t position = draw(0, 5);  // 0: ALiBi, 1: T5
+  if (position == 0) options.position = Position::alibi();
   const bool compiled = draw(0, 1);
   const auto sized = [&](std::int64_t length, std::int64_t count, std::int64_t width) {
     return packed ? Shape{batch * length, count, width} : Shape{batch, length, count, width};
@@ -67,7 +70,11 @@ OpCase random_case(unsigned seed) {
   OpCase test;
   test.name = fmt::format("seed {}: B{} T{} S{} H{} G{} D{} Dv{}{}{}{} {}", seed, batch, queries, keys, heads,
                           kv_heads, dim, value_dim, packed ? " packed" : "", biased ? " bias" : "",
-                          options.dropout > 0 ? " dropout" : "", options.mask.str());
+                          options.dropout > 0 ? " dropout" : "", options.mask.str()) +
+              (options.softcap > 0 ? " softcap" : "") +
+              (position == 0   ? " alibi"
+               : position == 1 ? " t5"
+                               : "");
   test.inputs = {random(sized(queries, heads, dim), seed + 1), random(sized(keys, kv_heads, dim), seed + 2),
                  random(sized(keys, kv_heads, value_dim), seed + 3)};
   test.parameter = {false, false, false};
@@ -78,12 +85,17 @@ OpCase random_case(unsigned seed) {
                                  seed + 4));
     test.parameter.push_back(true);
   }
+  if (position == 1) {
+    test.inputs.push_back(random({8, heads}, seed + 5));
+    test.parameter.push_back(true);
+  }
   test.tolerance = {6, 64.0 + 2 * static_cast<double>(dim), 2 * std::sqrt(static_cast<double>(value_dim))};
   test.run = [=](const Tensors& in) {
     Generator generator(seed);
     AttentionOptions call = options;
     call.generator = &generator;
     if (biased) call.bias = in[3];
+    if (position == 1) call.position = Position::t5(in.back(), {.max_distance = 60});
     if (compiled) {
       call.plan = TilePlan(call.mask, shape);
       call.mask = {};

@@ -53,6 +53,9 @@ HEADWAY_OP_SUITE(gelu, gelu_small, gelu_large)
 std::vector<OpCase> silu_small() { return over_tails(silu, 12); }
 OpCase silu_large() { return large(silu); }
 HEADWAY_OP_SUITE(silu, silu_small, silu_large)
+std::vector<OpCase> tanh_small() { return over_tails(tanh, 12); }
+OpCase tanh_large() { return large(tanh); }
+HEADWAY_OP_SUITE(tanh, tanh_small, tanh_large)
 std::vector<OpCase> rsqrt_small() { return over_tails(rsqrt, 4, 0.25); }
 OpCase rsqrt_large() { return large(rsqrt); }
 HEADWAY_OP_SUITE(rsqrt, rsqrt_small, rsqrt_large)
@@ -121,7 +124,7 @@ TEST(Pointwise, extremes_do_not_become_nan) {
 
 TEST(Pointwise, nan_stays_nan) {
   const auto x = full({19}, std::nan(""));
-  for (const auto& y : {relu(x), gelu(x), silu(x), rsqrt(x), scale(x, 2)}) {
+  for (const auto& y : {relu(x), gelu(x), silu(x), tanh(x), rsqrt(x), scale(x, 2)}) {
     for (const float value : y.to_vector<float>()) EXPECT_TRUE(std::isnan(value));
   }
 }

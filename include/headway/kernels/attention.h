@@ -13,9 +13,11 @@
 /// Attention over raw views, forward and backward side by side. One interface serves packed, padded and
 /// cached batches: an array of sequence descriptors.
 ///
-///   S = Q·Kᵀ·scale + bias, hidden pairs -inf      P = exp(S - lse), lse = log Σ_j exp S      O =
-///   dropout(P)·V delta = Σ_d dO∘O      dP = dropout(dO·Vᵀ)      dS = P∘(dP - delta) dQ = scale·dS·K      dK
-///   = scale·dSᵀ·Q      dV = dropout(P)ᵀ·dO      dbias = Σ dS over what bias was broadcast to
+///   X = softcap(Q·Kᵀ·scale)      S = X + bias(pair) + bias(distance), hidden pairs -inf
+///   P = exp(S - lse), lse = log Σ_j exp S      O = dropout(P)·V
+///   delta = Σ_d dO∘O      dP = dropout(dO·Vᵀ)      dS = P∘(dP - delta)      dX = dS∘(1 - (X/softcap)²)
+///   dQ = scale·dX·K      dK = scale·dXᵀ·Q      dV = dropout(P)ᵀ·dO      dbias = Σ dS over what it was
+///   broadcast to
 namespace headway::inline v1::kernels {
 
 /// One sequence: rows of q and o, rows of k and v, and which keys its queries may see at most.
@@ -24,7 +26,8 @@ struct SequenceDesc {
   std::int64_t key_begin = 0, key_count = 0;
   /// Query i sees keys max(0, i + low) … min(key_count - 1, i + high): causal, windows and both alignments.
   std::int64_t low = 0, high = 0;
-  std::int64_t index = 0;  ///< in the batch: coordinate of bias, plan, weights and dropout
+  std::int64_t position = 0;  ///< query i stands at i + position among the keys
+  std::int64_t index = 0;     ///< in the batch: coordinate of bias, plan, weights and dropout
 };
 
 /// Rows of heads: element d of head h of row r is data[r·row + h·head + d].
@@ -34,6 +37,14 @@ struct HeadRows {
   const void* at(DType dtype, std::int64_t r, std::int64_t h) const {
     return static_cast<const char*>(data) + (r * row + h * head) * static_cast<std::int64_t>(size_of(dtype));
   }
+};
+
+/// A bias by distance d, a query's position minus its key's: element (h, d) is data[h·head + d - least].
+/// float32 (reference: float64). kPadding elements after the largest distance can be read (and are 0).
+struct DistanceBias {
+  static constexpr std::int64_t kPadding = 64;
+  const void* data = nullptr;
+  std::int64_t head = 0, least = 0;
 };
 
 struct WeightDropout {
@@ -53,6 +64,8 @@ struct AttentionArgs {
   double scale = 1;
   const void* bias = nullptr;  ///< float32 (reference: float64), or null
   PairStrides bias_strides;
+  DistanceBias distances;
+  double softcap = 0;  ///< scores become softcap·tanh(score / softcap) before any bias; 0: they stay
   /// What the descriptors' bounds do not say of visibility: for the fused kernels compiled, for the reference
   /// as it is. Null: nothing more.
   const TilePlan* plan = nullptr;
@@ -72,6 +85,7 @@ struct AttentionGradArgs {
       nullptr;  ///< float32 (reference: float64), added to; elements where bias is broadcast are summed
   PairStrides dbias_strides;
   std::int64_t bias_batches = 1, bias_heads = 1, bias_queries = 1;  ///< sizes of bias in those dimensions
+  void* ddistances = nullptr;  ///< laid out as forward.distances; added to
 };
 
 /// Bytes of workspace for `threads` threads.

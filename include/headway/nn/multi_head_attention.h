@@ -32,6 +32,10 @@ struct MultiHeadAttentionOptions {
   Projection projection = Projection::combined;
   HeadInput head_input = HeadInput::full;
   std::optional<double> scale = {};  ///< 1/sqrt(D) unless given
+  double softcap = 0;                ///< as AttentionOptions::softcap
+  /// Of every call, steps over a cache among them. A T5 table in it belongs to the caller, who may share it
+  /// between layers (as T5 does) and lists it among the parameters.
+  Position position = {};
 };
 
 /// Arguments of one call. Inputs are [B, T, C], or packed [N, C] with offsets (without them [N, C] is one

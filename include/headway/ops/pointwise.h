@@ -10,6 +10,8 @@ HEADWAY_API Tensor relu(const Tensor& x);
 HEADWAY_API Tensor gelu(const Tensor& x);
 /// x·sigmoid(x), Elfwing et al. 2018.
 HEADWAY_API Tensor silu(const Tensor& x);
+/// tanh x.
+HEADWAY_API Tensor tanh(const Tensor& x);
 /// 1/sqrt(x).
 HEADWAY_API Tensor rsqrt(const Tensor& x);
 /// Zeroes elements with probability p and divides the others by 1 - p (Srivastava et al. 2014). p in [0, 1).

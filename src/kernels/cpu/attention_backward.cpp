@@ -14,7 +14,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_backward.cpp"
 #include <hwy/foreach_target.h>
 
-#include "kernels/cpu/attention_tile-inl.h"
+#include "kernels/cpu/attention_scores-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
@@ -41,7 +41,7 @@ struct BackwardSpace {
   std::int64_t per_query() const { return 3 * dim + 2 * value_dim + 2; }
   std::int64_t buffers() const { return kKeys * (dim + value_dim); }
   std::int64_t sums() const { return keys * (dim + value_dim); }
-  std::int64_t tiles() const { return 2 * kKeys * kQueries; }
+  std::int64_t tiles() const { return 3 * kKeys * kQueries; }
   std::int64_t total() const { return queries * per_query() + buffers() + sums() + tiles(); }
 };
 
@@ -91,9 +91,12 @@ void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t 
   }
 }
 
-// The two score-sized tiles: weights (dropped, for dV) and dS.
+// The score-sized tiles: weights (dropped, for dV), dS (by the scores with their biases; then by the raw
+// scores, where those are capped), and the cap's slope.
 struct Tiles {
-  float *weights, *d_scores;
+  float *weights, *d_scores, *slopes;
+  explicit Tiles(float* space)
+      : weights(space), d_scores(space + kKeys * kQueries), slopes(space + 2 * kKeys * kQueries) {}
 };
 
 // Fills both tiles for one block of queries.
@@ -106,7 +109,8 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
     score_product(k, a.dim, query, run, j0, t.weights);
     score_product(v, a.value_dim, d_out, run, j0, t.d_scores);
   });
-  if (is_partial(a, s, block, tile)) finish_scores(a, s, h, block, tile, t.weights);
+  if (is_partial(a, s, block, tile) || a.softcap > 0 || a.distances.data)
+    finish_scores(a, s, h, block, tile, t.weights, t.slopes);
   if (a.dropout.threshold) drop(a, s, h, block, tile, t.d_scores, t.d_scores);
   for (int c = 0; c < block.vectors; ++c) {
     const Floats sums = hn::LoadU(f, lse + c * kLanes);
@@ -128,27 +132,75 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
 
 void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
                        const QueryBlock& block, const Tile& tile, const float* d_scores) {
-  auto* out = static_cast<float*>(args.dbias);
+  const FloatTag f;
+  const PairStrides& strides = args.dbias_strides;
+  float* out = static_cast<float*>(args.dbias) + strides.at(s.index, h, block.begin, 0);
+  HWY_ALIGN float part[kQueries * kBiasKeys];
   for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
-    for (std::int64_t i = run.first * kLanes; i < std::min(run.last * kLanes, block.count); ++i) {
-      for (std::int64_t j = run.begin; j < run.end; ++j) {
-        out[args.dbias_strides.at(s.index, h, block.begin + i, j)] +=
-            d_scores[(j - tile.begin) * kQueries + i];
+    const std::int64_t first = run.first * kLanes, last = std::min(run.last * kLanes, block.count);
+    const auto column = [&](std::int64_t j) { return d_scores + (j - tile.begin) * kQueries; };
+    if (strides.key == 1 && strides.query != 0) {
+      for (std::int64_t j = run.begin; j < run.end; j += kBiasKeys) {
+        const std::int64_t keys = std::min(kBiasKeys, run.end - j);
+        transpose(column(j) + first, kQueries, keys, last - first, 1.f, part, kBiasKeys);
+        for (std::int64_t i = first; i < last; ++i) {
+          float* row = out + i * strides.query + j;
+          const float* from = part + (i - first) * kBiasKeys;
+          std::int64_t k = 0;
+          for (; k + kLanes <= keys; k += kLanes)
+            hn::StoreU(hn::Add(hn::LoadU(f, row + k), hn::LoadU(f, from + k)), f, row + k);
+          for (; k < keys; ++k) row[k] += from[k];
+        }
       }
+      return;
+    }
+    for (std::int64_t j = run.begin; j < run.end; ++j) {
+      for (std::int64_t i = first; i < last; ++i) out[i * strides.query + j * strides.key] += column(j)[i];
     }
   });
 }
+
+// `sums` is element 0 of the unit's own: distance d of the sequence stands at d - least.
+void add_distance_gradient(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, float* d_scores,
+                           std::int64_t least, float* sums) {
+  const FloatTag f;
+  float* first = sums + block.begin + s.position - least;
+  for_scores(s, block, tile, d_scores, [&](float* at, std::int64_t j, int v) HWY_ATTR {
+    float* to = first + v * kLanes - j;
+    hn::StoreU(hn::Add(hn::LoadU(f, to), hn::LoadU(f, at)), f, to);
+  });
+}
+
+void apply_slopes(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, const Tiles& t) {
+  const FloatTag f;
+  for_scores(s, block, tile, t.d_scores, [&](float* at, std::int64_t, int) HWY_ATTR {
+    const float* slope = t.slopes + (at - t.d_scores);
+    // A hidden pair has dS = 0; its slope may be NaN.
+    const Floats ds = hn::LoadU(f, at);
+    hn::StoreU(hn::IfThenZeroElse(hn::Eq(ds, hn::Zero(f)), hn::Mul(ds, hn::LoadU(f, slope))), f, at);
+  });
+}
+
+// What a unit adds to beside dQ, dK and dV.
+struct BiasSums {
+  bool own_bias = false;       // args.dbias: no other unit writes where this one does
+  float* distances = nullptr;  // [DistanceSpan] of this head, or null
+  std::int64_t least = 0;      // distance of its first element
+};
 
 // One block of queries against one tile: adds into the unit's d_query, and into dk and dv [keys][width] of
 // the tile.
 void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
                    const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
-                   const BackwardSpace& sizes, const Prepared& p, const Tiles& t, bool own_bias, float* dk,
-                   float* dv) {
+                   const BackwardSpace& sizes, const Prepared& p, const Tiles& t, const BiasSums& sums,
+                   float* dk, float* dv) {
   const AttentionArgs& a = args.forward;
   const std::int64_t first = block.begin;
   differentiate(a, s, h, block, tile, k, v, p.query + first * sizes.dim, p.d_out + first * sizes.value_dim,
                 p.lse + first, p.delta + first, t);
+  if (sums.own_bias) add_bias_gradient(args, s, h, block, tile, t.d_scores);
+  if (sums.distances) add_distance_gradient(s, block, tile, t.d_scores, sums.least, sums.distances);
+  if (a.softcap > 0) apply_slopes(s, block, tile, t);
   const Rows q{p.q.data + first * p.q.row, p.q.row};
   const Rows g{p.g.data + first * p.g.row, p.g.row};
   const bool partial = is_partial(a, s, block, tile);
@@ -161,7 +213,6 @@ void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::in
     key_product(q, sizes.dim, t.d_scores, block, run, tile.begin, dk, skip_queries);
     key_product(g, sizes.value_dim, t.weights, block, run, tile.begin, dv, skip_queries);
   });
-  if (own_bias) add_bias_gradient(args, s, h, block, tile, t.d_scores);
 }
 
 void store_rows(DType dtype, const HeadRows& to, std::int64_t begin, std::int64_t count, std::int64_t head,
@@ -178,9 +229,9 @@ void store_rows(DType dtype, const HeadRows& to, std::int64_t begin, std::int64_
 }
 
 // Keys [begin, end) of one sequence and key/value head. dQ goes to args.dq, or to `partial` [H][queries][D]
-// where several ranges share a sequence.
+// where several ranges share a sequence; sums by distance to `distances` [group][DistanceSpan], where wanted.
 void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t kv, std::int64_t begin,
-                   std::int64_t end, bool own_bias, float* partial, float* space) {
+                   std::int64_t end, bool own_bias, float* partial, float* distances, float* space) {
   const AttentionArgs& a = args.forward;
   const BackwardSpace sizes(a);
   Prepared p = lay_out(sizes, space);
@@ -189,7 +240,7 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
   float* key_sums = key_buffer + sizes.buffers();
   float* value_sums = key_sums + sizes.keys * sizes.dim;
   float* tiles = key_sums + sizes.sums();
-  const Tiles t{tiles, tiles + kKeys * kQueries};
+  const Tiles t(tiles);
   const std::int64_t group = a.heads / a.kv_heads;
 
   const auto key_rows = [&](std::int64_t j0, std::int64_t count) {
@@ -216,6 +267,11 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
   if (sizes.all_keys) clear_sums(end - begin);
   for (std::int64_t h = kv * group; h < (kv + 1) * group; ++h) {
     prepare(args, s, h, 0, s.query_count, sizes, p);
+    BiasSums sums{.own_bias = own_bias, .least = DistanceSpan(s).least};
+    if (distances) {
+      sums.distances = distances + (h - kv * group) * DistanceSpan(s).count;
+      std::fill(sums.distances, sums.distances + DistanceSpan(s).count, 0.f);
+    }
     for (std::int64_t first = 0; first < s.query_count; first += kQueries)
       clear_block(p.d_query + first * sizes.dim, a.dim, QueryBlock(first, s.query_count));
     // Without a plan by keys, which are then loaded once; a plan lists its tiles by queries.
@@ -228,7 +284,7 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
         const QueryBlock block(first, s.query_count);
         const KeyRange seen = visible_keys(s, block);
         if (seen.end <= tile.begin || seen.begin >= tile.end) continue;
-        backward_tile(args, s, h, block, tile, k, v, sizes, p, t, own_bias, key_sums + at * sizes.dim,
+        backward_tile(args, s, h, block, tile, k, v, sizes, p, t, sums, key_sums + at * sizes.dim,
                       value_sums + at * sizes.value_dim);
       }
       if (!sizes.all_keys) store_sums(j0, tile.keys());
@@ -238,7 +294,7 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
       for_tiles(a, s, h, block, {begin, end}, [&](const Tile& tile) HWY_ATTR {
         const std::int64_t at = tile.begin - begin;
         backward_tile(args, s, h, block, tile, key_rows(tile.begin, tile.keys()),
-                      value_rows(tile.begin, tile.keys()), sizes, p, t, own_bias, key_sums + at * sizes.dim,
+                      value_rows(tile.begin, tile.keys()), sizes, p, t, sums, key_sums + at * sizes.dim,
                       value_sums + at * sizes.value_dim);
       });
     }
@@ -263,34 +319,6 @@ void backward_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::in
   if (sizes.all_keys) store_sums(begin, end - begin);
 }
 
-// delta = Σ_d dO∘O for one head's queries.
-void delta_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h) {
-  const AttentionArgs& a = args.forward;
-  const FloatTag f;
-  auto* delta = static_cast<float*>(args.delta) + h * a.lse_rows + s.query_begin;
-  for (std::int64_t i = 0; i < s.query_count; ++i) {
-    const void* o = a.o.at(a.dtype, s.query_begin + i, h);
-    const void* g = args.d_o.at(a.dtype, s.query_begin + i, h);
-    float total = 0;
-    std::int64_t d = 0;
-    if (a.dtype == DType::float32) {
-      Floats sum = hn::Zero(f);
-      for (; d + kLanes <= a.value_dim; d += kLanes) {
-        sum = hn::MulAdd(hn::LoadU(f, static_cast<const float*>(o) + d),
-                         hn::LoadU(f, static_cast<const float*>(g) + d), sum);
-      }
-      total = hn::GetLane(hn::SumOfLanes(f, sum));
-      for (; d < a.value_dim; ++d) total += static_cast<const float*>(o)[d] * static_cast<const float*>(g)[d];
-    } else {
-      for (; d < a.value_dim; ++d) {
-        total += static_cast<float>(static_cast<const bfloat16*>(o)[d]) *
-                 static_cast<float>(static_cast<const bfloat16*>(g)[d]);
-      }
-    }
-    delta[i] = total;
-  }
-}
-
 // dbias where it is shared between sequences or heads: everything that adds to rows [first, last) of one
 // slice, in order, from tiles computed once more.
 void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int64_t slice_head,
@@ -301,7 +329,7 @@ void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int
   float* key_buffer = space + sizes.queries * sizes.per_query();
   float* value_buffer = key_buffer + kKeys * sizes.dim;
   float* tiles = key_buffer + sizes.buffers() + sizes.sums();
-  const Tiles t{tiles, tiles + kKeys * kQueries};
+  const Tiles t(tiles);
   for (const SequenceDesc& s : a.sequences) {
     if (args.bias_batches > 1 && s.index != slice_batch) continue;
     for (std::int64_t h = 0; h < a.heads; ++h) {
@@ -337,36 +365,39 @@ namespace {
 HWY_EXPORT(backward_floats);
 HWY_EXPORT(backward_unit);
 HWY_EXPORT(backward_block);
-HWY_EXPORT(delta_unit);
 HWY_EXPORT(bias_unit);
 
 }  // namespace
 
 std::size_t attention_backward_workspace(const AttentionGradArgs& args, int threads) {
-  const std::int64_t floats =
-      HWY_DYNAMIC_DISPATCH(backward_floats)(args.forward) * threads + plan_keys(args.forward).partial_floats;
+  const Plan plan = plan_keys(args.forward);
+  const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(args.forward) * threads +
+                              plan.partial_floats + (args.ddistances ? plan.distance_floats : 0);
   return static_cast<std::size_t>(floats) * sizeof(float);
 }
 
 void attention_backward(const AttentionGradArgs& args, void* workspace) {
   const AttentionArgs& a = args.forward;
-  const auto sequences = static_cast<std::int64_t>(a.sequences.size());
-  core::parallel_for(sequences * a.heads, [&](std::int64_t unit) {
-    HWY_DYNAMIC_DISPATCH(delta_unit)
-    (args, a.sequences[static_cast<std::size_t>(unit / a.heads)], unit % a.heads);
-  });
+  sum_delta(args);
   const Plan plan = plan_keys(a);
   const bool shared_bias = bias_is_shared(args);
   auto* partials = static_cast<float*>(workspace);
-  float* spaces = partials + plan.partial_floats;
+  float* distances = partials + plan.partial_floats;
+  float* spaces = distances + (args.ddistances ? plan.distance_floats : 0);
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(a);
+  const std::int64_t group = a.heads / a.kv_heads;
   core::parallel_for(static_cast<std::int64_t>(plan.units.size()) * a.kv_heads, [&](std::int64_t unit) {
     const KeyUnit& part = plan.units[static_cast<std::size_t>(unit / a.kv_heads)];
+    const SequenceDesc& s = a.sequences[part.sequence];
+    const std::int64_t kv = unit % a.kv_heads;
     HWY_DYNAMIC_DISPATCH(backward_unit)
-    (args, a.sequences[part.sequence], unit % a.kv_heads, part.begin, part.end, args.dbias && !shared_bias,
-     part.partial >= 0 ? partials + part.partial : nullptr, spaces + core::thread_index() * floats);
+    (args, s, kv, part.begin, part.end, args.dbias && !shared_bias,
+     part.partial >= 0 ? partials + part.partial : nullptr,
+     args.ddistances ? distances + part.distances + kv * group * DistanceSpan(s).count : nullptr,
+     spaces + core::thread_index() * floats);
   });
   add_partials(args, plan, partials);
+  if (args.ddistances) add_distances(args, plan, distances);
   if (!shared_bias) return;
   const std::int64_t block = HWY_DYNAMIC_DISPATCH(backward_block)();
   const std::int64_t blocks = args.bias_queries > 1 ? (args.bias_queries + block - 1) / block : 1;

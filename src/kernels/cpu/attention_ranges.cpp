@@ -14,8 +14,9 @@ Plan plan_keys(const AttentionArgs& a) {
     const std::int64_t tiles = (s.key_count + kAttentionTileKeys - 1) / kAttentionTileKeys;
     const std::int64_t step = std::max<std::int64_t>((tiles + ranges - 1) / ranges, 1) * kAttentionTileKeys;
     for (std::int64_t begin = 0; begin < std::max<std::int64_t>(s.key_count, 1); begin += step) {
-      plan.units.push_back(
-          {i, begin, std::min(begin + step, s.key_count), ranges > 1 ? plan.partial_floats : -1});
+      plan.units.push_back({i, begin, std::min(begin + step, s.key_count),
+                            ranges > 1 ? plan.partial_floats : -1, plan.distance_floats});
+      plan.distance_floats += a.heads * DistanceSpan(s).count;
       if (ranges > 1) plan.partial_floats += a.heads * s.query_count * a.dim;
     }
   }
@@ -52,6 +53,19 @@ void add_partials(const AttentionGradArgs& args, const Plan& plan, const float* 
     }
     first = last;
   }
+}
+
+void add_distances(const AttentionGradArgs& args, const Plan& plan, const float* sums) {
+  const AttentionArgs& a = args.forward;
+  core::parallel_for(a.heads, [&](std::int64_t h) {
+    float* out = static_cast<float*>(args.ddistances) + h * a.distances.head;
+    for (const KeyUnit& unit : plan.units) {
+      const DistanceSpan span(a.sequences[unit.sequence]);
+      const float* in = sums + unit.distances + h * span.count;
+      for (std::int64_t d = 0; d < span.count - DistanceBias::kPadding; ++d)
+        out[span.least - a.distances.least + d] += in[d];
+    }
+  });
 }
 
 }  // namespace headway::inline v1::kernels

@@ -9,7 +9,7 @@
 
 #include <cmath>
 
-#include "kernels/cpu/attention_tile-inl.h"
+#include "kernels/cpu/attention_scores-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
@@ -79,11 +79,20 @@ inline void add_weighted_rows(const float* weights, const Rows& values, std::int
   }
 }
 
-// A tile's scores get the bias, and -inf where hidden.
+// A tile's scores are capped, get their biases, and -inf where hidden. `scores` is as long as whole vectors.
 inline void finish_row(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const Tile& tile,
                        float* scores) {
+  const FloatTag f;
+  const float cap = static_cast<float>(a.softcap) * kLog2e;
+  for (std::int64_t j = 0; cap > 0 && j < tile.keys(); j += kLanes) {
+    hn::StoreU(hn::Mul(hn::Set(f, cap), tanh(hn::Mul(hn::LoadU(f, scores + j), hn::Set(f, 1.f / cap)))), f,
+               scores + j);
+  }
   const auto* bias = static_cast<const float*>(a.bias);
+  const float* table = static_cast<const float*>(a.distances.data);
+  if (table) table += h * a.distances.head + s.position - a.distances.least;
   for (std::int64_t j = 0; j < tile.keys(); ++j) {
+    if (table) scores[j] += kLog2e * table[-(tile.begin + j)];
     if (bias) scores[j] = biased(scores[j], bias[a.bias_strides.at(s.index, h, 0, tile.begin + j)]);
     if (tile.bits && !(tile.bits[j] & 1)) scores[j] = -kInfinity;
   }

@@ -11,7 +11,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_weights.cpp"
 #include <hwy/foreach_target.h>
 
-#include "kernels/cpu/attention_tile-inl.h"
+#include "kernels/cpu/attention_scores-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {

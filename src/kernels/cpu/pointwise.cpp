@@ -42,12 +42,19 @@ HWY_INLINE VF sigmoid(VF x) {
   return hn::Div(one, hn::Add(one, exp_of(hn::Neg(x))));
 }
 
+// 2·sigmoid(2x) - 1
+HWY_INLINE VF tanh_of(VF x) {
+  const F32 d;
+  return hn::MulSub(hn::Set(d, 2.0f), sigmoid(hn::Add(x, x)), hn::Set(d, 1.0f));
+}
+
 template <Unary F>
 HWY_INLINE VF value_of(VF x) {
   const F32 d;
   if constexpr (F == Unary::relu) return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x);  // NaN stays NaN
   if constexpr (F == Unary::gelu) return hn::Mul(x, normal_of(x).cdf);
   if constexpr (F == Unary::silu) return hn::Mul(x, sigmoid(x));
+  if constexpr (F == Unary::tanh) return tanh_of(x);
   if constexpr (F == Unary::rsqrt) return hn::Div(hn::Set(d, 1.0f), hn::Sqrt(x));
 }
 
@@ -63,6 +70,10 @@ HWY_INLINE VF slope_of(VF saved) {
   if constexpr (F == Unary::silu) {
     const VF s = sigmoid(saved);
     return hn::Mul(s, hn::MulAdd(saved, hn::Sub(one, s), one));
+  }
+  if constexpr (F == Unary::tanh) {
+    const VF y = tanh_of(saved);
+    return hn::NegMulAdd(y, y, one);
   }
   if constexpr (F == Unary::rsqrt) {
     return hn::Mul(hn::Set(d, -0.5f), hn::Div(one, hn::Mul(saved, hn::Sqrt(saved))));
@@ -92,6 +103,8 @@ void unary_range(Unary function, const T* x, T* y, std::int64_t count) {
       return forward_loop<Unary::gelu>(x, y, count);
     case Unary::silu:
       return forward_loop<Unary::silu>(x, y, count);
+    case Unary::tanh:
+      return forward_loop<Unary::tanh>(x, y, count);
     case Unary::rsqrt:
       return forward_loop<Unary::rsqrt>(x, y, count);
   }
@@ -105,6 +118,8 @@ void unary_backward_range(Unary function, const T* saved, const T* dy, T* dx, st
       return backward_loop<Unary::gelu>(saved, dy, dx, count);
     case Unary::silu:
       return backward_loop<Unary::silu>(saved, dy, dx, count);
+    case Unary::tanh:
+      return backward_loop<Unary::tanh>(saved, dy, dx, count);
     case Unary::rsqrt:
       return backward_loop<Unary::rsqrt>(saved, dy, dx, count);
   }

@@ -24,15 +24,30 @@ bool visible(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std:
   return !a.bias || static_cast<const double*>(a.bias)[a.bias_strides.at(s.index, h, i, j)] != kHidden;
 }
 
-double score(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t i, std::int64_t j) {
-  if (!visible(a, s, h, i, j)) return kHidden;
+// softcap(Q·Kᵀ·scale): what the biases are added to.
+double raw_score(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t i,
+                 std::int64_t j) {
   const std::int64_t g = h * a.kv_heads / a.heads;
   const double* q = row_of(a.q, s.query_begin + i, h);
   const double* k = row_of(a.k, s.key_begin + j, g);
   double dot = 0;
   for (std::int64_t d = 0; d < a.dim; ++d) dot += q[d] * k[d];
   dot *= a.scale;
-  return a.bias ? dot + static_cast<const double*>(a.bias)[a.bias_strides.at(s.index, h, i, j)] : dot;
+  return a.softcap > 0 ? a.softcap * std::tanh(dot / a.softcap) : dot;
+}
+
+// Where a distance's bias and its gradient stand.
+std::int64_t distance_index(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t i,
+                            std::int64_t j) {
+  return h * a.distances.head + i + s.position - j - a.distances.least;
+}
+
+double score(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t i, std::int64_t j) {
+  if (!visible(a, s, h, i, j)) return kHidden;
+  double total = raw_score(a, s, h, i, j);
+  if (a.bias) total += static_cast<const double*>(a.bias)[a.bias_strides.at(s.index, h, i, j)];
+  if (a.distances.data) total += static_cast<const double*>(a.distances.data)[distance_index(a, s, h, i, j)];
+  return total;
 }
 
 // 0 for a dropped weight, 1/(1 - p) for a kept one.
@@ -117,8 +132,13 @@ void attention_backward(const AttentionGradArgs& g) {
       const double* k = row_of(a.k, s.key_begin + j, kv);
       double dp = 0;
       for (std::int64_t d = 0; d < a.value_dim; ++d) dp += d_o[d] * v[d];
-      const double ds = p * (dp * kept - delta);
+      double ds = p * (dp * kept - delta);
       if (g.dbias) static_cast<double*>(g.dbias)[g.dbias_strides.at(s.index, h, i, j)] += ds;
+      if (g.ddistances) static_cast<double*>(g.ddistances)[distance_index(a, s, h, i, j)] += ds;
+      if (a.softcap > 0) {
+        const double capped = raw_score(a, s, h, i, j) / a.softcap;
+        ds *= 1 - capped * capped;
+      }
       for (std::int64_t d = 0; g.dq.data && d < a.dim; ++d)
         mutable_row(g.dq, row, h)[d] += a.scale * ds * k[d];
       for (std::int64_t d = 0; g.dk.data && d < a.dim; ++d)

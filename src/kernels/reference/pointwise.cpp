@@ -17,6 +17,8 @@ double value_of(Unary function, double x) {
       return x * 0.5 * std::erfc(-x / std::numbers::sqrt2);
     case Unary::silu:
       return x / (1 + std::exp(-x));
+    case Unary::tanh:
+      return std::tanh(x);
     case Unary::rsqrt:
       return 1 / std::sqrt(x);
   }
@@ -34,6 +36,8 @@ double slope_of(Unary function, double saved) {
       const double s = 1 / (1 + std::exp(-saved));
       return s * (1 + saved * (1 - s));
     }
+    case Unary::tanh:
+      return 1 - std::tanh(saved) * std::tanh(saved);
     case Unary::rsqrt:
       return -0.5 / (saved * std::sqrt(saved));
   }

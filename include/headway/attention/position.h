@@ -1,0 +1,60 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <headway/core/tensor.h>
+
+namespace headway::inline v1 {
+
+/// How T5 puts distances into buckets.
+struct T5Options {
+  bool bidirectional = true;  ///< half of the buckets for keys after the query; else those share bucket 0
+  std::int64_t max_distance = 128;  ///< from here on, the last bucket
+};
+
+/// How attention knows how far apart a query and a key are, as a value. All of it acts on the distance d = p
+/// - j of the query's position p = i + S - T and the key's j, within each sequence, so that cached, packed
+/// and padded calls agree.
+class HEADWAY_API Position {
+ public:
+  /// Nothing: positions are in the input, or nowhere.
+  Position() = default;
+  /// Each head subtracts slope·|d| (Press et al. 2022, "Train short, test long"), with that paper's slopes
+  /// for the call's number of heads.
+  static Position alibi();
+  /// The same with slopes of one's own, one for each head.
+  static Position alibi(std::vector<double> slopes);
+  /// Adds table[bucket(d), h]: float32 [buckets, H], learned (Raffel et al. 2020, §2.1). Error(shape) or
+  /// Error(dtype) for anything else; Error(value) unless buckets are even (bidirectional) and max_distance
+  /// exceeds the buckets that hold one distance each.
+  static Position t5(const Tensor& table, const T5Options& options = {});
+
+  bool defined() const { return kind_ != Kind::none; }
+  /// T5's table; undefined for all others.
+  const Tensor& table() const { return table_; }
+  /// The bias of each head at each distance least, least + 1, …: [heads][count]. Error(shape) naming
+  /// attention where slopes or table are for another number of heads.
+  std::vector<double> biases(std::int64_t heads, std::int64_t least, std::int64_t count) const;
+  /// d(loss)/d(table), given d(loss)/d(biases).
+  std::vector<double> table_gradient(const std::vector<double>& d_biases, std::int64_t heads,
+                                     std::int64_t least, std::int64_t count) const;
+  /// The row of T5's table for a distance.
+  std::int64_t bucket(std::int64_t distance) const { return t5_bucket(distance, table_.size(0), t5_); }
+  std::string str() const;
+
+  /// Slopes of `heads` heads: 2^(-8/n), 2^(-16/n), … for a power of two n; else those of the power below, and
+  /// every other one of twice that.
+  static std::vector<double> alibi_slopes(std::int64_t heads);
+  static std::int64_t t5_bucket(std::int64_t distance, std::int64_t buckets, const T5Options& options = {});
+
+ private:
+  enum class Kind { none, alibi, t5 };
+  void check_heads(std::int64_t heads) const;
+  Kind kind_ = Kind::none;
+  std::vector<double> slopes_;
+  Tensor table_;
+  T5Options t5_;
+};
+
+}  // namespace headway::inline v1

@@ -1,0 +1,189 @@
+// What happens to a tile of scores between its product and its softmax, and to the weights after it: cap,
+// biases, hiding, dropout.
+#if defined(HEADWAY_KERNELS_CPU_ATTENTION_SCORES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEADWAY_KERNELS_CPU_ATTENTION_SCORES_INL_H_
+#undef HEADWAY_KERNELS_CPU_ATTENTION_SCORES_INL_H_
+#else
+#define HEADWAY_KERNELS_CPU_ATTENTION_SCORES_INL_H_
+#endif
+
+#include "kernels/cpu/attention_tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace headway::inline v1::kernels::HWY_NAMESPACE {
+
+// True when some pair of the tile is (or may be) hidden.
+inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
+                       const Tile& tile) {
+  const bool inside =
+      block.begin + block.count - 1 + s.low <= tile.begin && tile.end - 1 <= block.begin + s.high;
+  return !inside || tile.bits || a.bias;
+}
+
+// Calls body(pointer to a vector of scores, key, vector) for all that the tile's softmax will read.
+template <class Body>
+HWY_INLINE void for_scores(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, float* scores,
+                           const Body& body) {
+  for (int v = 0; v < block.vectors; ++v) {
+    const KeyRange seen = vector_keys(s, block, v, tile);
+    for (std::int64_t j = seen.begin; j < seen.end; ++j)
+      body(scores + (j - tile.begin) * kQueries + v * kLanes, j, v);
+  }
+}
+
+constexpr std::int64_t kBiasKeys = 16;  // of a strip that is transposed at a time: 4 KiB
+
+// A bias of -inf is a mask: what it meets may be NaN.
+inline float biased(float score, float bias) {
+  return bias == -kInfinity ? -kInfinity : score + kLog2e * bias;
+}
+
+// A tile's part of a bias [query][key], transposed: `out` [keys][kQueries], for the queries that exist.
+inline void bias_tile(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                      const Tile& tile, float* out) {
+  const float* bias =
+      static_cast<const float*>(a.bias) + a.bias_strides.at(s.index, h, block.begin, tile.begin);
+  if (a.bias_strides.key == 1 && a.bias_strides.query != 0)
+    return transpose(bias, a.bias_strides.query, block.count, tile.keys(), 1.f, out, kQueries);
+  for (std::int64_t j = 0; j < tile.keys(); ++j) {
+    for (std::int64_t i = 0; i < block.count; ++i)
+      out[j * kQueries + i] = bias[i * a.bias_strides.query + j * a.bias_strides.key];
+  }
+}
+
+inline void add_bias(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                     const Tile& tile, float* scores) {
+  const FloatTag f;
+  const Floats unit = hn::Set(f, kLog2e), hidden = hn::Set(f, -kInfinity);
+  const auto add = [&](float* at, Floats bias) HWY_ATTR {
+    const Floats sum = hn::MulAdd(unit, bias, hn::LoadU(f, at));
+    hn::StoreU(hn::IfThenElse(hn::Eq(bias, hidden), hidden, sum), f, at);
+  };
+  if (a.bias_strides.query == 0) {  // a number for each key
+    const float* row = static_cast<const float*>(a.bias) + a.bias_strides.at(s.index, h, 0, 0);
+    for_scores(s, block, tile, scores, [&](float* at, std::int64_t j, int) HWY_ATTR {
+      add(at, hn::Set(f, row[j * a.bias_strides.key]));
+    });
+    return;
+  }
+  HWY_ALIGN float part[kBiasKeys * kQueries] = {};  // lanes without a query stay 0
+  for (std::int64_t j = tile.begin; j < tile.end; j += kBiasKeys) {
+    Tile strip = tile;
+    strip.begin = j;
+    strip.end = std::min(j + kBiasKeys, tile.end);
+    bias_tile(a, s, h, block, strip, part);
+    for (std::int64_t k = 0; k < strip.keys(); ++k) {
+      for (int v = 0; v < block.vectors; ++v) {
+        const std::int64_t at = k * kQueries + v * kLanes;
+        add(scores + (j - tile.begin) * kQueries + at, hn::LoadU(f, part + at));
+      }
+    }
+  }
+}
+
+// -inf where a plan's bits hide a pair.
+inline void hide_pairs(const QueryBlock& block, const Tile& tile, float* scores) {
+  const FloatTag f;
+  for (std::int64_t j = 0; j < tile.keys(); ++j) {
+    for (int v = 0; v < block.vectors; ++v) {
+      const std::uint64_t word = tile.bits[j] >> (v * kLanes);
+      std::uint8_t bytes[8];
+      std::memcpy(bytes, &word, sizeof(word));
+      float* at = scores + j * kQueries + v * kLanes;
+      hn::StoreU(hn::IfThenElse(hn::LoadMaskBits(f, bytes), hn::LoadU(f, at), hn::Set(f, -kInfinity)), f, at);
+    }
+  }
+}
+
+// tanh x = 1 - 2 / (e^2x + 1): absolute error below 2e-7, which is what a score needs.
+HWY_INLINE Floats tanh(Floats x) {
+  const FloatTag f;
+  const Floats power = exp2(hn::Min(hn::Mul(x, hn::Set(f, 2 * kLog2e)), hn::Set(f, 64.f)));
+  return hn::Sub(hn::Set(f, 1.f), hn::Div(hn::Set(f, 2.f), hn::Add(power, hn::Set(f, 1.f))));
+}
+
+// Scores, in units of log 2, become cap·tanh(score / cap); `slopes`, where wanted, that function's
+// derivative.
+inline void cap_scores(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
+                       const Tile& tile, float* scores, float* slopes) {
+  const FloatTag f;
+  const Floats cap = hn::Set(f, static_cast<float>(a.softcap) * kLog2e);
+  const Floats inverse = hn::Set(f, 1.f / (static_cast<float>(a.softcap) * kLog2e));
+  for_scores(s, block, tile, scores, [&](float* at, std::int64_t, int) HWY_ATTR {
+    const Floats y = tanh(hn::Mul(hn::LoadU(f, at), inverse));
+    hn::StoreU(hn::Mul(cap, y), f, at);
+    if (slopes) hn::StoreU(hn::NegMulAdd(y, y, hn::Set(f, 1.f)), f, slopes + (at - scores));
+  });
+}
+
+// Adds the bias of each pair's distance: along queries it rises by one, so it is a vector of the table.
+inline void add_distances(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
+                          const QueryBlock& block, const Tile& tile, float* scores) {
+  const FloatTag f;
+  const Floats unit = hn::Set(f, kLog2e);
+  const float* table = static_cast<const float*>(a.distances.data) + h * a.distances.head + block.begin +
+                       s.position - a.distances.least;
+  for_scores(s, block, tile, scores, [&](float* at, std::int64_t j, int v) HWY_ATTR {
+    hn::StoreU(hn::MulAdd(unit, hn::LoadU(f, table + v * kLanes - j), hn::LoadU(f, at)), f, at);
+  });
+}
+
+// Scores [keys][kQueries], in units of log 2, are capped, get their biases, and -inf where hidden.
+inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
+                          const QueryBlock& block, const Tile& tile, float* scores, float* slopes = nullptr) {
+  const FloatTag f;
+  const IntTag n;
+  const std::int64_t j0 = tile.begin, j1 = tile.end;
+  if (a.softcap > 0) cap_scores(a, s, block, tile, scores, slopes);
+  if (a.distances.data) add_distances(a, s, h, block, tile, scores);
+  if (a.bias) add_bias(a, s, h, block, tile, scores);
+  if (tile.bits) hide_pairs(block, tile, scores);
+  if (block.begin + block.count - 1 + s.low <= j0 && j1 - 1 <= block.begin + s.high) return;
+  for (std::int64_t j = j0; j < j1; ++j) {
+    // Query lane i of the block sees key j when j - high <= begin + i <= j - low.
+    const auto bound = [](std::int64_t x) {
+      return static_cast<std::int32_t>(std::clamp<std::int64_t>(x, -1, kQueries));
+    };
+    const auto first = hn::Set(n, bound(j - s.high - block.begin));
+    const auto last = hn::Set(n, bound(j - s.low - block.begin));
+    for (int v = 0; v < block.vectors; ++v) {
+      const auto lane = hn::Iota(n, static_cast<std::int32_t>(v * kLanes));
+      const auto hidden = hn::Or(hn::Lt(lane, first), hn::Gt(lane, last));
+      float* at = scores + (j - j0) * kQueries + v * kLanes;
+      hn::StoreU(hn::IfThenElse(hn::RebindMask(f, hidden), hn::Set(f, -kInfinity), hn::LoadU(f, at)), f, at);
+    }
+  }
+}
+
+// Multiplies a tile by the dropout's 0 or 1/(1 - p), drawn again from its coordinates. `values` may equal
+// `out`. Eight keys share one draw: tiles begin at multiples of 8.
+inline void drop(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                 const Tile& tile, const float* values, float* out) {
+  const FloatTag f;
+  const WordTag w;
+  const Floats kept = hn::Set(f, static_cast<float>(a.dropout.keep_scale()));
+  const IntTag n;
+  const auto threshold = hn::Set(n, static_cast<std::int32_t>(a.dropout.threshold));
+  const std::uint64_t key = a.dropout.call.seed ^ (a.dropout.call.call >> 32);
+  for (int v = 0; v < block.vectors; ++v) {
+    const KeyRange seen = vector_keys(s, block, v, tile);
+    for (std::int64_t j = std::max(tile.begin, seen.begin / 8 * 8); j < seen.end; j += 8) {
+      Words word[4] = {hn::Iota(w, static_cast<std::uint32_t>(block.begin + v * kLanes)),
+                       hn::Set(w, static_cast<std::uint32_t>(j / 8)),
+                       hn::Set(w, static_cast<std::uint32_t>(s.index * a.heads + h)),
+                       hn::Set(w, static_cast<std::uint32_t>(a.dropout.call.call))};
+      philox(word[0], word[1], word[2], word[3], key);
+      for (std::int64_t l = 0; l < std::min<std::int64_t>(8, tile.end - j); ++l) {
+        const Words half =
+            l % 2 ? hn::ShiftRight<16>(word[l / 2]) : hn::And(word[l / 2], hn::Set(w, 0xffffu));
+        const std::int64_t at = (j - tile.begin + l) * kQueries + v * kLanes;
+        const auto dropped = hn::RebindMask(f, hn::Lt(hn::BitCast(n, half), threshold));
+        hn::StoreU(hn::IfThenZeroElse(dropped, hn::Mul(hn::LoadU(f, values + at), kept)), f, out + at);
+      }
+    }
+  }
+}
+
+}  // namespace headway::inline v1::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
