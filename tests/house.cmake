@@ -36,6 +36,14 @@ house_test(readme_snippets_run TIMEOUT 600
 house_test(snippet_runner_sees_broken_snippets TIMEOUT 300
            COMMAND ${python} ${tests}/snippets/test_run_snippets.py ${CMAKE_CXX_COMPILER})
 
+if(TARGET headway_cli)
+  house_test(explain_names_the_path COMMAND headway_cli explain --length 512 --mask "strided(32) | global(0)")
+  set_tests_properties(explain_names_the_path PROPERTIES PASS_REGULAR_EXPRESSION "path +fused, a tile plan")
+  house_test(explain_shows_where_a_mask_cannot_be_read COMMAND headway_cli explain --mask "causal & windo(3, 0)")
+  set_tests_properties(explain_shows_where_a_mask_cannot_be_read PROPERTIES
+    PASS_REGULAR_EXPRESSION "headway: Mask::parse: 'causal & windo.3, 0.' at 'windo.3, 0.'; want all, causal")
+endif()
+
 # A mutation is a small bug put in on purpose; each must turn a test red. Quick: the list still fits the sources.
 house_test(mutations_fit_the_sources
            COMMAND ${python} ${tests}/mutations/run.py --source ${PROJECT_SOURCE_DIR} --check)

@@ -17,6 +17,7 @@
 #include <headway/core/parallel.h>
 
 #include "attention/case.h"
+#include "attention/variants.h"
 #include "support/ceiling.h"
 #include "support/worker.h"
 
@@ -50,6 +51,7 @@ bool check() {
     for (const bool causal : {false, true}) {
       for (const DType dtype : {DType::float32, DType::bfloat16}) {
         CaseOptions o = options_of(shape, causal, dtype);
+        o.masked = shape[0] == 1 && !causal;
         o.batch = std::min<std::int64_t>(o.batch, 2);
         o.heads = 2;
         o.length = std::min<std::int64_t>(o.length, 300);
@@ -119,7 +121,8 @@ void grid(int thread_count) {
 Json serve_one(const Json& request) {
   const auto shape = request.at("shape").get<std::array<std::int64_t, 4>>();
   const DType dtype = request.at("dtype") == "bfloat16" ? DType::bfloat16 : DType::float32;
-  const CaseOptions o = options_of(shape, request.at("causal").get<bool>(), dtype);
+  CaseOptions o = options_of(shape, request.at("causal").get<bool>(), dtype);
+  o.masked = request.value("masked", false);
   const Times times = measure(o, request.value("seconds", 0.2));
   return {
       {"forward", times.forward}, {"forward_backward", times.both}, {"operations", forward_operations(o)}};
@@ -140,5 +143,7 @@ int main(int argc, char** argv) {
       headway::fail(headway::ErrorCode::internal, "bench_attention",
                     "an error is larger than rounding explains");
     if (what == "grid") grid(threads);
+    if (what == "variants")
+      print_variants(arguments.number("length", 2048), static_cast<int>(arguments.number("rounds", 7)));
   });
 }

@@ -64,6 +64,14 @@ void fill(void* array, DType dtype, std::int64_t count, std::uint64_t call) {
   });
 }
 
+Tensor nine_of_ten(std::int64_t length) {
+  const Tensor out = Tensor::empty({length, length}, DType::boolean);
+  const RandomCall call{7, 0};
+  for (std::int64_t i = 0; i < out.numel(); ++i)
+    out.data<bool>()[i] = call.words(static_cast<std::uint64_t>(i))[0] % 10 != 0;
+  return out;
+}
+
 }  // namespace
 
 double forward_operations(const CaseOptions& o) {
@@ -91,6 +99,7 @@ Case::Case(const CaseOptions& options)
                           .key_count = options.length,
                           .low = -kFar,
                           .high = options.causal ? 0 : kFar,
+                          .position = 0,
                           .index = b});
   }
   const auto at = [&](Array a) { return arrays_[a]->as<void>(); };
@@ -111,6 +120,12 @@ Case::Case(const CaseOptions& options)
   args_.dk = rows(at(kKeyGrad));
   args_.dv = rows(at(kValueGrad));
   args_.delta = at(kDelta);
+  if (options.masked) {
+    mask_ = Mask::allow(nine_of_ten(options.length));
+    plan_ = TilePlan(mask_, PlanShape::padded(options.batch, options.heads, options.length, options.length));
+    forward.mask = &mask_;
+    forward.plan = &plan_;
+  }
   if (options.dtype == DType::float64) return;
   forward_space_ =
       std::make_unique<core::Workspace>(kernels::attention_forward_workspace(forward, threads()));

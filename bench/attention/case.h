@@ -13,6 +13,7 @@ namespace headway::bench {
 struct CaseOptions {
   std::int64_t batch = 1, heads = 1, length = 1, dim = 1;
   bool causal = false;
+  bool masked = false;           ///< nine pairs of ten, drawn: a boolean mask [T, T] for all heads
   DType dtype = DType::float32;  ///< float32, bfloat16, or float64 (the oracle)
 };
 
@@ -38,6 +39,8 @@ class Case {
   std::int64_t elements_;
   std::vector<std::unique_ptr<core::Workspace>> arrays_;  // q, k, v, d_o, o, dq, dk, dv, lse, delta
   std::vector<kernels::SequenceDesc> sequences_;
+  Mask mask_;
+  TilePlan plan_;
   kernels::AttentionGradArgs args_;
   std::unique_ptr<core::Workspace> forward_space_, backward_space_;
 };

@@ -56,6 +56,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.2, help="of each measurement, at least")
     parser.add_argument("--cases", type=int, nargs="+", help="places in the grid, from 0")
+    parser.add_argument("--masks", nargs="+", default=["full", "causal"], choices=["full", "causal", "boolean"])
     parser.add_argument("--no-peer", action="store_true", help="ours alone")
     parser.add_argument("--output", help="JSON file")
     args = parser.parse_args()
@@ -74,14 +75,20 @@ def main():
         for dtype in args.dtypes:
             rows = []
             for place in args.cases or range(len(GRID)):
-                for causal in (False, True):
-                    case = {"shape": GRID[place], "causal": causal, "dtype": dtype, "seconds": args.seconds}
+                for mask in args.masks:
+                    case = {
+                        "shape": GRID[place],
+                        "causal": mask == "causal",
+                        "masked": mask == "boolean",
+                        "dtype": dtype,
+                        "seconds": args.seconds,
+                    }
                     row = {"threads": threads, **one_case(args, sides, ceiling, case)}
                     report["rows"].append(row)
                     rows.append(
                         [
                             GRID[place],
-                            "causal" if causal else "full",
+                            mask,
                             *(percent(row, name, what) for what in PASSES for name in ("Headway", "PyTorch")),
                         ]
                     )

@@ -135,7 +135,7 @@ Mask Mask::where(std::function<bool(const PairPosition&)> predicate, std::string
   return Mask(predicate_node(std::move(predicate), std::move(name)));
 }
 
-Mask Mask::per_head(std::vector<Mask> masks) {
+Mask Mask::per_head(const std::vector<Mask>& masks) {
   if (masks.empty()) fail(ErrorCode::value, "Mask::per_head", "masks are empty; want one for each head");
   std::vector<NodePointer> nodes;
   for (const Mask& mask : masks) nodes.push_back(mask.node_);

@@ -59,7 +59,7 @@ class Text : public Job {
  public:
   explicit Text(const std::string& file)
       : name_(file), bytes_(io::read_file(file)), held_out_(bytes_.size() - bytes_.size() / 10) {
-    const auto least = static_cast<std::size_t>(20 * (length() + 1));
+    const auto least = static_cast<std::size_t>(20 * (Text::length() + 1));
     if (bytes_.size() < least) {
       fail(ErrorCode::value, "compare --train",
            fmt::format("{} has {} bytes; want at least {}", file, bytes_.size(), least));

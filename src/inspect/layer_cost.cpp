@@ -69,20 +69,24 @@ LayerCost layer_cost(const LayerShape& shape) {
   const NoGrad no_grad;
   const auto [x, qkv, output] =
       tensors_of(s, [](const Shape& size) { return Tensor::empty(size, DType::float32, Device::meta); });
-  const auto traced = [&](const std::function<Tensor()>& run) {
-    const CostTrace trace;
-    const Tensor y = run();
-    return std::pair(y, trace.costs());
+  struct Traced {
+    Tensor result;
+    std::vector<Cost> costs;
   };
-  const auto [projected, projections] = traced([&] { return linear(x, qkv); });
-  const auto [attended, attention] =
-      traced([&] { return attention_combined(projected, layout_of(s)).output; });
-  const auto [result, closing] = traced([&] { return linear(joined(attended), output); });
+  const auto traced = [](const std::function<Tensor()>& run) {
+    const CostTrace trace;
+    const Tensor result = run();
+    return Traced{result, trace.costs()};
+  };
+  const Traced projections = traced([&] { return linear(x, qkv); });
+  const Traced attention =
+      traced([&] { return attention_combined(projections.result, layout_of(s)).output; });
+  const Traced closing = traced([&] { return linear(joined(attention.result), output); });
 
-  const auto add = [&](const char* part, const char* formula, const std::vector<Cost>& costs,
+  const auto add = [&](const char* part, const char* formula, const Traced& traced_part,
                        std::string_view op) {
     PartCost total{.part = part, .formula = formula};
-    for (const Cost& cost : costs) {
+    for (const Cost& cost : traced_part.costs) {
       if (cost.part != op) continue;
       total.operations += cost.operations;
       total.bytes += cost.bytes;

@@ -24,8 +24,7 @@ void check_token(std::string_view name, std::int32_t token, std::int64_t vocabul
   require(token >= 0 && token < vocabulary, name, token, fmt::format("a token in [0, {})", vocabulary));
 }
 
-void check_sampling(const DecodingOptions& options) {
-  const Sampling& how = *options.sampling;
+void check_sampling(const DecodingOptions& options, const Sampling& how) {
   require(options.beam_size == 1, "beam_size", options.beam_size, "1 when sampling");
   require(how.temperature > 0 && std::isfinite(how.temperature), "temperature", how.temperature,
           "a positive number (for the most probable token, leave sampling out)");
@@ -54,7 +53,7 @@ void check(const DecodingOptions& options, const Transformer& model) {
   check_token("eos", options.eos, vocabulary);
   for (const std::int32_t token : options.suppress) check_token("suppress", token, vocabulary);
   if (options.sampling) {
-    check_sampling(options);
+    check_sampling(options, *options.sampling);
   } else {
     const double most = static_cast<double>(options.beam_size) * options.patience;
     require(static_cast<double>(options.num_hypotheses) <= std::max(1.0, std::round(most)), "num_hypotheses",

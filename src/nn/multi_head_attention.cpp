@@ -156,7 +156,7 @@ AttentionOptions MultiHeadAttention::attention_options(const Tensor& query,
   return out;
 }
 
-Attended MultiHeadAttention::finish(AttentionResult result, const Tensor& query) {
+Attended MultiHeadAttention::finish(const AttentionResult& result, const Tensor& query) {
   Shape shape = query.shape();
   shape[-1] = options_.heads * options_.value_head_dim;
   return {linear(reshape(result.output, shape), output_weight_, output_bias_), result.weights};

@@ -37,7 +37,8 @@ AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const T
   const auto bytes_of = [](const Tensor& x) {
     return static_cast<double>(x.numel()) * static_cast<double>(size_of(x.dtype()));
   };
-  const double output = static_cast<double>(q.numel() / q.size(-1) * v.size(-1));
+  const std::int64_t rows = q.numel() / q.size(-1);
+  const auto output = static_cast<double>(rows * v.size(-1));
   out.tensor_bytes =
       bytes_of(q) + bytes_of(k) + bytes_of(v) + output * static_cast<double>(size_of(q.dtype()));
 

@@ -89,7 +89,7 @@ class Run {
       : config_(start.config),
         callbacks_(callbacks),
         generator_(config_.training.seed),
-        translator_(config_, *start.tokenizer,
+        translator_(config_, start.tokenizer.value(),
                     std::make_unique<models::Transformer>(config_.model, generator_)),
         adam_(groups_of(model(), config_.training.adam), config_.training.adam),
         batches_(fitting(data.train), batch_options(config_.training)),

@@ -110,10 +110,14 @@ TEST(Attention, a_nan_in_a_query_stays_in_the_keys_it_sees) {
   const Tensor q = random({1, 6, 1, 4}, 1, DType::float32), k = random({1, 6, 1, 4}, 2, DType::float32),
                v = random({1, 6, 1, 4}, 3, DType::float32);
   q.data<float>()[2 * 4] = std::numeric_limits<float>::quiet_NaN();
-  const Grads got = run_all(q, k, v, {.mask = Mask::causal()});
-  for (const Tensor& x : {got.k, got.v}) EXPECT_TRUE(finite(slice(x, 1, 3, 6)));
-  EXPECT_TRUE(finite(slice(got.output, 1, 0, 2)) && finite(slice(got.output, 1, 3, 6)));
-  EXPECT_FALSE(finite(slice(got.output, 1, 2, 3)));
+  for (const double softcap : {0., 3.}) {
+    const Grads got = run_all(q, k, v, {.mask = Mask::causal(), .softcap = softcap});
+    for (const Tensor& x : {got.k, got.v}) EXPECT_TRUE(finite(slice(x, 1, 3, 6)));
+    EXPECT_TRUE(finite(slice(got.output, 1, 0, 2)) && finite(slice(got.output, 1, 3, 6)));
+    EXPECT_FALSE(finite(slice(got.output, 1, 2, 3)));
+  }
+  const Tensor alone = slice(q, 1, 2, 3);  // and a single query
+  EXPECT_FALSE(finite(attention(alone, k, v, {.softcap = 3}).output));
 }
 
 TEST(Attention, enormous_logits_stay_finite) {
@@ -241,7 +245,7 @@ std::int64_t training_peak(std::int64_t length, const AttentionOptions& options)
 TEST(Attention, training_memory_at_most_doubles_with_the_length) {
   Generator generator(1);
   const auto padding = [](std::int64_t n) { return Mask::padding({n - 100}); };
-  for (int option = 0; option < 6; ++option) {
+  for (int option = 0; option < 9; ++option) {
     const auto peak = [&](std::int64_t n) {
       AttentionOptions options;
       if (option == 1) options.mask = Mask::causal();
@@ -249,6 +253,9 @@ TEST(Attention, training_memory_at_most_doubles_with_the_length) {
       if (option == 3) options.mask = padding(n);
       if (option == 4) options = {.dropout = 0.1, .generator = &generator};
       if (option == 5) options = {.query_offsets = {}, .key_offsets = {}, .log_sum_exp = true};
+      if (option == 6) options.mask = Mask::window(100, 0) | Mask::global({0});
+      if (option == 7) options.position = Position::t5(require_grad(zeros({32, 2})));
+      if (option == 8) options.softcap = 5;
       return training_peak(n, options);
     };
     EXPECT_LE(peak(8192), 2 * peak(4096) + 4096) << "option " << option;

@@ -31,8 +31,7 @@ struct BigBirdOptions {
 };
 
 /// Who may look at whom, as a value. The name says the polarity: everything here tells what is seen, `deny`
-/// and
-/// `!` what is not. `a & b` sees what both see, `a | b` what either sees. p is a query's position (see
+/// and `!` what is not. `a & b` sees what both see, `a | b` what either sees. p is a query's position (see
 /// Align), j a key's; both count within their sequence.
 class HEADWAY_API Mask {
  public:
@@ -68,11 +67,10 @@ class HEADWAY_API Mask {
   static Mask big_bird(const BigBirdOptions& options = {});
   /// visible is bool and broadcasts to [B, H, ceil(T / block), ceil(S / block)]: an element for each block.
   static Mask blocks(const Tensor& visible, std::int64_t block);
-  /// Whatever the callable says; it may be called from several threads at once. `name` is what str() calls
-  /// it.
+  /// Whatever the callable says; it may be called from several threads at once. str() calls it `name`.
   static Mask where(std::function<bool(const PairPosition&)> predicate, std::string name = "where(…)");
   /// masks[h] for head h.
-  static Mask per_head(std::vector<Mask> masks);
+  static Mask per_head(const std::vector<Mask>& masks);
 
   /// The mask that str() writes, of those that need no tensor, list or callable: "causal & window(256, 0)",
   /// "strided(128) | global(0, 1)", "!window(4, 4)". Error(value) showing where it cannot be read.

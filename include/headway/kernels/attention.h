@@ -66,8 +66,8 @@ struct AttentionArgs {
   PairStrides bias_strides;
   DistanceBias distances;
   double softcap = 0;  ///< scores become softcap·tanh(score / softcap) before any bias; 0: they stay
-  /// What the descriptors' bounds do not say of visibility: for the fused kernels compiled, for the reference
-  /// as it is. Null: nothing more.
+  /// Who may see whom, in place of the descriptors' bounds, which then leave everything visible: compiled for
+  /// the fused kernels, as it is for the reference. Null: the bounds say it.
   const TilePlan* plan = nullptr;
   const Mask* mask = nullptr;
   WeightDropout dropout;

@@ -124,7 +124,7 @@ class HEADWAY_API MultiHeadAttention : public Module {
   Heads project_self(const Tensor& x) const;
   Tensor rows_of_role(const std::vector<Tensor>& matrices, int role, int last_role) const;
   AttentionOptions attention_options(const Tensor& query, const AttendOptions& options) const;
-  Attended finish(AttentionResult result, const Tensor& query);
+  Attended finish(const AttentionResult& result, const Tensor& query);
   void adopt(const std::vector<NamedParameter>& parameters);
   bool merged() const;
 

@@ -130,47 +130,6 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
   if (a.dropout.threshold) drop(a, s, h, block, tile, t.weights, t.weights);
 }
 
-void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
-                       const QueryBlock& block, const Tile& tile, const float* d_scores) {
-  const FloatTag f;
-  const PairStrides& strides = args.dbias_strides;
-  float* out = static_cast<float*>(args.dbias) + strides.at(s.index, h, block.begin, 0);
-  HWY_ALIGN float part[kQueries * kBiasKeys];
-  for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
-    const std::int64_t first = run.first * kLanes, last = std::min(run.last * kLanes, block.count);
-    const auto column = [&](std::int64_t j) { return d_scores + (j - tile.begin) * kQueries; };
-    if (strides.key == 1 && strides.query != 0) {
-      for (std::int64_t j = run.begin; j < run.end; j += kBiasKeys) {
-        const std::int64_t keys = std::min(kBiasKeys, run.end - j);
-        transpose(column(j) + first, kQueries, keys, last - first, 1.f, part, kBiasKeys);
-        for (std::int64_t i = first; i < last; ++i) {
-          float* row = out + i * strides.query + j;
-          const float* from = part + (i - first) * kBiasKeys;
-          std::int64_t k = 0;
-          for (; k + kLanes <= keys; k += kLanes)
-            hn::StoreU(hn::Add(hn::LoadU(f, row + k), hn::LoadU(f, from + k)), f, row + k);
-          for (; k < keys; ++k) row[k] += from[k];
-        }
-      }
-      return;
-    }
-    for (std::int64_t j = run.begin; j < run.end; ++j) {
-      for (std::int64_t i = first; i < last; ++i) out[i * strides.query + j * strides.key] += column(j)[i];
-    }
-  });
-}
-
-// `sums` is element 0 of the unit's own: distance d of the sequence stands at d - least.
-void add_distance_gradient(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, float* d_scores,
-                           std::int64_t least, float* sums) {
-  const FloatTag f;
-  float* first = sums + block.begin + s.position - least;
-  for_scores(s, block, tile, d_scores, [&](float* at, std::int64_t j, int v) HWY_ATTR {
-    float* to = first + v * kLanes - j;
-    hn::StoreU(hn::Add(hn::LoadU(f, to), hn::LoadU(f, at)), f, to);
-  });
-}
-
 void apply_slopes(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, const Tiles& t) {
   const FloatTag f;
   for_scores(s, block, tile, t.d_scores, [&](float* at, std::int64_t, int) HWY_ATTR {
@@ -207,9 +166,11 @@ void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::in
   const bool skip_keys = partial && !all_finite(k.data, tile.keys(), k.row, a.dim);
   const bool skip_queries = partial && !(all_finite(q.data, block.count, q.row, a.dim) &&
                                          all_finite(g.data, block.count, g.row, a.value_dim));
-  for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
+  for_columns(s, block, tile, [&](const Run& run) HWY_ATTR {
     query_product<Start::load>(k, a.dim, t.d_scores, run, tile.begin, nullptr, p.d_query + first * sizes.dim,
                                skip_keys);
+  });
+  for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
     key_product(q, sizes.dim, t.d_scores, block, run, tile.begin, dk, skip_queries);
     key_product(g, sizes.value_dim, t.weights, block, run, tile.begin, dv, skip_queries);
   });

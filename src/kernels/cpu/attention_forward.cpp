@@ -32,18 +32,6 @@ std::int64_t forward_floats(const AttentionArgs& a) {
 }
 std::int64_t forward_block() { return kQueries; }
 
-// Multiplies [rows][kQueries] by a factor for each column.
-void scale_columns(float* x, std::int64_t rows, const float* factors, int vectors) {
-  const FloatTag f;
-  for (int c = 0; c < vectors; ++c) {
-    const Floats factor = hn::LoadU(f, factors + c * kLanes);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      float* at = x + r * kQueries + c * kLanes;
-      hn::StoreU(hn::Mul(hn::LoadU(f, at), factor), f, at);
-    }
-  }
-}
-
 // One vector of queries: scores [keys][kQueries] become exp2(score - largest), largest and total go on, and
 // `rescale` is what sums made before are worth now. Four chains at a time hide the latency of max and add.
 HWY_INLINE void exponentiate(float* scores, std::int64_t keys, float* largest, float* total, float* rescale) {
@@ -145,15 +133,8 @@ void forward_head(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
     }
     if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
     const bool skip_zeros = partial && !all_finite(v.data, tile.keys(), v.row, a.value_dim);
-    bool rescaled = false;
-    for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
-      if (run.keys() == tile.keys() && run.vectors() == block.vectors) {
-        query_product<Start::rescale>(v, a.value_dim, scores, run, j0, rescale, output, skip_zeros);
-        return;
-      }
-      if (!rescaled) scale_columns(output, a.value_dim, rescale, block.vectors);
-      rescaled = true;
-      query_product<Start::load>(v, a.value_dim, scores, run, j0, nullptr, output, skip_zeros);
+    for_columns(s, block, tile, [&](const Run& run) HWY_ATTR {
+      query_product<Start::rescale>(v, a.value_dim, scores, run, j0, rescale, output, skip_zeros);
     });
   });
 

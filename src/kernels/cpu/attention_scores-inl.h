@@ -98,12 +98,12 @@ inline void hide_pairs(const QueryBlock& block, const Tile& tile, float* scores)
 // tanh x = 1 - 2 / (e^2x + 1): absolute error below 2e-7, which is what a score needs.
 HWY_INLINE Floats tanh(Floats x) {
   const FloatTag f;
-  const Floats power = exp2(hn::Min(hn::Mul(x, hn::Set(f, 2 * kLog2e)), hn::Set(f, 64.f)));
+  // x86's min gives its second operand where one is NaN.
+  const Floats power = exp2(hn::Min(hn::Set(f, 64.f), hn::Mul(x, hn::Set(f, 2 * kLog2e))));
   return hn::Sub(hn::Set(f, 1.f), hn::Div(hn::Set(f, 2.f), hn::Add(power, hn::Set(f, 1.f))));
 }
 
-// Scores, in units of log 2, become cap·tanh(score / cap); `slopes`, where wanted, that function's
-// derivative.
+// Scores, in units of log 2, become cap·tanh(score / cap); `slopes`, where wanted, the derivative.
 inline void cap_scores(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
                        const Tile& tile, float* scores, float* slopes) {
   const FloatTag f;
@@ -153,6 +153,48 @@ inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::in
       hn::StoreU(hn::IfThenElse(hn::RebindMask(f, hidden), hn::Set(f, -kInfinity), hn::LoadU(f, at)), f, at);
     }
   }
+}
+
+// dS goes to a dense bias's gradient, by rows of queries again.
+inline void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
+                              const QueryBlock& block, const Tile& tile, const float* d_scores) {
+  const FloatTag f;
+  const PairStrides& strides = args.dbias_strides;
+  float* out = static_cast<float*>(args.dbias) + strides.at(s.index, h, block.begin, 0);
+  HWY_ALIGN float part[kQueries * kBiasKeys];
+  for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
+    const std::int64_t first = run.first * kLanes, last = std::min(run.last * kLanes, block.count);
+    const auto column = [&](std::int64_t j) { return d_scores + (j - tile.begin) * kQueries; };
+    if (strides.key == 1 && strides.query != 0) {
+      for (std::int64_t j = run.begin; j < run.end; j += kBiasKeys) {
+        const std::int64_t keys = std::min(kBiasKeys, run.end - j);
+        transpose(column(j) + first, kQueries, keys, last - first, 1.f, part, kBiasKeys);
+        for (std::int64_t i = first; i < last; ++i) {
+          float* row = out + i * strides.query + j;
+          const float* from = part + (i - first) * kBiasKeys;
+          std::int64_t k = 0;
+          for (; k + kLanes <= keys; k += kLanes)
+            hn::StoreU(hn::Add(hn::LoadU(f, row + k), hn::LoadU(f, from + k)), f, row + k);
+          for (; k < keys; ++k) row[k] += from[k];
+        }
+      }
+      return;
+    }
+    for (std::int64_t j = run.begin; j < run.end; ++j) {
+      for (std::int64_t i = first; i < last; ++i) out[i * strides.query + j * strides.key] += column(j)[i];
+    }
+  });
+}
+
+// `sums` is element 0 of the unit's own: distance d of the sequence stands at d - least.
+inline void add_distance_gradient(const SequenceDesc& s, const QueryBlock& block, const Tile& tile,
+                                  float* d_scores, std::int64_t least, float* sums) {
+  const FloatTag f;
+  float* first = sums + block.begin + s.position - least;
+  for_scores(s, block, tile, d_scores, [&](float* at, std::int64_t j, int v) HWY_ATTR {
+    float* to = first + v * kLanes - j;
+    hn::StoreU(hn::Add(hn::LoadU(f, to), hn::LoadU(f, at)), f, to);
+  });
 }
 
 // Multiplies a tile by the dropout's 0 or 1/(1 - p), drawn again from its coordinates. `values` may equal

@@ -261,7 +261,7 @@ void query_product(const Rows& rows, std::int64_t dim, const float* weights, con
                    .b_row = kQueries,
                    .c = out + run.first * kLanes,
                    .c_row = kQueries,
-                   .rescale = rescale},
+                   .rescale = rescale ? rescale + run.first * kLanes : nullptr},
                   run.vectors(), skip_zeros);
 }
 

@@ -144,6 +144,24 @@ void for_runs(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, 
   }
 }
 
+// The same pairs cut the other way, for products that sum over keys: calls body(run) with all the keys that
+// vectors next to each other see alike, so that every sum is taken up once.
+template <class Body>
+void for_columns(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, const Body& body) {
+  if (tile.planned) return for_runs(s, block, tile, body);
+  constexpr int kRunVectors = static_cast<int>(kRunQueries / kLanes);
+  for (int first = 0; first < block.vectors;) {
+    const KeyRange keys = vector_keys(s, block, first, tile);
+    int last = first + kRunVectors;
+    for (; last < block.vectors; last += kRunVectors) {
+      const KeyRange next = vector_keys(s, block, last, tile);
+      if (next.begin != keys.begin || next.end != keys.end) break;
+    }
+    if (keys.begin < keys.end) body(Run{keys.begin, keys.end, first, std::min(last, block.vectors)});
+    first = last;
+  }
+}
+
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

@@ -42,7 +42,7 @@ void sum_to_runs(const Shape& shape, const T* x, const Shape& kept, T* out) {
   for (int i = 0; i < rank; ++i) summed *= kept[i] == shape[i] ? 1 : shape[i];
   core::parallel_ranges(kept.numel(), kRun, [&](std::int64_t begin, std::int64_t end) {
     double total[kRun] = {};
-    std::int64_t offset[kRun];
+    std::int64_t offset[kRun] = {};
     for (std::int64_t o = begin; o < end; ++o) {
       std::int64_t rest = o, at = 0;
       for (int i = rank - 1; i >= 0; --i) {
