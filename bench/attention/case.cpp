@@ -64,6 +64,8 @@ void fill(void* array, DType dtype, std::int64_t count, std::uint64_t call) {
   });
 }
 
+}  // namespace
+
 Tensor nine_of_ten(std::int64_t length) {
   const Tensor out = Tensor::empty({length, length}, DType::boolean);
   const RandomCall call{7, 0};
@@ -71,8 +73,6 @@ Tensor nine_of_ten(std::int64_t length) {
     out.data<bool>()[i] = call.words(static_cast<std::uint64_t>(i))[0] % 10 != 0;
   return out;
 }
-
-}  // namespace
 
 double forward_operations(const CaseOptions& o) {
   const auto length = static_cast<double>(o.length);

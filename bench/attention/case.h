@@ -21,6 +21,9 @@ struct CaseOptions {
 /// products.
 double forward_operations(const CaseOptions& options);
 
+/// bool [length, length]: nine pairs of ten, drawn, are true.
+Tensor nine_of_ten(std::int64_t length);
+
 class Case {
  public:
   /// The same numbers for every dtype but for their rounding. Workspaces are for the threads of this moment.

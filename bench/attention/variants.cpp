@@ -11,6 +11,7 @@
 #include <headway/core/factory.h>
 #include <headway/ops/all.h>
 
+#include "attention/case.h"
 #include "support/worker.h"
 
 namespace headway::bench {
@@ -27,14 +28,6 @@ struct Variant {
 Tensor some(const Shape& shape, std::uint64_t seed) {
   Generator generator(seed);
   return randn(shape, generator);
-}
-
-Tensor nine_of_ten(std::int64_t length) {
-  const Tensor out = Tensor::empty({length, length}, DType::boolean);
-  const RandomCall call{7, 0};
-  for (std::int64_t i = 0; i < out.numel(); ++i)
-    out.data<bool>()[i] = call.words(static_cast<std::uint64_t>(i))[0] % 10 != 0;
-  return out;
 }
 
 // Compiled once, as those who call often do.

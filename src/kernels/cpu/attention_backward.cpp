@@ -109,8 +109,7 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
     score_product(k, a.dim, query, run, j0, t.weights);
     score_product(v, a.value_dim, d_out, run, j0, t.d_scores);
   });
-  if (is_partial(a, s, block, tile) || a.softcap > 0 || a.distances.data)
-    finish_scores(a, s, h, block, tile, t.weights, t.slopes);
+  if (is_unfinished(a, s, block, tile)) finish_scores(a, s, h, block, tile, t.weights, t.slopes);
   if (a.dropout.threshold) drop(a, s, h, block, tile, t.d_scores, t.d_scores);
   for (int c = 0; c < block.vectors; ++c) {
     const Floats sums = hn::LoadU(f, lse + c * kLanes);

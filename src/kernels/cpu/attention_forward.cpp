@@ -123,7 +123,7 @@ void forward_head(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
     for_runs(s, block, tile,
              [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, j0, scores); });
     const bool partial = is_partial(a, s, block, tile);
-    if (partial || a.softcap > 0 || a.distances.data) finish_scores(a, s, h, block, tile, scores);
+    if (is_unfinished(a, s, block, tile)) finish_scores(a, s, h, block, tile, scores);
     for (int c = 0; c < block.vectors; ++c) {
       // While the exponentials, which want no memory, are computed.
       prefetch_next(a, s, block, tile, h, next_head, c, block.vectors);

@@ -20,6 +20,12 @@ inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const Quer
   return !inside || tile.bits || a.bias;
 }
 
+// True when finish_scores() has something to do.
+inline bool is_unfinished(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
+                          const Tile& tile) {
+  return is_partial(a, s, block, tile) || a.softcap > 0 || a.distances.data;
+}
+
 // Calls body(pointer to a vector of scores, key, vector) for all that the tile's softmax will read.
 template <class Body>
 HWY_INLINE void for_scores(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, float* scores,
