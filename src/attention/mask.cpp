@@ -83,8 +83,8 @@ Mask Mask::dilated(std::int64_t left, std::int64_t right, std::int64_t step, Ali
 
 Mask Mask::strided(std::int64_t stride) {
   check_least("Mask::strided", "stride", stride, 1);
-  const NodePointer seen =
-      either_node(interval_node(stride, 0, Align::bottom_right), multiples_node(stride, Align::bottom_right));
+  const NodePointer seen = either_node(interval_node(stride, 0, Align::bottom_right),
+                                       multiples_node(stride, Align::bottom_right, stride));
   return Mask(named_node(both_node(causal_node(), seen), fmt::format("strided({})", stride)));
 }
 

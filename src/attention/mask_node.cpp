@@ -28,6 +28,10 @@ class PairOfNodes : public MaskNode {
   bool by_sequence() const override { return a_->by_sequence() || b_->by_sequence(); }
   bool by_head() const override { return a_->by_head() || b_->by_head(); }
   bool hollow() const override { return a_->hollow() || b_->hollow(); }
+  Residues residues() const override {
+    const Residues first = a_->residues();
+    return first.step > 1 ? first : b_->residues();
+  }
   void check(const PlanShape& shape) const override {
     a_->check(shape);
     b_->check(shape);
@@ -96,6 +100,7 @@ class NotNode final : public MaskNode {
   bool by_sequence() const override { return inner_->by_sequence(); }
   bool by_head() const override { return inner_->by_head(); }
   bool hollow() const override { return inner_->hollow(); }
+  Residues residues() const override { return inner_->residues(); }
   void check(const PlanShape& shape) const override { inner_->check(shape); }
   std::string str() const override { return fmt::format("!{}", nested(*inner_, 2)); }
 
@@ -124,6 +129,13 @@ class PerHeadNode final : public MaskNode {
   bool by_head() const override { return true; }
   bool hollow() const override {
     return any([](const MaskNode& node) { return node.hollow(); });
+  }
+  Residues residues() const override {
+    Residues first;
+    for (std::size_t h = 0; h < heads_.size() && first.step == 1; ++h) {
+      if (heads_[h]) first = heads_[h]->residues();
+    }
+    return first;
   }
   void check(const PlanShape& shape) const override {
     if (static_cast<std::int64_t>(heads_.size()) != shape.heads) {
@@ -159,6 +171,7 @@ class NamedNode final : public MaskNode {
   bool by_sequence() const override { return inner_->by_sequence(); }
   bool by_head() const override { return inner_->by_head(); }
   bool hollow() const override { return inner_->hollow(); }
+  Residues residues() const override { return inner_->residues(); }
   void check(const PlanShape& shape) const override { inner_->check(shape); }
   std::string str() const override { return name_; }
 

@@ -12,10 +12,24 @@ namespace headway::inline v1 {
 
 enum class Seen { none, some, all };
 
+/// Pairs that a plan gathers: their distance p - j is a multiple of step, and larger than `near` either way.
+struct Residues {
+  std::int64_t step = 1, near = -1;
+  Align align = Align::bottom_right;
+  bool holds(std::int64_t distance) const {
+    return distance % step == 0 && (distance > near || distance < -near);
+  }
+  /// True when one of the distances least … most is held.
+  bool holds_any(std::int64_t least, std::int64_t most) const;
+};
+
 /// Queries [query_begin, query_end) and keys [key_begin, key_end) of one head of one sequence.
 struct PairBox {
   PairPosition corner;  ///< its first pair
   std::int64_t query_end = 0, key_end = 0;
+  /// What a box is asked about may be a part of its pairs: those that `residues` holds, or the others.
+  enum class Part { all, gathered, rest } part = Part::all;
+  Residues residues = {};
 };
 
 /// A part of a mask: what it says of a pair, and, so that most of them need not be asked, of a whole box.
@@ -39,6 +53,8 @@ class MaskNode {
   virtual bool add_bounds(Mask::Bounds& /*bounds*/) const { return false; }
   /// True when some tensor in it has no values (meta).
   virtual bool hollow() const { return false; }
+  /// Pairs that are worth gathering, by the first pattern in it that is one by residue; step 1: none.
+  virtual Residues residues() const { return {}; }
 };
 
 using NodePointer = std::shared_ptr<const MaskNode>;
@@ -48,12 +64,21 @@ inline std::int64_t position_of(const PairPosition& at, Align align = Align::bot
   return at.query + (align == Align::bottom_right ? at.keys - at.queries : 0);
 }
 
+/// p - j over a box, smallest and largest.
+struct Distances {
+  std::int64_t least, most;
+  Distances(const PairBox& box, Align align)
+      : least(position_of(box.corner, align) - (box.key_end - 1)),
+        most(position_of(box.corner, align) + (box.query_end - box.corner.query - 1) - box.corner.key) {}
+};
+inline std::int64_t floor_div(std::int64_t a, std::int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
+
 NodePointer interval_node(std::int64_t left, std::int64_t right, Align align);
 NodePointer padding_node(std::vector<std::int64_t> lengths);
 NodePointer documents_node(std::vector<std::int64_t> offsets);
 NodePointer tensor_node(const Tensor& tensor, bool allow);
-/// (p - j) divisible by step.
-NodePointer multiples_node(std::int64_t step, Align align);
+/// (p - j) divisible by step. Pairs within `near` are for other parts of the mask to see.
+NodePointer multiples_node(std::int64_t step, Align align, std::int64_t near = -1);
 /// ⌊p / size⌋ - left <= ⌊j / size⌋ <= ⌊p / size⌋ + right.
 NodePointer block_window_node(std::int64_t size, std::int64_t left, std::int64_t right);
 /// j among the last `count` of its block of `size`.

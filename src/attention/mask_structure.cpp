@@ -20,16 +20,6 @@ std::uint64_t bit_range(std::int64_t begin, std::int64_t end) {
   return begin == 64 ? 0 : below >> begin << begin;
 }
 
-// p - j over a box, smallest and largest.
-struct Distances {
-  std::int64_t least, most;
-  Distances(const PairBox& box, Align align)
-      : least(position_of(box.corner, align) - (box.key_end - 1)),
-        most(position_of(box.corner, align) + (box.query_end - box.corner.query - 1) - box.corner.key) {}
-};
-
-std::int64_t floor_div(std::int64_t a, std::int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-
 class IntervalNode final : public MaskNode {
  public:
   IntervalNode(std::int64_t left, std::int64_t right, Align align) : interval_{left, right, align} {}
@@ -136,29 +126,36 @@ class DocumentsNode final : public MaskNode {
 
 class MultiplesNode final : public MaskNode {
  public:
-  MultiplesNode(std::int64_t step, Align align) : step_(step), align_(align) {}
+  explicit MultiplesNode(const Residues& residues) : residues_(residues) {}
   bool visible(const PairPosition& at) const override {
-    return (position_of(at, align_) - at.key) % step_ == 0;
+    return (position_of(at, residues_.align) - at.key) % residues_.step == 0;
   }
   Seen seen(const PairBox& box) const override {
-    if (step_ == 1) return Seen::all;
-    const Distances d(box, align_);
-    return floor_div(d.most, step_) * step_ < d.least ? Seen::none : Seen::some;
+    if (residues_.step == 1) return Seen::all;
+    const bool mine = box.residues.step == residues_.step && box.residues.align == residues_.align;
+    if (box.part == PairBox::Part::gathered && mine) return Seen::all;
+    const Distances d(box, residues_.align);
+    if (box.part == PairBox::Part::rest && mine &&
+        (d.least > box.residues.near || d.most < -box.residues.near))
+      return Seen::none;
+    return floor_div(d.most, residues_.step) * residues_.step < d.least ? Seen::none : Seen::some;
   }
   void bits(const PairBox& box, std::uint64_t* words) const override {
-    const std::int64_t first = position_of(box.corner, align_), count = box.query_end - box.corner.query;
+    const std::int64_t step = residues_.step;
+    const std::int64_t first = position_of(box.corner, residues_.align);
+    const std::int64_t count = box.query_end - box.corner.query;
     for (std::int64_t j = box.corner.key; j < box.key_end; ++j) {
       std::uint64_t word = 0;
-      const std::int64_t start = (j - first) - floor_div(j - first, step_) * step_;
-      for (std::int64_t i = start; i < count; i += step_) word |= std::uint64_t{1} << i;
+      const std::int64_t start = (j - first) - floor_div(j - first, step) * step;
+      for (std::int64_t i = start; i < count; i += step) word |= std::uint64_t{1} << i;
       *words++ = word;
     }
   }
-  std::string str() const override { return fmt::format("multiples({})", step_); }
+  Residues residues() const override { return residues_; }
+  std::string str() const override { return fmt::format("multiples({})", residues_.step); }
 
  private:
-  std::int64_t step_;
-  Align align_;
+  Residues residues_;
 };
 
 class BlockWindowNode final : public MaskNode {
@@ -281,8 +278,16 @@ NodePointer padding_node(std::vector<std::int64_t> lengths) {
 NodePointer documents_node(std::vector<std::int64_t> offsets) {
   return std::make_shared<DocumentsNode>(std::move(offsets));
 }
-NodePointer multiples_node(std::int64_t step, Align align) {
-  return std::make_shared<MultiplesNode>(step, align);
+NodePointer multiples_node(std::int64_t step, Align align, std::int64_t near) {
+  return std::make_shared<MultiplesNode>(Residues{step, near, align});
+}
+
+bool Residues::holds_any(std::int64_t least, std::int64_t most) const {
+  const auto between = [&](std::int64_t from, std::int64_t to) {
+    return from <= to && floor_div(to, step) * step >= from;
+  };
+  return near < 0 ? between(least, most)
+                  : between(std::max(least, near + 1), most) || between(least, std::min(most, -near - 1));
 }
 NodePointer block_window_node(std::int64_t size, std::int64_t left, std::int64_t right) {
   return std::make_shared<BlockWindowNode>(size, left, right);

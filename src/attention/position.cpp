@@ -45,6 +45,96 @@ Position Position::t5(const Tensor& table, const T5Options& options) {
   return out;
 }
 
+namespace {
+
+void check_vectors(const char* operation, const char* argument, const Tensor& x, const char* wanted,
+                   bool fits) {
+  if (!x.defined() || !fits || x.numel() == 0 || !x.is_contiguous())
+    fail(ErrorCode::shape, operation,
+         fmt::format("{} is {}; want contiguous {}", argument, x.describe(), wanted));
+  if (x.dtype() != DType::float32 && x.dtype() != DType::float64)
+    fail(ErrorCode::dtype, operation, fmt::format("{} is {}; want float32", argument, x.describe()));
+}
+
+}  // namespace
+
+Position Position::shaw(const Tensor& keys, const Tensor& values) {
+  const auto check = [](const char* argument, const Tensor& x) {
+    const bool fits = x.defined() && (x.rank() == 2 || x.rank() == 3) && x.size(-2) % 2 == 1;
+    check_vectors("Position::shaw", argument, x,
+                  "[2K + 1, dim] or [heads, 2K + 1, dim]: offsets -K to K, an odd number", fits);
+  };
+  check("keys", keys);
+  if (values.defined()) check("values", values);
+  Position out;
+  out.kind_ = Kind::shaw;
+  out.keys_ = keys;
+  out.values_ = values;
+  return out;
+}
+
+Position Position::transformer_xl(const Tensor& relative, const Tensor& content_bias,
+                                  const Tensor& position_bias, std::optional<std::int64_t> least_offset) {
+  const char* operation = "Position::transformer_xl";
+  check_vectors(operation, "relative", relative, "[offsets, heads, dim]",
+                relative.defined() && relative.rank() == 3);
+  const auto check = [&](const char* argument, const Tensor& x) {
+    const bool fits =
+        x.defined() && x.rank() == 2 && x.size(0) == relative.size(1) && x.size(1) == relative.size(2);
+    check_vectors(operation, argument, x, "[heads, dim], as relative has them", fits);
+  };
+  check("content_bias", content_bias);
+  check("position_bias", position_bias);
+  Position out;
+  out.kind_ = Kind::transformer_xl;
+  out.keys_ = relative;
+  out.content_bias_ = content_bias;
+  out.position_bias_ = position_bias;
+  out.least_offset_ = least_offset.value_or(1 - relative.size(0));
+  return out;
+}
+
+Position::Vectors Position::key_vectors() const {
+  if (!relative()) return {};
+  if (kind_ == Kind::shaw) return clipped(keys_);
+  const std::int64_t heads = keys_.size(1), dim = keys_.size(2);
+  return {.rows = keys_,
+          .row = heads * dim,
+          .head = dim,
+          .least = least_offset_,
+          .count = keys_.size(0),
+          .width = dim};
+}
+
+Position::Vectors Position::value_vectors() const { return values_.defined() ? clipped(values_) : Vectors{}; }
+
+// Shaw's: offsets -K … K.
+Position::Vectors Position::clipped(const Tensor& rows) {
+  const std::int64_t count = rows.size(-2), width = rows.size(-1), reach = count / 2;
+  return {.rows = rows,
+          .row = width,
+          .head = rows.rank() == 3 ? count * width : 0,
+          .least = -reach,
+          .count = count,
+          .width = width,
+          .clip = reach};
+}
+
+void Position::check(std::int64_t heads, std::int64_t dim, std::int64_t value_dim) const {
+  const auto fit = [&](const char* argument, const Tensor& x, int head_axis, std::int64_t width) {
+    if (!x.defined()) return;
+    const bool right = x.size(-1) == width && (head_axis < 0 || x.size(head_axis) == heads);
+    if (right) return;
+    fail(ErrorCode::shape, "attention",
+         fmt::format("position {} has {} {} for {} heads of dimension {}", str(), argument, x.shape().str(),
+                     heads, width));
+  };
+  if (kind_ == Kind::transformer_xl) return fit("relative", keys_, 1, dim);
+  if (kind_ != Kind::shaw) return;
+  fit("keys", keys_, keys_.rank() == 3 ? 0 : -1, dim);
+  fit("values", values_, values_.defined() && values_.rank() == 3 ? 0 : -1, value_dim);
+}
+
 std::vector<double> Position::alibi_slopes(std::int64_t heads) {
   std::int64_t power = 1;
   while (power * 2 <= heads) power *= 2;
@@ -115,6 +205,11 @@ std::vector<double> Position::table_gradient(const std::vector<double>& d_biases
 std::string Position::str() const {
   if (kind_ == Kind::none) return "none";
   if (kind_ == Kind::alibi) return "alibi";
+  if (kind_ == Kind::transformer_xl) return fmt::format("transformer_xl({})", keys_.shape().str());
+  if (kind_ == Kind::shaw) {
+    return values_.defined() ? fmt::format("shaw({}, {})", keys_.shape().str(), values_.shape().str())
+                             : fmt::format("shaw({})", keys_.shape().str());
+  }
   return fmt::format("t5({})", table_.shape().str());
 }
 

@@ -35,21 +35,40 @@ std::string tile_map(const TilePlan& plan, std::int64_t sequence, std::int64_t h
       "<rect width='100%' height='100%' fill='#fff'/>\n<text x='{3}' y='22' class='t'>{2}</text>\n"
       "<g transform='translate({3} {4})'>\n",
       kSide + 2 * kMargin, height + kTitle + kLegend + kMargin, title, kMargin, kTitle);
-  for (std::int64_t first = 0; first < queries; first += TilePlan::kQueries) {
-    const auto tiles = plan.tiles(sequence, head, first / TilePlan::kQueries);
-    const double y = static_cast<double>(first) * scale;
-    const double tall = static_cast<double>(std::min(TilePlan::kQueries, queries - first)) * scale;
-    for (std::size_t i = 0; i < tiles.size();) {  // neighbours of one kind are one rectangle
-      std::size_t last = i;
-      while (last + 1 < tiles.size() && tiles[last + 1].begin == tiles[last].end &&
-             (tiles[last + 1].bits < 0) == (tiles[i].bits < 0))
-        ++last;
-      out += fmt::format("<rect x='{:.2f}' y='{:.2f}' width='{:.2f}' height='{:.2f}' class='{}'/>\n",
-                         static_cast<double>(tiles[i].begin) * scale, y,
-                         static_cast<double>(tiles[last].end - tiles[i].begin) * scale, tall,
-                         tiles[i].bits < 0 ? "f" : "p");
-      i = last + 1;
+  const auto draw = [&](std::span<const TilePlan::Tile> tiles, std::int64_t first, std::int64_t count,
+                        const TilePlan::ResidueClass& of, std::int64_t step) {
+    const auto at = [&](std::int64_t begin, std::int64_t number) {
+      return static_cast<double>(begin + number * step) * scale;
+    };
+    // A class's queries and keys lie apart: what is gathered of them is a grid of single rows.
+    const std::int64_t rows = step > 1 ? count : 1, tall = step > 1 ? 1 : count;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const double y = at(of.first_query, first + row), height_of = static_cast<double>(tall) * scale;
+      for (std::size_t i = 0; i < tiles.size();) {  // neighbours of one kind are one rectangle
+        std::size_t last = i;
+        while (last + 1 < tiles.size() && tiles[last + 1].begin == tiles[last].end &&
+               (tiles[last + 1].bits < 0) == (tiles[i].bits < 0))
+          ++last;
+        const char* kind = tiles[i].bits < 0 ? "f" : "p";
+        const std::int64_t begin = tiles[i].begin, end = tiles[last].end;
+        for (std::int64_t j = begin; j<end; j += step> 1 ? 1 : end - begin) {
+          const double wide = static_cast<double>(step > 1 ? 1 : end - begin) * scale;
+          out += fmt::format("<rect x='{:.2f}' y='{:.2f}' width='{:.2f}' height='{:.2f}' class='{}'/>\n",
+                             at(of.first_key, j), y, wide, height_of, kind);
+        }
+        i = last + 1;
+      }
     }
+  };
+  const auto draw_rows = [&](const TilePlan::ResidueClass& of, std::int64_t step, const auto& tiles_of) {
+    for (std::int64_t first = 0; first < of.queries; first += TilePlan::kQueries)
+      draw(tiles_of(first / TilePlan::kQueries), first, std::min(TilePlan::kQueries, of.queries - first), of,
+           step);
+  };
+  draw_rows({0, queries, 0, keys}, 1, [&](std::int64_t block) { return plan.tiles(sequence, head, block); });
+  for (std::int64_t r = 0; plan.step() > 1 && r < plan.step(); ++r) {
+    draw_rows(plan.residue_class(sequence, r), plan.step(),
+              [&](std::int64_t block) { return plan.class_tiles(sequence, head, r, block); });
   }
   out += fmt::format(
       "<rect width='{:.1f}' height='{:.1f}' fill='none' stroke='#9aa5b1'/>\n</g>\n"

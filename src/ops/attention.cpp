@@ -11,6 +11,8 @@
 #include <headway/core/cost.h>
 #include <headway/core/factory.h>
 #include <headway/core/parallel.h>
+#include <headway/ops/pointwise.h>
+#include <headway/ops/views.h>
 
 #include "ops/attention_args.h"
 
@@ -26,7 +28,19 @@ struct Inputs {
   std::vector<Tensor> tensors;
   std::array<Source, 3> sources;  // of q, k, v
   std::array<ops::HeadsView, 3> views;
+  Tensor relative_query;  // what meets vectors by offset; undefined without them
 };
+
+// What else has gradients: their order is that of the tape.
+enum Learned { kBias, kTable, kRelativeQuery, kKeyVectors, kValueVectors, kParameters, kLearned };
+std::array<Tensor, kLearned> learned_of(const AttentionOptions& options, const Tensor& relative_query) {
+  return {options.bias,
+          options.position.table(),
+          relative_query,
+          options.position.key_vectors().rows,
+          options.position.value_vectors().rows,
+          options.modifier.parameters()};
+}
 
 std::int64_t width_of(const Tensor& x, bool heads_apart) {
   return heads_apart ? x.size(-1) * x.size(-2) : x.size(-1);
@@ -44,10 +58,10 @@ struct Backward {
   Inputs inputs;  // tensors detached
   bool heads_apart = true;
   std::vector<bool> wanted;
-  bool wants_bias = false, wants_table = false;
+  std::array<bool, kLearned> wants = {};
   Position position;
-  autograd::Saved output, lse, bias, table;
-  std::vector<autograd::Saved> saved;
+  autograd::Saved output, lse;
+  std::vector<autograd::Saved> saved, learned;
 
   // Rows that no sequence names (keys beyond a sequence's length) get no gradient from the kernel.
   Tensor gradient_of(const Tensor& input, const Tensor& d_o) const {
@@ -65,16 +79,19 @@ struct Backward {
     const Device device = d_o.device();
     for (const auto& tensor : saved) tensor.get("attention");
     const Tensor& o = output.get("attention");
-    const Tensor& bias_tensor = bias.get("attention");
+    std::array<Tensor, kLearned> grads_of;
+    for (std::size_t i = 0; i < kLearned; ++i) {
+      const Tensor& x = learned[i].get("attention");
+      // A modifier adds to its parameters' gradient whether anyone asks or not.
+      if (wants[i] || (i == kParameters && x.defined()) || (i == kRelativeQuery && x.defined()))
+        grads_of[i] = zeros(x.shape(), x.dtype(), device);
+    }
 
     std::vector<Tensor> out;
     for (std::size_t i = 0; i < inputs.tensors.size(); ++i) {
       out.push_back(wanted[i] ? gradient_of(inputs.tensors[i], d_o) : Tensor());
     }
-    Tensor d_bias = wants_bias ? zeros(bias_tensor.shape(), bias_tensor.dtype(), device) : Tensor();
-    out.push_back(d_bias);
-    table.get("attention");
-    out.push_back(wants_table ? zeros(position.table().shape(), position.table().dtype(), device) : Tensor());
+    for (const Tensor& x : grads_of) out.push_back(x);
     if (device == Device::meta || o.numel() == 0) return out;
 
     kernels::AttentionGradArgs args;
@@ -92,11 +109,12 @@ struct Backward {
     args.dq = part(0);
     args.dk = part(1);
     args.dv = part(2);
-    if (wants_bias) {
+    if (wants[kBias]) {
+      const Tensor& bias_tensor = grads_of[kBias];
       const auto size = [&](int from_end) {
         return bias_tensor.rank() < from_end ? 1 : bias_tensor.size(-from_end);
       };
-      args.dbias = d_bias.raw();
+      args.dbias = bias_tensor.raw();
       args.dbias_strides = {};
       std::int64_t step = 1;
       std::int64_t* strides[] = {&args.dbias_strides.key, &args.dbias_strides.query, &args.dbias_strides.head,
@@ -109,13 +127,21 @@ struct Backward {
       args.bias_heads = size(3);
       args.bias_batches = size(4);
     }
+    const auto raw = [&](Learned which) {
+      return grads_of[which].defined() ? grads_of[which].raw() : nullptr;
+    };
+    if (const Tensor& d_query = grads_of[kRelativeQuery]; d_query.defined())
+      args.d_relative_query = {d_query.raw(), d_query.size(-2) * d_query.size(-1), d_query.size(-1)};
+    args.d_relative_keys = raw(kKeyVectors);
+    args.d_relative_values = raw(kValueVectors);
+    args.d_modifier = raw(kParameters);
     Tensor d_distances;
-    if (wants_table) {
+    if (wants[kTable]) {
       d_distances = zeros(call->distances.shape(), call->distances.dtype());
       args.ddistances = d_distances.raw();
     }
     run_kernel(args, o.dtype());
-    if (wants_table) add_to_table(d_distances, out.back());
+    if (wants[kTable]) add_to_table(d_distances, grads_of[kTable]);
     return out;
   }
 
@@ -193,6 +219,11 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
   const Tensor lse = Tensor::empty({q.heads, rows}, wide ? DType::float64 : DType::float32, device);
   kernels::AttentionArgs& args = call->args;
   call->bind();
+  if (inputs.relative_query.defined()) {
+    const ops::HeadsView view = ops::view_heads("query", inputs.relative_query.detach());
+    call->relative_query = view.tensor;
+    args.relative_query = view.rows();
+  }
   args.lse_rows = rows;
   double bytes = static_cast<double>(result.output.numel()) * static_cast<double>(size_of(dtype));
   for (const Tensor& x : inputs.tensors)
@@ -215,27 +246,30 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
   }
 
   std::vector<Tensor> recorded = inputs.tensors;
-  recorded.push_back(options.bias);
-  recorded.push_back(options.position.table());
+  const auto learned = learned_of(options, inputs.relative_query);
+  recorded.insert(recorded.end(), learned.begin(), learned.end());
   if (!autograd::needs_grad(recorded)) return result;
   Backward backward{.call = call,
                     .inputs = {},
                     .heads_apart = heads_apart,
                     .wanted = {},
-                    .wants_bias = autograd::wants_grad(options.bias),
-                    .wants_table = autograd::wants_grad(options.position.table()),
+                    .wants = {},
                     .position = options.position,
                     .output = autograd::Saved(result.output),
                     .lse = autograd::Saved(lse),
-                    .bias = autograd::Saved(options.bias),
-                    .table = autograd::Saved(options.position.table()),
-                    .saved = {}};
+                    .saved = {},
+                    .learned = {}};
+  for (std::size_t i = 0; i < kLearned; ++i) {
+    backward.wants[i] = autograd::wants_grad(learned[i]);
+    backward.learned.emplace_back(learned[i]);
+  }
   for (Tensor& x : inputs.tensors) {
     backward.wanted.push_back(autograd::wants_grad(x));
     backward.saved.emplace_back(x);
     x = x.detach();
   }
   for (ops::HeadsView& view : inputs.views) view.tensor = view.tensor.detach();
+  inputs.relative_query = {};
   backward.inputs = std::move(inputs);
   autograd::record("attention", recorded, {result.output}, std::move(backward));
   return result;
@@ -270,10 +304,18 @@ void check_width(const char* argument, const Tensor& x, std::int64_t wanted, con
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
                           const AttentionOptions& options) {
   const bool in_place = !autograd::needs_grad({k, v});
+  const Position& position = options.position;
+  const auto with = [&](const Tensor& bias) {
+    if (!bias.defined()) return q;
+    position.check(q.size(-2), q.size(-1), v.size(-1));
+    return add(q, cast(bias, q.dtype()));
+  };
   Inputs inputs;
-  inputs.tensors = {q, k, v};
+  inputs.tensors = {with(position.content_bias()), k, v};
+  if (position.relative()) inputs.relative_query = with(position.position_bias());
   inputs.sources = {Source{0, 0}, Source{1, 0}, Source{2, 0}};
-  inputs.views = {ops::view_heads("query", q.detach()), ops::view_heads("key", k.detach(), in_place),
+  inputs.views = {ops::view_heads("query", inputs.tensors[0].detach()),
+                  ops::view_heads("key", k.detach(), in_place),
                   ops::view_heads("value", v.detach(), in_place)};
   auto& [query, key, value] = inputs.views;
   if (key.sequence_rows != value.sequence_rows) {  // one descriptor walks both

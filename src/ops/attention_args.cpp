@@ -179,7 +179,7 @@ void apply_mask(const AttentionOptions& options, const HeadsView& q, AttentionCa
 
 // Tabulates a position's biases for the distances that occur: T + S of them, never T·S.
 void apply_position(const Position& position, Device device, AttentionCall& call) {
-  if (!position.defined()) return;
+  if (!position.tabulated()) return;
   kernels::AttentionArgs& args = call.args;
   std::int64_t least = 0, most = 0;
   for (const kernels::SequenceDesc& s : call.sequences) {
@@ -207,7 +207,75 @@ void apply_position(const Position& position, Device device, AttentionCall& call
   }
 }
 
+DType exact_dtype(DType dtype) { return dtype == DType::float64 ? dtype : DType::float32; }
+
+void check_exact(const char* argument, const Tensor& x, DType dtype) {
+  if (!x.defined() || x.dtype() == exact_dtype(dtype)) return;
+  fail(ErrorCode::dtype, kOperation,
+       fmt::format("{} is {} for {} heads; want {}", argument, x.describe(), name_of(dtype),
+                   name_of(exact_dtype(dtype))));
+}
+
+// Offsets j - p of the pairs that are seen, over all sequences.
+TilePlan::Offsets visible_offsets(const AttentionCall& call, const AttentionOptions& options) {
+  TilePlan::Offsets out;
+  if (call.mask.node() && !call.mask.hollow()) {
+    PlanShape shape{.sequences = {}, .heads = call.args.heads};
+    for (const kernels::SequenceDesc& s : call.sequences)
+      shape.sequences.push_back({s.query_count, s.key_count});
+    shape.longest_queries = call.longest_query;
+    shape.longest_keys = call.longest_key;
+    return (call.plan.defined() ? call.plan : TilePlan(options.mask, std::move(shape))).visible_offsets();
+  }
+  for (const kernels::SequenceDesc& s : call.sequences) {
+    if (s.query_count == 0 || s.key_count == 0) continue;
+    out.add(std::max(s.low, 1 - s.query_count) - s.position, std::min(s.high, s.key_count - 1) - s.position);
+  }
+  return out;
+}
+
+// Vectors by offset, Shaw's and Transformer-XL's.
+void apply_vectors(const AttentionOptions& options, AttentionCall& call) {
+  const Position& position = options.position;
+  if (!position.relative()) return;
+  kernels::AttentionArgs& args = call.args;
+  position.check(args.heads, args.dim, args.value_dim);
+  call.key_vectors = position.key_vectors();
+  call.value_vectors = position.value_vectors();
+  check_exact("position's keys", call.key_vectors.rows, args.dtype);
+  check_exact("position's values", call.value_vectors.rows, args.dtype);
+  const Position::Vectors& keys = call.key_vectors;
+  if (keys.clip < keys.count) return;  // every offset is clipped into the table
+  const TilePlan::Offsets seen = visible_offsets(call, options);
+  if (seen.least > seen.most || (seen.least >= keys.least && seen.most < keys.least + keys.count)) return;
+  fail(ErrorCode::shape, kOperation,
+       fmt::format(
+           "position {} has vectors for offsets {} to {} (key less query); the pairs that are seen need "
+           "{} to {}",
+           position.str(), keys.least, keys.least + keys.count - 1, seen.least, seen.most));
+}
+
+void apply_modifier(const ScoreModifier& modifier, AttentionCall& call) {
+  if (!modifier.defined()) return;
+  const Tensor& parameters = modifier.parameters();
+  check_exact("modifier's parameters", parameters, call.args.dtype);
+  if (parameters.defined() && !parameters.is_contiguous())
+    wrong_shape(fmt::format("modifier's parameters are {}; want contiguous", parameters.describe()));
+  call.modifier = modifier;
+}
+
 }  // namespace
+
+kernels::RelativeRows relative_rows(const Position::Vectors& v) {
+  if (!v.rows.defined() || v.rows.device() == Device::meta) return {};
+  return {.data = v.rows.raw(),
+          .row = v.row,
+          .head = v.head,
+          .least = v.least,
+          .count = v.count,
+          .width = v.width,
+          .clip = v.clip};
+}
 
 HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed) {
   if (!x.defined() || x.rank() < 3 || x.rank() > 4) {
@@ -241,6 +309,9 @@ void AttentionCall::bind() {
   args.plan = plan.defined() ? &plan : nullptr;
   args.mask = mask.node() ? &mask : nullptr;
   args.distances.data = distances.defined() ? distances.raw() : nullptr;
+  args.modifier = modifier.defined() ? &modifier : nullptr;
+  args.relative_keys = relative_rows(key_vectors);
+  args.relative_values = relative_rows(value_vectors);
 }
 
 AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
@@ -271,6 +342,8 @@ AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
   args.v = v.rows();
   apply_position(options.position, q.tensor.device(), call);
   apply_mask(options, q, call);
+  apply_vectors(options, call);
+  apply_modifier(options.modifier, call);
   if (options.softcap < 0 || !std::isfinite(options.softcap)) {
     fail(ErrorCode::value, kOperation,
          fmt::format("softcap is {}; want a positive number, or 0 for none", options.softcap));

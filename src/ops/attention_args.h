@@ -35,11 +35,17 @@ struct AttentionCall {
   /// position.
   Tensor distances;
   std::int64_t distance_count = 0;
+  Position::Vectors key_vectors, value_vectors;
+  Tensor relative_query;  ///< what args.relative_query points to
+  ScoreModifier modifier;
   std::int64_t longest_query = 0, longest_key = 0;
   double visible_pairs = 0;  ///< over all sequences and heads
   /// Points args at the members above; again after a move.
   void bind();
 };
+
+/// Vectors by offset as the kernels see them.
+kernels::RelativeRows relative_rows(const Position::Vectors& vectors);
 
 /// Checks everything (shapes, dtypes, masks, offsets) and lowers it. Output and log-sum-exp are left to the
 /// caller.

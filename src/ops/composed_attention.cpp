@@ -8,6 +8,7 @@
 #include <headway/ops/views.h>
 
 #include "ops/attention_args.h"
+#include "ops/composed_relative.h"
 #include "ops/dispatch.h"
 
 namespace headway::inline v1::composed {
@@ -126,18 +127,30 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
   for (std::int64_t h = 0; h < call.args.heads; ++h)
     group.push_back(static_cast<std::int32_t>(h * call.args.kv_heads / call.args.heads));
   const Tensor index = from(group, {call.args.heads});
+  if (options.modifier.defined())
+    fail(ErrorCode::unsupported, "composed::attention", "a score modifier is not made of ops");
+  const Position& position = options.position;
   std::vector<Tensor> parts;
   for (const SequenceDesc& s : call.sequences) {
-    const Tensor qs = cast(heads_first(query, s.query_begin, s.query_count), dtype);
+    const Tensor raw = cast(heads_first(query, s.query_begin, s.query_count), dtype);
+    const Tensor qs = ops::with_head_bias(raw, position.content_bias());
     const Tensor ks = gather(cast(heads_first(key, s.key_begin, s.key_count), dtype), index);
     const Tensor vs = gather(cast(heads_first(value, s.key_begin, s.key_count), dtype), index);
-    Tensor scores = scale(matmul(qs, transpose(ks, -1, -2)), call.args.scale);
+    Tensor scores = matmul(qs, transpose(ks, -1, -2));
+    if (position.relative()) {
+      const Tensor relative = ops::with_head_bias(raw, position.position_bias());
+      scores = add(scores, ops::relative_scores(relative, position.key_vectors(), s));
+    }
+    scores = scale(scores, call.args.scale);
     if (options.softcap > 0) scores = scale(tanh(scale(scores, 1 / options.softcap)), options.softcap);
     if (options.bias.defined()) scores = add(scores, bias_of(options.bias, s));
-    if (options.position.defined()) scores = add(scores, distance_biases(call, options.position, s, dtype));
+    if (position.tabulated()) scores = add(scores, distance_biases(call, position, s, dtype));
     Tensor weights = softmax(add(scores, mask_of(call, s, dtype)));
     if (call.args.dropout.threshold > 0) weights = mul(weights, kept(call, s, dtype));
-    parts.push_back(transpose(matmul(weights, vs), 0, 1));
+    Tensor sums = matmul(weights, vs);
+    if (position.value_vectors().rows.defined())
+      sums = add(sums, ops::relative_values(weights, position.value_vectors(), s));
+    parts.push_back(transpose(sums, 0, 1));
   }
   const Tensor joined = concat(parts, 0);
   Shape shape = q.shape();

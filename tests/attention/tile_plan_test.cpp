@@ -11,15 +11,28 @@
 namespace headway {
 namespace {
 
-// True when the plan's tiles say that the pair is seen.
-bool planned(const TilePlan& plan, const PairPosition& at) {
-  for (const TilePlan::Tile& tile : plan.tiles(at.sequence, at.head, at.query / TilePlan::kQueries)) {
-    if (at.key < tile.begin || at.key >= tile.end) continue;
-    if (tile.bits < 0) return true;
-    const auto word = plan.bits()[static_cast<std::size_t>(tile.bits + at.key - tile.begin)];
-    return word >> (at.query % TilePlan::kQueries) & 1;
+// How many of these tiles say that query and key, by their numbers, see each other.
+int planned(const TilePlan& plan, std::span<const TilePlan::Tile> tiles, std::int64_t query,
+            std::int64_t key) {
+  int count = 0;
+  for (const TilePlan::Tile& tile : tiles) {
+    if (key < tile.begin || key >= tile.end) continue;
+    const auto index = static_cast<std::size_t>(tile.bits + key - tile.begin);
+    count += tile.bits < 0 || (plan.bits()[index] >> (query % TilePlan::kQueries) & 1);
   }
-  return false;
+  return count;
+}
+
+// The same of a whole plan: in its tiles, or in those of the pair's class.
+int planned(const TilePlan& plan, const PairPosition& at) {
+  int count =
+      planned(plan, plan.tiles(at.sequence, at.head, at.query / TilePlan::kQueries), at.query, at.key);
+  if (plan.step() == 1) return count;
+  const auto of = plan.residue_class(at.sequence, at.key % plan.step());
+  if ((at.query - of.first_query) % plan.step() != 0) return count;
+  const std::int64_t query = (at.query - of.first_query) / plan.step();
+  const auto tiles = plan.class_tiles(at.sequence, at.head, at.key % plan.step(), query / TilePlan::kQueries);
+  return count + planned(plan, tiles, query, at.key / plan.step());
 }
 
 void expect_exact(const Mask& mask, const PlanShape& shape) {
@@ -34,7 +47,7 @@ void expect_exact(const Mask& mask, const PlanShape& shape) {
         for (std::int64_t j = 0; j < keys; ++j) {
           const PairPosition at{static_cast<std::int64_t>(b), h, i, j, queries, keys};
           visible += mask.visible(at);
-          wrong += mask.visible(at) != planned(plan, at);
+          wrong += static_cast<int>(mask.visible(at)) != planned(plan, at);
         }
       }
       for (std::int64_t block = 0; block * TilePlan::kQueries < queries; ++block) {
@@ -68,6 +81,39 @@ TEST(TilePlan, holds_exactly_the_visible_pairs_of_any_mask) {
       shape.sequences.push_back(equal ? first : PlanShape::Lengths{number(0, 150), number(0, 230)});
     expect_exact(testing::random_mask(random, shape, 3), shape);
   }
+}
+
+TEST(TilePlan, gathers_patterns_by_residue_and_leaves_what_is_near_to_whole_tiles) {
+  const auto of = [](const Mask& mask) { return TilePlan(mask, PlanShape::padded(1, 1, 512, 600)); };
+  const TilePlan strided = of(Mask::strided(8));
+  EXPECT_EQ(strided.step(), 8);
+  EXPECT_TRUE(strided.has_whole_tiles());  // the stride's own window
+  EXPECT_FALSE(of(Mask::dilated(5, 5, 8)).has_whole_tiles());
+  EXPECT_EQ(of(Mask::strided(300)).step(), 1);  // classes of two queries are not worth it
+  EXPECT_EQ(of(Mask::causal() | Mask::global({3})).step(), 1);
+  for (const std::int64_t step : {2, 3, 7, 16}) {
+    for (const auto& [queries, keys] :
+         std::vector<std::pair<std::int64_t, std::int64_t>>{{300, 300}, {260, 411}, {411, 260}, {290, 1}}) {
+      const PlanShape shape = PlanShape::padded(1, 2, queries, keys);
+      const Mask window = Mask::window(20, 3);
+      expect_exact(Mask::strided(step), shape);
+      expect_exact(Mask::dilated(4, 2, step, Align::top_left) | Mask::global({0, 77}), shape);
+      expect_exact((!Mask::dilated(9, 9, step)) & window, shape);
+      expect_exact(Mask::per_head({Mask::strided(step) & window, Mask::dilated(90, 0, step + 1)}), shape);
+      expect_exact(Mask::strided(step) | (Mask::dilated(90, 0, 2 * step) & Mask::padding({keys / 2})), shape);
+    }
+  }
+}
+
+TEST(TilePlan, knows_the_offsets_of_what_it_holds) {
+  const auto of = [](const Mask& mask) {
+    const auto seen = TilePlan(mask, PlanShape::padded(2, 1, 200, 260)).visible_offsets();
+    return std::pair{seen.least, seen.most};
+  };
+  EXPECT_EQ(of(Mask::window(5, 3)), (std::pair<std::int64_t, std::int64_t>{-5, 3}));
+  EXPECT_EQ(of(Mask::dilated(4, 2, 3)), (std::pair<std::int64_t, std::int64_t>{-12, 6}));
+  EXPECT_EQ(of(Mask::causal()), (std::pair<std::int64_t, std::int64_t>{-259, 0}));
+  EXPECT_GT(of(!Mask()).first, of(!Mask()).second);
 }
 
 TEST(TilePlan, is_as_large_as_what_is_seen) {

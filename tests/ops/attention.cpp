@@ -29,6 +29,9 @@ struct Variant {
   bool alibi = false;
   std::int64_t buckets = 0;  // of a T5 table, an input with a gradient
   bool bidirectional = true;
+  std::int64_t reach = -1;   // of Shaw's vectors, for keys and values: inputs with gradients
+  bool own_vectors = false;  // for each head
+  bool transformer_xl = false;
 };
 
 Tensor checkerboard(const Shape& shape) {
@@ -65,6 +68,10 @@ testing::Function runs(const Sizes& s, const Variant& variant, const Attend& att
     if (variant.alibi) options.position = Position::alibi();
     if (variant.buckets > 0)
       options.position = Position::t5(in[next], {.bidirectional = variant.bidirectional, .max_distance = 20});
+    if (variant.reach >= 0) options.position = Position::shaw(contiguous(in[next]), contiguous(in[next + 1]));
+    if (variant.transformer_xl)
+      options.position = Position::transformer_xl(in[next], in[next + 1], in[next + 2],
+                                                  1 - std::max(s.queries, s.keys) * s.batch);
     return Tensors{attend(in, options)};
   };
 }
@@ -93,6 +100,21 @@ OpCase one(const Sizes& s, const Variant& variant) {
   if (variant.buckets > 0) {
     inputs.push_back(random({variant.buckets, s.heads}, 5));
     parameter.push_back(true);
+  }
+  const auto learned = [&](const Shape& sizes, unsigned seed) {
+    inputs.push_back(random(sizes, seed));
+    parameter.push_back(true);
+  };
+  if (variant.reach >= 0) {
+    for (const std::int64_t width : {s.dim, s.value_dim}) {
+      const std::int64_t count = 2 * variant.reach + 1;
+      learned(variant.own_vectors ? Shape{s.heads, count, width} : Shape{count, width}, 6);
+    }
+  }
+  if (variant.transformer_xl) {
+    learned({2 * std::max(s.queries, s.keys) * s.batch, s.heads, s.dim}, 7);
+    learned({s.heads, s.dim}, 8);
+    learned({s.heads, s.dim}, 9);
   }
   return {fmt::format("{} B{} T{} S{} D{}", variant.name, s.batch, s.queries, s.keys, s.dim),
           runs(s, variant, fused),
@@ -124,6 +146,20 @@ std::vector<Variant> variants(const Sizes& s) {
       {.name = "causal t5", .mask = Mask::causal(), .dropout = 0.2, .buckets = 6, .bidirectional = false});
   all.push_back({.name = "packed t5 bias", .bias = {h, 1, 1}, .packed = true, .softcap = 3, .buckets = 8});
   all.push_back({.name = "sparse t5", .mask = Mask::strided(3), .softcap = 1, .buckets = 8});
+  all.push_back({.name = "shaw", .reach = 2});
+  all.push_back({.name = "causal shaw of each head",
+                 .mask = Mask::causal(),
+                 .dropout = 0.2,
+                 .reach = 9,
+                 .own_vectors = true});
+  all.push_back({.name = "packed shaw softcap", .packed = true, .softcap = 2, .reach = 0});
+  all.push_back({.name = "transformer_xl", .transformer_xl = true});
+  all.push_back({.name = "packed causal transformer_xl",
+                 .mask = Mask::causal(),
+                 .packed = true,
+                 .softcap = 2,
+                 .transformer_xl = true});
+  all.push_back({.name = "sparse transformer_xl", .mask = Mask::strided(3), .transformer_xl = true});
   all.push_back({.name = "packed causal dropout", .mask = Mask::causal(), .dropout = 0.2, .packed = true});
   std::vector<std::int64_t> lengths;
   for (std::int64_t i = 0; i < b; ++i) lengths.push_back(i == 0 ? k : std::max<std::int64_t>(k - 2 * i, 0));
@@ -159,6 +195,10 @@ HEADWAY_OP_CHECK(attention, reference) {
       testing::check_reference(one({2, n, n + 3, 4, 2, 8, 8},
                                    {.name = "causal t5", .mask = Mask::causal(), .softcap = 2, .buckets = 8}),
                                dtype);
+      testing::check_reference(
+          one({2, n, n + 3, 4, 2, 8, 20}, {.name = "shaw", .mask = Mask::causal(), .reach = n % 40}), dtype);
+      testing::check_reference(one({1, n, n + 3, 2, 2, 20, 8}, {.name = "xl", .transformer_xl = true}),
+                               dtype);
     }
   }
 }
@@ -191,6 +231,10 @@ HEADWAY_OP_CHECK(attention, threads) {
         one({1, 70, 1100, 2, 1, 16, 16}, {.name = "cut in ranges of keys", .dropout = 0.1}), dtype);
     testing::check_threads(
         one({2, 70, 1100, 4, 2, 16, 16}, {.name = "by distance", .softcap = 2, .buckets = 8}), dtype);
+    testing::check_threads(one({2, 70, 1100, 4, 2, 16, 16}, {.name = "shaw", .reach = 20}), dtype);
+    testing::check_threads(one({2, 140, 1100, 2, 2, 16, 16},
+                               {.name = "gathered xl", .mask = Mask::strided(4), .transformer_xl = true}),
+                           dtype);
     testing::check_threads(
         one({9, 30, 30, 4, 4, 16, 16}, {.name = "packed", .mask = Mask::causal(), .packed = true}), dtype);
   }

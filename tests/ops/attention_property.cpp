@@ -33,7 +33,35 @@ struct Draw {
   }
 };
 
-OpCase random_case(unsigned seed) {
+// A penalty that rises with the logarithm of the distance, and a slope: both learned.
+struct LogPenalty {
+  template <typename T>
+  void apply(const ScoreTile<T>& s, const T* w) const {
+    for (std::int64_t j = 0; j < s.keys; ++j) {
+      for (std::int64_t i = 0; i < s.queries; ++i)
+        s.at(i, j) = w[1] * s.at(i, j) - w[0] * log_distance<T>(s, i, j);
+    }
+  }
+  template <typename T>
+  void derive(const ScoreTile<T>& s, const ScoreTile<T>& gradient, const T* w, T* dw) const {
+    for (std::int64_t j = 0; j < s.keys; ++j) {
+      for (std::int64_t i = 0; i < s.queries; ++i) {
+        dw[0] -= gradient.at(i, j) * log_distance<T>(s, i, j);
+        dw[1] += gradient.at(i, j) * s.at(i, j);
+        gradient.at(i, j) *= w[1];
+      }
+    }
+  }
+  template <typename T>
+  static T log_distance(const ScoreTile<T>& s, std::int64_t i, std::int64_t j) {
+    return static_cast<T>(std::log1p(std::abs(static_cast<double>(s.distance(i, j))))) +
+           static_cast<T>(0.1) * static_cast<T>(s.head);
+  }
+};
+
+// A modifier's parameter sums over all pairs what each row's rounded output leaves, which in bfloat16 is a
+// random walk of every row: no tolerance by the size of the result holds.
+OpCase random_case(unsigned seed, DType dtype) {
   Draw draw(seed);
   const std::int64_t batch = draw(1, 3), group = draw(1, 3), kv_heads = draw(1, 2), heads = group * kv_heads;
   const std::int64_t queries = draw(0, 4) ? draw(1, 90) : 1, keys = draw(1, 210);
@@ -61,8 +89,10 @@ OpCase random_case(unsigned seed) {
   if (draw(0, 3) == 0) options.dropout = 0.25;
   const bool biased = draw(0, 3) == 0;
   if (draw(0, 4) == 0) options.softcap = 2;
-  const std::int64_t position = draw(0, 5);  // 0: ALiBi, 1: T5
+  const std::int64_t position =
+      draw(0, 9);  // 0: ALiBi, 1: T5, 2: Shaw, 3: Shaw with values, 4: Transformer-XL
   if (position == 0) options.position = Position::alibi();
+  const bool modified = draw(0, 4) == 0 && dtype == DType::float32;
   const bool compiled = draw(0, 1);
   const auto sized = [&](std::int64_t length, std::int64_t count, std::int64_t width) {
     return packed ? Shape{batch * length, count, width} : Shape{batch, length, count, width};
@@ -74,7 +104,11 @@ OpCase random_case(unsigned seed) {
               (options.softcap > 0 ? " softcap" : "") +
               (position == 0   ? " alibi"
                : position == 1 ? " t5"
-                               : "");
+               : position == 2 ? " shaw keys"
+               : position == 3 ? " shaw"
+               : position == 4 ? " transformer_xl"
+                               : "") +
+              (modified ? " modifier" : "");
   test.inputs = {random(sized(queries, heads, dim), seed + 1), random(sized(keys, kv_heads, dim), seed + 2),
                  random(sized(keys, kv_heads, value_dim), seed + 3)};
   test.parameter = {false, false, false};
@@ -89,13 +123,44 @@ OpCase random_case(unsigned seed) {
     test.inputs.push_back(random({8, heads}, seed + 5));
     test.parameter.push_back(true);
   }
+  const auto learned = [&](const Shape& sizes) {
+    test.inputs.push_back(random(sizes, seed + 6 + static_cast<unsigned>(test.inputs.size())));
+    test.parameter.push_back(true);
+  };
+  const Shape pairs = shape.pairs();
+  if (position == 2 || position == 3) {
+    const std::int64_t reach = draw(0, 40);
+    const auto vectors = [&](std::int64_t width) {
+      learned(draw(0, 1) ? Shape{2 * reach + 1, width} : Shape{heads, 2 * reach + 1, width});
+    };
+    vectors(dim);
+    if (position == 3) vectors(value_dim);
+  }
+  if (position == 4) {  // offsets from the first key's, seen by the last query, to the last key's
+    learned({std::max(pairs[2], pairs[3]) * 2, heads, dim});
+    learned({heads, dim});
+    learned({heads, dim});
+  }
+  if (modified) learned({2});
   test.tolerance = {6, 64.0 + 2 * static_cast<double>(dim), 2 * std::sqrt(static_cast<double>(value_dim))};
   test.run = [=](const Tensors& in) {
     Generator generator(seed);
     AttentionOptions call = options;
     call.generator = &generator;
     if (biased) call.bias = in[3];
-    if (position == 1) call.position = Position::t5(in.back(), {.max_distance = 60});
+    std::size_t next = biased ? 4 : 3;
+    if (position == 1) call.position = Position::t5(in[next++], {.max_distance = 60});
+    if (position == 2) call.position = Position::shaw(in[next++]);
+    if (position == 3) {
+      call.position = Position::shaw(in[next], in[next + 1]);
+      next += 2;
+    }
+    if (position == 4) {
+      call.position =
+          Position::transformer_xl(in[next], in[next + 1], in[next + 2], 1 - std::max(pairs[2], pairs[3]));
+      next += 3;
+    }
+    if (modified) call.modifier = ScoreModifier(LogPenalty{}, in[next]);
     if (compiled) {
       call.plan = TilePlan(call.mask, shape);
       call.mask = {};
@@ -107,15 +172,16 @@ OpCase random_case(unsigned seed) {
 
 TEST(AttentionProperty, random_calls_agree_with_the_oracle_forward_and_backward) {
   for (int round = 0; round < rounds(250); ++round) {
-    testing::check_reference(random_case(static_cast<unsigned>(round) * 10),
-                             round % 4 ? DType::float32 : DType::bfloat16);
+    const DType dtype = round % 4 ? DType::float32 : DType::bfloat16;
+    testing::check_reference(random_case(static_cast<unsigned>(round) * 10, dtype), dtype);
     if (::testing::Test::HasFailure()) FAIL() << "after " << round << " rounds";
   }
 }
 
 TEST(AttentionProperty, random_calls_give_the_same_bits_for_any_number_of_threads) {
   for (int round = 0; round < rounds(25); ++round)
-    testing::check_threads(random_case(static_cast<unsigned>(round) * 10 + 5), DType::float32);
+    testing::check_threads(random_case(static_cast<unsigned>(round) * 10 + 5, DType::float32),
+                           DType::float32);
 }
 
 TEST(AttentionProperty, a_plan_made_before_gives_the_same_bits_as_its_mask) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,38 @@ class HEADWAY_API Position {
   /// exceeds the buckets that hold one distance each.
   static Position t5(const Tensor& table, const T5Options& options = {});
 
+  /// Each pair's distance, clipped to ±K, has vectors of its own: scores become Q·(K + A)ᵀ, outputs P·(V +
+  /// C), row by row (Shaw et al. 2018, eq. 3 and 4; with A alone, softmax((QKᵀ + Qrᵀ)/√d)V). keys A: float32
+  /// [2K + 1, D] for all heads or [H, 2K + 1, D]; values C: with Dv, or undefined. Row K + e is offset e = j
+  /// - p, as in the paper. Both are learned. Error(shape) or Error(dtype) for anything else.
+  static Position shaw(const Tensor& keys, const Tensor& values = {});
+  /// Scores become (q + u)·k + (q + v)·r (Dai et al. 2019, §3.3): relative r is float32 [P, H, D], the
+  /// projected vector of each offset j - p, from least_offset on; u and v are [H, D]. All are learned. With M
+  /// tokens of memory before T queries there are S = M + T keys, and causal attention needs offsets -(S - 1)
+  /// … 0, the default of least_offset = 1 - P. Offsets of visible pairs must all be there.
+  static Position transformer_xl(const Tensor& relative, const Tensor& content_bias,
+                                 const Tensor& position_bias, std::optional<std::int64_t> least_offset = {});
+
   bool defined() const { return kind_ != Kind::none; }
+  /// A bias for each distance: ALiBi, T5.
+  bool tabulated() const { return kind_ == Kind::alibi || kind_ == Kind::t5; }
+  /// Vectors for each offset: Shaw, Transformer-XL.
+  bool relative() const { return kind_ == Kind::shaw || kind_ == Kind::transformer_xl; }
+
+  /// One set of vectors: [rows, D] or with a dimension for heads; undefined where there is none.
+  struct Vectors {
+    Tensor rows;
+    std::int64_t row = 0, head = 0;  ///< strides in elements; head 0: shared
+    std::int64_t least = 0, count = 0, width = 0;
+    std::int64_t clip = std::int64_t{1} << 60;
+  };
+  Vectors key_vectors() const;
+  Vectors value_vectors() const;
+  /// u and v [H, D] of Transformer-XL; undefined for all others.
+  const Tensor& content_bias() const { return content_bias_; }
+  const Tensor& position_bias() const { return position_bias_; }
+  /// Error(shape) naming attention unless vectors and biases fit these heads.
+  void check(std::int64_t heads, std::int64_t dim, std::int64_t value_dim) const;
   /// T5's table; undefined for all others.
   const Tensor& table() const { return table_; }
   /// The bias of each head at each distance least, least + 1, …: [heads][count]. Error(shape) naming
@@ -49,12 +81,15 @@ class HEADWAY_API Position {
   static std::int64_t t5_bucket(std::int64_t distance, std::int64_t buckets, const T5Options& options = {});
 
  private:
-  enum class Kind { none, alibi, t5 };
+  enum class Kind { none, alibi, t5, shaw, transformer_xl };
   void check_heads(std::int64_t heads) const;
+  static Vectors clipped(const Tensor& rows);
   Kind kind_ = Kind::none;
   std::vector<double> slopes_;
   Tensor table_;
   T5Options t5_;
+  Tensor keys_, values_, content_bias_, position_bias_;
+  std::int64_t least_offset_ = 0;
 };
 
 }  // namespace headway::inline v1

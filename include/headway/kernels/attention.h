@@ -1,10 +1,12 @@
 #pragma once
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include <headway/attention/mask.h>
 #include <headway/attention/pairs.h>
+#include <headway/attention/score_modifier.h>
 #include <headway/attention/tile_plan.h>
 #include <headway/core/dtype.h>
 #include <headway/core/export.h>
@@ -13,11 +15,13 @@
 /// Attention over raw views, forward and backward side by side. One interface serves packed, padded and
 /// cached batches: an array of sequence descriptors.
 ///
-///   X = softcap(Q·Kᵀ·scale)      S = X + bias(pair) + bias(distance), hidden pairs -inf
-///   P = exp(S - lse), lse = log Σ_j exp S      O = dropout(P)·V
-///   delta = Σ_d dO∘O      dP = dropout(dO·Vᵀ)      dS = P∘(dP - delta)      dX = dS∘(1 - (X/softcap)²)
-///   dQ = scale·dX·K      dK = scale·dXᵀ·Q      dV = dropout(P)ᵀ·dO      dbias = Σ dS over what it was
-///   broadcast to
+///   R = (Q·Kᵀ + Q'·A[distance])·scale      X = modifier(softcap(R))
+///   S = X + bias(pair) + bias(distance), hidden pairs -inf
+///   P = exp(S - lse), lse = log Σ_j exp S      O_i = Σ_j dropout(P)_ij·(V_j + C[distance])
+///   delta = Σ_d dO∘O      dP = dropout(dO·(V + C)ᵀ)      dS = P∘(dP - delta)
+///   dR = dS·modifier'∘(1 - (softcap(R)/softcap)²)
+///   dQ = scale·dR·K      dK = scale·dRᵀ·Q      dV = dropout(P)ᵀ·dO      dbias = Σ dS over what it was
+///   broadcast to      dQ'_i = scale·Σ_j dR_ij·A[distance]      dA, dC: Σ over the pairs of a distance
 namespace headway::inline v1::kernels {
 
 /// One sequence: rows of q and o, rows of k and v, and which keys its queries may see at most.
@@ -26,8 +30,17 @@ struct SequenceDesc {
   std::int64_t key_begin = 0, key_count = 0;
   /// Query i sees keys max(0, i + low) … min(key_count - 1, i + high): causal, windows and both alignments.
   std::int64_t low = 0, high = 0;
-  std::int64_t position = 0;  ///< query i stands at i + position among the keys
+  std::int64_t position = 0;  ///< the sequence's query n stands at n + position among its keys
   std::int64_t index = 0;     ///< in the batch: coordinate of bias, plan, weights and dropout
+  /// Query i of these is number first_query + i·step of its sequence, key j number first_key + j·step: a
+  /// class of a pattern by residue; all of them where step is 1.
+  std::int64_t step = 1, first_query = 0, first_key = 0;
+
+  std::int64_t query_at(std::int64_t i) const { return first_query + i * step; }
+  std::int64_t key_at(std::int64_t j) const { return first_key + j * step; }
+  std::int64_t query_row(std::int64_t i) const { return query_begin + query_at(i); }
+  std::int64_t key_row(std::int64_t j) const { return key_begin + key_at(j); }
+  std::int64_t distance(std::int64_t i, std::int64_t j) const { return query_at(i) + position - key_at(j); }
 };
 
 /// Rows of heads: element d of head h of row r is data[r·row + h·head + d].
@@ -45,6 +58,19 @@ struct DistanceBias {
   static constexpr std::int64_t kPadding = 64;
   const void* data = nullptr;
   std::int64_t head = 0, least = 0;
+};
+
+/// Vectors by offset e, a key's position less its query's (that is -distance), one for each of them in least
+/// … least + count - 1 (Shaw et al. 2018; Dai et al. 2019): element d of offset e of head h is data[h·head +
+/// (e - least)·row + d], d < width. Offsets beyond ±clip have the vectors of ±clip. float32 (reference:
+/// float64).
+struct RelativeRows {
+  const void* data = nullptr;
+  std::int64_t row = 0, head = 0;  ///< head 0: all heads share them
+  std::int64_t least = 0, count = 0, width = 0;
+  std::int64_t clip = std::int64_t{1} << 60;
+  /// Number of a distance's row.
+  std::int64_t number(std::int64_t distance) const { return std::clamp(-distance, -clip, clip) - least; }
 };
 
 struct WeightDropout {
@@ -66,6 +92,10 @@ struct AttentionArgs {
   PairStrides bias_strides;
   DistanceBias distances;
   double softcap = 0;  ///< scores become softcap·tanh(score / softcap) before any bias; 0: they stay
+  const ScoreModifier* modifier = nullptr;  ///< what comes after the softcap, or null
+  RelativeRows relative_keys;               ///< A: [D]
+  HeadRows relative_query;                  ///< Q', laid out as q; wanted with relative_keys
+  RelativeRows relative_values;             ///< C: [Dv]
   /// Who may see whom, in place of the descriptors' bounds, which then leave everything visible: compiled for
   /// the fused kernels, as it is for the reference. Null: the bounds say it.
   const TilePlan* plan = nullptr;
@@ -86,6 +116,10 @@ struct AttentionGradArgs {
   PairStrides dbias_strides;
   std::int64_t bias_batches = 1, bias_heads = 1, bias_queries = 1;  ///< sizes of bias in those dimensions
   void* ddistances = nullptr;  ///< laid out as forward.distances; added to
+  HeadRows d_relative_query;   ///< written whole where forward.relative_keys are
+  /// Laid out as the rows they belong to; added to, or null where not wanted.
+  void *d_relative_keys = nullptr, *d_relative_values = nullptr;
+  void* d_modifier = nullptr;  ///< of the modifier's parameters; added to, or null
 };
 
 /// Bytes of workspace for `threads` threads.

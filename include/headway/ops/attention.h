@@ -4,6 +4,7 @@
 
 #include <headway/attention/mask.h>
 #include <headway/attention/position.h>
+#include <headway/attention/score_modifier.h>
 #include <headway/attention/tile_plan.h>
 #include <headway/core/generator.h>
 #include <headway/core/tensor.h>
@@ -21,10 +22,13 @@ struct AttentionOptions {
   std::optional<double> scale = {};  ///< 1/sqrt(D) unless given
   /// Added to the scaled scores, broadcast to [B, H, T, S]; float32; -inf hides a pair; differentiable.
   Tensor bias = {};
-  /// What the distance between query and key adds to their score; a table in it is differentiable.
+  /// What the distance between query and key adds to their score; what is learned in it is differentiable.
   Position position = {};
   /// Scores become softcap·tanh(score / softcap) before biases are added; 0: they stay as they are.
   double softcap = 0;
+  /// A change to the scores of the program's own making, after the softcap; its parameters are
+  /// differentiable.
+  ScoreModifier modifier = {};
   double dropout = 0;  ///< probability of dropping a weight; the weights returned are those before it
   Generator* generator = nullptr;  ///< wanted when dropout > 0
   /// Packed batches: sequence b is rows offsets[b] … offsets[b+1] - 1 of q (of k and v). Both or neither.
@@ -44,12 +48,12 @@ struct AttentionResult {
   Tensor log_sum_exp;  ///< [B, H, T], packed [H, N]; float32; -inf where nothing is seen; not differentiable
 };
 
-/// softmax(softcap(Q·Kᵀ·scale) + bias + position, masked)·V for every head (Vaswani 2017, eq. 1; tiles and
-/// the log-sum-exp after Dao 2023). q [B, T, H, D], k [B, S, G, D], v [B, S, G, Dv], G dividing H (query head
-/// h uses key/value head h·G/H), or packed [N, H, D], [M, G, D], [M, G, Dv] with offsets. Any strides whose
-/// last is 1. One dtype: float32, bfloat16, float64. A query that sees no key gets 0, and gradients of 0.
-/// Memory beyond the result is O(T + S). The weights are differentiable nowhere; the output in q, k, v, bias
-/// and the position's table.
+/// softmax(modifier(softcap(Q·Kᵀ·scale)) + bias + position, masked)·V for every head (Vaswani 2017, eq. 1;
+/// tiles and the log-sum-exp after Dao 2023). q [B, T, H, D], k [B, S, G, D], v [B, S, G, Dv], G dividing H
+/// (query head h uses key/value head h·G/H), or packed [N, H, D], [M, G, D], [M, G, Dv] with offsets. Any
+/// strides whose last is 1. One dtype: float32, bfloat16, float64. A query that sees no key gets 0, and
+/// gradients of 0. Memory beyond the result is O(T + S). The weights are differentiable nowhere; the output
+/// in q, k, v, bias, and what is learned in the position and the modifier.
 HEADWAY_API AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                       const AttentionOptions& options = {});
 

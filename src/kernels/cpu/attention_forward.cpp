@@ -12,6 +12,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_forward.cpp"
 #include <hwy/foreach_target.h>
 
+#include "kernels/cpu/attention_relative-inl.h"
 #include "kernels/cpu/attention_row-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -20,15 +21,21 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 // float32 workspace of one thread.
 struct ForwardSpace {
   std::int64_t dim, value_dim;  // rounded up to vectors
+  RelativeSpace relative;
+  std::int64_t relative_query() const { return relative.width > 0 ? query() : 0; }
+  explicit ForwardSpace(const AttentionArgs& a)
+      : dim(round_up(a.dim)), value_dim(round_up(a.value_dim)), relative(a) {}
   std::int64_t query() const { return dim * kQueries; }
   std::int64_t output() const { return value_dim * kQueries; }
   std::int64_t tile() const { return kKeys * kQueries; }
   std::int64_t rows() const { return kQueries * std::max(dim, value_dim) + kKeys * (dim + value_dim); }
-  std::int64_t total() const { return query() + output() + tile() + 3 * kQueries + rows(); }
+  std::int64_t total() const {
+    return query() + output() + tile() + 3 * kQueries + rows() + relative_query() + relative.total();
+  }
 };
 
 std::int64_t forward_floats(const AttentionArgs& a) {
-  return std::max(ForwardSpace{round_up(a.dim), round_up(a.value_dim)}.total(), RowSpace(a).total());
+  return std::max(ForwardSpace(a).total(), RowSpace(a).total());
 }
 std::int64_t forward_block() { return kQueries; }
 
@@ -77,97 +84,136 @@ void prefetch_next(const AttentionArgs& a, const SequenceDesc& s, const QueryBlo
   const auto keys = [&](std::int64_t begin, std::int64_t end, std::int64_t head) {
     const std::int64_t kv = head * a.kv_heads / a.heads;
     const std::int64_t count = std::max<std::int64_t>(std::min(end, s.key_count) - begin, 0);
-    const std::int64_t from = s.key_begin + begin + count * part / parts;
-    const std::int64_t to = s.key_begin + begin + count * (part + 1) / parts;
-    prefetch_rows(a.dtype, a.k, from, to, kv, a.dim);
-    prefetch_rows(a.dtype, a.v, from, to, kv, a.value_dim);
+    const std::int64_t from = count * part / parts, to = count * (part + 1) / parts;
+    prefetch_rows(a.dtype, a.k, keys_of(s, begin + from, to - from), kv, a.dim);
+    prefetch_rows(a.dtype, a.v, keys_of(s, begin + from, to - from), kv, a.value_dim);
   };
   const KeyRange seen = visible_keys(s, block);
   if (tile.end < seen.end) return keys(tile.end, std::min(tile.end + kKeys, seen.end), h);
   if (next_head < 0) return;
   keys(seen.begin, std::min(seen.begin + kKeys, seen.end), next_head);
-  const std::int64_t from = s.query_begin + block.begin + block.count * part / parts;
-  const std::int64_t to = s.query_begin + block.begin + block.count * (part + 1) / parts;
-  prefetch_rows(a.dtype, a.q, from, to, next_head, a.dim);
-  prefetch_rows(a.dtype, a.o, from, to, next_head, a.value_dim);
+  const std::int64_t from = block.count * part / parts, to = block.count * (part + 1) / parts;
+  prefetch_rows(a.dtype, a.q, queries_of(s, block.begin + from, to - from), next_head, a.dim);
+  prefetch_rows(a.dtype, a.o, queries_of(s, block.begin + from, to - from), next_head, a.value_dim);
 }
 
-void forward_head(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t next_head,
-                  std::int64_t first, float* space) {
-  if (s.query_count == 1 && !a.dropout.threshold) return attend_row(a, s, h, space);
+// What a block has summed up so far, by vectors of queries.
+struct Sums {
+  float *output, *largest, *total;  // [Dv][kQueries], [kQueries], [kQueries]
+};
+
+// Takes up where other keys have left off: O and the log-sum-exp are a maximum, a sum of 1 and an output.
+void resume(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+            float* row_buffer, const Sums& sums) {
+  const Rows o = float_rows(a.dtype, a.o, queries_of(s, block.begin, block.count), h, a.value_dim, row_buffer,
+                            a.value_dim);
+  transpose_block(o, block, a.value_dim, 1.f, sums.output);
+  const auto* lse = static_cast<const float*>(a.lse) + h * a.lse_rows;
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    const float before = lse[s.query_row(block.begin + i)];
+    sums.largest[i] = before * kLog2e;
+    sums.total[i] = before == -kInfinity ? 0.f : 1.f;
+  }
+}
+
+// O = output / total, and the log-sum-exp.
+void finish_block(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                  float* row_buffer, const Sums& sums) {
   const FloatTag f;
-  const QueryBlock block(first, s.query_count);
-  const std::int64_t kv = h * a.kv_heads / a.heads;
-  const ForwardSpace sizes{round_up(a.dim), round_up(a.value_dim)};
-  float* query = space;                     // [D][kQueries], times scale·log2(e)
-  float* output = query + sizes.query();    // [Dv][kQueries]
-  float* scores = output + sizes.output();  // [kKeys][kQueries]
-  float* largest = scores + sizes.tile();   // [kQueries]
-  float* total = largest + kQueries;        // [kQueries]
-  float* rescale = total + kQueries;        // [kQueries]
-  float* row_buffer = rescale + kQueries;
-  float* key_buffer = row_buffer + kQueries * std::max(sizes.dim, sizes.value_dim);
-  float* value_buffer = key_buffer + kKeys * sizes.dim;
-
-  const Rows q = float_rows(a.dtype, a.q, s.query_begin + first, block.count, h, a.dim, row_buffer, a.dim);
-  transpose_block(q, block, a.dim, static_cast<float>(a.scale) * kLog2e, query);
-  std::fill(largest, largest + kQueries, -kInfinity);
-  std::fill(total, total + kQueries, 0.f);
-  clear_block(output, a.value_dim, block);
-
-  for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
-    const std::int64_t j0 = tile.begin;
-    const Rows k = float_rows(a.dtype, a.k, s.key_begin + j0, tile.keys(), kv, a.dim, key_buffer, a.dim);
-    const Rows v = float_rows(a.dtype, a.v, s.key_begin + j0, tile.keys(), kv, a.value_dim, value_buffer,
-                              a.value_dim, Place::adjacent);
-    for_runs(s, block, tile,
-             [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, j0, scores); });
-    const bool partial = is_partial(a, s, block, tile);
-    if (is_unfinished(a, s, block, tile)) finish_scores(a, s, h, block, tile, scores);
-    for (int c = 0; c < block.vectors; ++c) {
-      // While the exponentials, which want no memory, are computed.
-      prefetch_next(a, s, block, tile, h, next_head, c, block.vectors);
-      const KeyRange seen = vector_keys(s, block, c, tile);
-      exponentiate(scores + (seen.begin - j0) * kQueries + c * kLanes, seen.end - seen.begin,
-                   largest + c * kLanes, total + c * kLanes, rescale + c * kLanes);
-    }
-    if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
-    const bool skip_zeros = partial && !all_finite(v.data, tile.keys(), v.row, a.value_dim);
-    for_columns(s, block, tile, [&](const Run& run) HWY_ATTR {
-      query_product<Start::rescale>(v, a.value_dim, scores, run, j0, rescale, output, skip_zeros);
-    });
-  });
-
   for (int c = 0; c < block.vectors; ++c) {
-    const Floats sum = hn::LoadU(f, total + c * kLanes);
+    const Floats sum = hn::LoadU(f, sums.total + c * kLanes);
     const auto seen = hn::Not(hn::Eq(sum, hn::Zero(f)));  // true for NaN, too
     const Floats inverse = hn::IfThenElseZero(seen, hn::Div(hn::Set(f, 1.f), sum));
     for (std::int64_t d = 0; d < a.value_dim; ++d) {
-      float* at = output + d * kQueries + c * kLanes;
+      float* at = sums.output + d * kQueries + c * kLanes;
       // A query that sees nothing gives 0 even where a dropped -inf met a NaN.
       hn::StoreU(hn::IfThenElseZero(seen, hn::Mul(hn::LoadU(f, at), inverse)), f, at);
     }
   }
-  auto* lse = static_cast<float*>(a.lse) + h * a.lse_rows + s.query_begin + first;
+  auto* lse = static_cast<float*>(a.lse) + h * a.lse_rows;
   for (std::int64_t i = 0; i < block.count; ++i) {
-    lse[i] = total[i] == 0.f ? -kInfinity : largest[i] * kLn2 + std::log(total[i]);
+    lse[s.query_row(block.begin + i)] =
+        sums.total[i] == 0.f ? -kInfinity : sums.largest[i] * kLn2 + std::log(sums.total[i]);
   }
-  if (a.dtype == DType::float32) {
-    auto* out = static_cast<float*>(const_cast<void*>(a.o.at(a.dtype, s.query_begin + first, h)));
-    transpose(output, kQueries, a.value_dim, block.count, 1.f, out, a.o.row);
+  const auto row = [&](std::int64_t i) {
+    return const_cast<void*>(a.o.at(a.dtype, s.query_row(block.begin + i), h));
+  };
+  if (a.dtype == DType::float32)
+    return transpose(sums.output, kQueries, a.value_dim, block.count, 1.f, static_cast<float*>(row(0)),
+                     a.o.row * s.step);
+  transpose(sums.output, kQueries, a.value_dim, block.count, 1.f, row_buffer, a.value_dim);
+  for (std::int64_t i = 0; i < block.count; ++i)
+    from_floats(row_buffer + i * a.value_dim, a.value_dim, static_cast<bfloat16*>(row(i)));
+}
+
+void forward_head(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t next_head,
+                  std::int64_t first, bool resumes, float* space) {
+  if (is_row(a, s) && !resumes) return attend_row(a, s, h, space);
+  const QueryBlock block(first, s.query_count);
+  const std::int64_t kv = h * a.kv_heads / a.heads;
+  const ForwardSpace sizes(a);
+  float* query = space;                                     // [D][kQueries], times scale·log2(e)
+  float* relative_query = query + sizes.query();            // the same of Q'
+  float* output = relative_query + sizes.relative_query();  // [Dv][kQueries]
+  float* scores = output + sizes.output();                  // [kKeys][kQueries]
+  float* largest = scores + sizes.tile();                   // [kQueries]
+  float* total = largest + kQueries;                        // [kQueries]
+  float* rescale = total + kQueries;                        // [kQueries]
+  float* row_buffer = rescale + kQueries;
+  float* key_buffer = row_buffer + kQueries * std::max(sizes.dim, sizes.value_dim);
+  float* value_buffer = key_buffer + kKeys * sizes.dim;
+  const RelativeBuffers buffers(sizes.relative, value_buffer + kKeys * sizes.value_dim);
+  const Sums sums{output, largest, total};
+
+  const auto load_query = [&](const HeadRows& from, float* to) {
+    const Rows rows =
+        float_rows(a.dtype, from, queries_of(s, first, block.count), h, a.dim, row_buffer, a.dim);
+    transpose_block(rows, block, a.dim, static_cast<float>(a.scale) * kLog2e, to);
+  };
+  load_query(a.q, query);
+  if (a.relative_keys.data) load_query(a.relative_query, relative_query);
+  std::fill(largest, largest + kQueries, -kInfinity);
+  std::fill(total, total + kQueries, 0.f);
+  if (resumes) {
+    resume(a, s, h, block, row_buffer, sums);
   } else {
-    transpose(output, kQueries, a.value_dim, block.count, 1.f, row_buffer, sizes.value_dim);
-    for (std::int64_t i = 0; i < block.count; ++i) {
-      from_floats(row_buffer + i * sizes.value_dim, a.value_dim,
-                  static_cast<bfloat16*>(const_cast<void*>(a.o.at(a.dtype, s.query_begin + first + i, h))));
-    }
+    clear_block(output, a.value_dim, block);
   }
+
+  for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
+    const std::int64_t j0 = tile.begin;
+    const RowSpan keys = keys_of(s, j0, tile.keys());
+    const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, a.dim);
+    const Rows v =
+        float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, a.value_dim, Place::adjacent);
+    score_tile(a, s, h, block, tile, k, query, relative_query, buffers, scores);
+    for (int c = 0; c < block.vectors; ++c) {
+      // While the exponentials, which want no memory, are computed.
+      prefetch_next(a, s, block, tile, h, next_head, c, block.vectors);
+      const KeyRange seen = tile.vector_keys(c);
+      exponentiate(scores + (seen.begin - j0) * kQueries + c * kLanes, seen.end - seen.begin,
+                   largest + c * kLanes, total + c * kLanes, rescale + c * kLanes);
+    }
+    if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
+    const bool partial = is_partial(a, s, block, tile);
+    const bool skip_zeros = partial && !all_finite(v.data, tile.keys(), v.row, a.value_dim);
+    for_columns(block, tile, [&](const Run& run) HWY_ATTR {
+      query_product<Start::rescale>(v, a.value_dim, scores, run, j0, rescale, output, skip_zeros);
+    });
+    if (a.relative_values.data) {
+      const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, buffers.rows);
+      sum_by_distance(r, block, tile, buffers, scores);
+      add_relative_product(r, block, tile, a.value_dim, buffers, partial, output);
+    }
+  });
+  finish_block(a, s, h, block, row_buffer, sums);
 }
 
 // One block of queries of the heads [begin, end).
 void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t begin, std::int64_t end,
-                  std::int64_t first, float* space) {
-  for (std::int64_t h = begin; h < end; ++h) forward_head(a, s, h, h + 1 < end ? h + 1 : -1, first, space);
+                  std::int64_t first, bool resumes, float* space) {
+  for (std::int64_t h = begin; h < end; ++h)
+    forward_head(a, s, h, h + 1 < end ? h + 1 : -1, first, resumes, space);
 }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE
@@ -193,18 +239,23 @@ void attention_forward(const AttentionArgs& args, void* workspace) {
     QueryUnit part;
     std::int64_t head_begin, head_end;
   };
-  std::vector<Unit> units;
-  for (const QueryUnit& part : query_blocks(args, block)) {
-    const std::int64_t together = heads_together(args, args.sequences[part.sequence], block);
-    for (std::int64_t h = 0; h < args.heads; h += together)
-      units.push_back({part, h, std::min(h + together, args.heads)});
-  }
-  core::parallel_for(static_cast<std::int64_t>(units.size()), [&](std::int64_t i) {
-    const Unit& unit = units[static_cast<std::size_t>(i)];
-    HWY_DYNAMIC_DISPATCH(forward_unit)
-    (args, args.sequences[unit.part.sequence], unit.head_begin, unit.head_end, unit.part.first,
-     static_cast<float*>(workspace) + core::thread_index() * floats);
-  });
+  const auto run = [&](const std::vector<QueryUnit>& parts, bool resumes) {
+    std::vector<Unit> units;
+    for (const QueryUnit& part : parts) {
+      const std::int64_t together = heads_together(args, part.sequence, block);
+      for (std::int64_t h = 0; h < args.heads; h += together)
+        units.push_back({part, h, std::min(h + together, args.heads)});
+    }
+    core::parallel_for(static_cast<std::int64_t>(units.size()), [&](std::int64_t i) {
+      const Unit& unit = units[static_cast<std::size_t>(i)];
+      HWY_DYNAMIC_DISPATCH(forward_unit)
+      (args, unit.part.sequence, unit.head_begin, unit.head_end, unit.part.first, resumes,
+       static_cast<float*>(workspace) + core::thread_index() * floats);
+    });
+  };
+  const bool whole = !args.plan || args.plan->has_whole_tiles();
+  if (whole) run(query_blocks(args, block), false);
+  run(class_blocks(args, block), whole);
 }
 }  // namespace headway::inline v1::kernels
 #endif

@@ -5,27 +5,92 @@
 #include <headway/core/parallel.h>
 
 namespace headway::inline v1::kernels {
+namespace {
 
-Plan plan_keys(const AttentionArgs& a) {
+// The rows of a table that a sequence's pairs can reach.
+struct RowRange {
+  std::int64_t first, count;
+  RowRange(const RelativeRows& rows, const SequenceDesc& s) {
+    const std::int64_t last = rows.number(s.distance(0, s.key_count - 1));
+    first = std::max<std::int64_t>(rows.number(s.distance(s.query_count - 1, 0)), 0);
+    count = std::max<std::int64_t>(std::min(last + 1, rows.count) - first, 0);
+  }
+};
+
+// Adds the parts of dQ, or of dQ', which are `skip` floats into each unit's.
+void add_queries(const AttentionGradArgs& args, const Plan& plan, std::size_t first, std::size_t last,
+                 const float* partials, std::int64_t skip, const HeadRows& to) {
+  const AttentionArgs& a = args.forward;
+  const SequenceDesc& s = a.sequences[plan.units[first].sequence];
+  core::parallel_for(a.heads * s.query_count, [&](std::int64_t unit) {
+    const std::int64_t h = unit / s.query_count;
+    const std::int64_t i = unit % s.query_count;
+    void* out = const_cast<void*>(to.at(a.dtype, s.query_begin + i, h));
+    for (std::int64_t d = 0; d < a.dim; ++d) {
+      float total = 0;
+      for (std::size_t u = first; u < last; ++u)
+        total += partials[plan.units[u].partial + skip + unit * a.dim + d];
+      if (a.dtype == DType::bfloat16) {
+        static_cast<bfloat16*>(out)[d] = bfloat16(total);
+      } else {
+        static_cast<float*>(out)[d] = total;
+      }
+    }
+  });
+}
+
+}  // namespace
+
+HeadLayout::HeadLayout(const AttentionGradArgs& args, const SequenceDesc& s) {
+  const AttentionArgs& a = args.forward;
+  if (args.ddistances) distances = DistanceSpan(s).count;
+  if (args.d_relative_keys) {
+    const RowRange range(a.relative_keys, s);
+    keys = range.count * a.relative_keys.width;
+    first_key_row = range.first;
+  }
+  if (args.d_relative_values) {
+    const RowRange range(a.relative_values, s);
+    values = range.count * a.relative_values.width;
+    first_value_row = range.first;
+  }
+  if (args.d_modifier) parameters = a.modifier->parameters().numel();
+}
+
+Plan plan_keys(const AttentionGradArgs& args) {
+  // Sums of so many floats (64 MiB) are held at once, or those of one sequence.
+  constexpr std::int64_t kWave = std::int64_t{1} << 24;
+  const AttentionArgs& a = args.forward;
+  const std::int64_t copies = a.relative_keys.data ? 2 : 1;
   Plan plan;
+  std::int64_t held = 0;
   for (std::size_t i = 0; i < a.sequences.size(); ++i) {
     const SequenceDesc& s = a.sequences[i];
     const std::int64_t ranges = a.kv_heads >= 4 ? 1 : std::clamp<std::int64_t>(s.key_count / 512, 1, 4);
     const std::int64_t tiles = (s.key_count + kAttentionTileKeys - 1) / kAttentionTileKeys;
     const std::int64_t step = std::max<std::int64_t>((tiles + ranges - 1) / ranges, 1) * kAttentionTileKeys;
-    for (std::int64_t begin = 0; begin < std::max<std::int64_t>(s.key_count, 1); begin += step) {
-      plan.units.push_back({i, begin, std::min(begin + step, s.key_count),
-                            ranges > 1 ? plan.partial_floats : -1, plan.distance_floats});
-      plan.distance_floats += a.heads * DistanceSpan(s).count;
-      if (ranges > 1) plan.partial_floats += a.heads * s.query_count * a.dim;
+    const std::int64_t sums = a.heads * HeadLayout(args, s).total();
+    if (plan.waves.empty() || held + sums * ranges > kWave) {
+      plan.waves.push_back({plan.units.size(), plan.units.size()});
+      held = 0;
     }
+    for (std::int64_t begin = 0; begin < std::max<std::int64_t>(s.key_count, 1); begin += step) {
+      plan.units.push_back(
+          {i, begin, std::min(begin + step, s.key_count), ranges > 1 ? plan.partial_floats : -1, held});
+      held += sums;
+      if (ranges > 1) plan.partial_floats += copies * a.heads * s.query_count * a.dim;
+    }
+    plan.sums_floats = std::max(plan.sums_floats, held);
+    plan.waves.back().end = plan.units.size();
   }
   return plan;
 }
 
-bool bias_is_shared(const AttentionGradArgs& args) {
-  return args.dbias && ((args.bias_batches == 1 && args.forward.sequences.size() > 1) ||
-                        (args.bias_heads == 1 && args.forward.heads > 1));
+bool bias_is_shared(const AttentionGradArgs& args, const Plan& plan) {
+  if (!args.dbias) return false;
+  const bool cut = plan.units.size() > args.forward.sequences.size();
+  return (args.bias_batches == 1 && args.forward.sequences.size() > 1) ||
+         (args.bias_heads == 1 && args.forward.heads > 1) || (args.dbias_strides.key == 0 && cut);
 }
 
 void add_partials(const AttentionGradArgs& args, const Plan& plan, const float* partials) {
@@ -34,38 +99,47 @@ void add_partials(const AttentionGradArgs& args, const Plan& plan, const float* 
     std::size_t last = first + 1;
     while (last < plan.units.size() && plan.units[last].sequence == plan.units[first].sequence) ++last;
     const SequenceDesc& s = a.sequences[plan.units[first].sequence];
-    if (plan.units[first].partial >= 0 && args.dq.data) {
-      core::parallel_for(a.heads * s.query_count, [&](std::int64_t unit) {
-        const std::int64_t h = unit / s.query_count;
-        const std::int64_t i = unit % s.query_count;
-        void* out = const_cast<void*>(args.dq.at(a.dtype, s.query_begin + i, h));
-        for (std::int64_t d = 0; d < a.dim; ++d) {
-          float total = 0;
-          for (std::size_t u = first; u < last; ++u)
-            total += partials[plan.units[u].partial + unit * a.dim + d];
-          if (a.dtype == DType::bfloat16) {
-            static_cast<bfloat16*>(out)[d] = bfloat16(total);
-          } else {
-            static_cast<float*>(out)[d] = total;
-          }
-        }
-      });
+    const bool cut = plan.units[first].partial >= 0;
+    if (cut && args.dq.data) add_queries(args, plan, first, last, partials, 0, args.dq);
+    if (cut && a.relative_keys.data) {
+      add_queries(args, plan, first, last, partials, a.heads * s.query_count * a.dim, args.d_relative_query);
     }
     first = last;
   }
 }
 
-void add_distances(const AttentionGradArgs& args, const Plan& plan, const float* sums) {
+void add_sums(const AttentionGradArgs& args, const Plan& plan, const Wave& wave, const float* sums) {
   const AttentionArgs& a = args.forward;
-  core::parallel_for(a.heads, [&](std::int64_t h) {
-    float* out = static_cast<float*>(args.ddistances) + h * a.distances.head;
-    for (const KeyUnit& unit : plan.units) {
-      const DistanceSpan span(a.sequences[unit.sequence]);
-      const float* in = sums + unit.distances + h * span.count;
-      for (std::int64_t d = 0; d < span.count - DistanceBias::kPadding; ++d)
-        out[span.least - a.distances.least + d] += in[d];
+  // One head after another: they may share their rows.
+  const auto add = [](const float* in, std::int64_t count, float factor, float* out) {
+    for (std::int64_t i = 0; i < count; ++i) out[i] += in[i] * factor;
+  };
+  for (std::size_t u = wave.begin; u < wave.end; ++u) {
+    const SequenceDesc& s = a.sequences[plan.units[u].sequence];
+    const HeadLayout layout(args, s);
+    for (std::int64_t h = 0; h < a.heads; ++h) {
+      const float* in = sums + plan.units[u].sums + h * layout.total();
+      const auto add_rows = [&](const RelativeRows& table, std::int64_t first, std::int64_t floats,
+                                float factor, void* out) {
+        for (std::int64_t r = 0; r < floats / table.width; ++r)
+          add(in + r * table.width, table.width, factor,
+              static_cast<float*>(out) + h * table.head + (first + r) * table.row);
+        in += floats;
+      };
+      if (layout.distances > 0) {
+        add(in, layout.distances - DistanceBias::kPadding, 1.f,
+            static_cast<float*>(args.ddistances) + h * a.distances.head + DistanceSpan(s).least -
+                a.distances.least);
+      }
+      in += layout.distances;
+      if (layout.keys > 0)
+        add_rows(a.relative_keys, layout.first_key_row, layout.keys, static_cast<float>(a.scale),
+                 args.d_relative_keys);
+      if (layout.values > 0)
+        add_rows(a.relative_values, layout.first_value_row, layout.values, 1.f, args.d_relative_values);
+      if (layout.parameters > 0) add(in, layout.parameters, 1.f, static_cast<float*>(args.d_modifier));
     }
-  });
+  }
 }
 
 }  // namespace headway::inline v1::kernels

@@ -10,15 +10,6 @@ namespace headway::inline v1::kernels {
 // 64 stay near the L1 cache (24 KiB each).
 inline constexpr std::int64_t kAttentionTileKeys = 96;
 
-// A range of keys of one sequence. Few key/value heads alone would leave threads idle, so long sequences are
-// cut, in at most four: every cut costs a copy of dQ.
-struct KeyUnit {
-  std::size_t sequence;
-  std::int64_t begin, end;
-  std::int64_t partial;    // offset of its dQ in floats, -1 where the sequence is whole
-  std::int64_t distances;  // offset of its sums by distance [H][DistanceSpan]
-};
-
 // The distances between queries and keys of one sequence, and room for a vector beyond them.
 struct DistanceSpan {
   std::int64_t least, count;
@@ -26,25 +17,50 @@ struct DistanceSpan {
       : least(s.position - s.key_count + 1), count(s.query_count + s.key_count + DistanceBias::kPadding) {}
 };
 
+// What a unit sums up for one head beside dQ, dK and dV, in floats: by distance, of the relative rows, of the
+// modifier's parameters. 0 where not wanted.
+struct HeadLayout {
+  std::int64_t distances = 0, keys = 0, values = 0, parameters = 0;
+  std::int64_t first_key_row = 0, first_value_row = 0;  // numbers of the first relative rows
+  HeadLayout(const AttentionGradArgs& args, const SequenceDesc& s);
+  std::int64_t total() const { return distances + keys + values + parameters; }
+};
+
+// A range of keys of one sequence. Few key/value heads alone would leave threads idle, so long sequences are
+// cut, in at most four: every cut costs a copy of dQ.
+struct KeyUnit {
+  std::size_t sequence;
+  std::int64_t begin, end;
+  std::int64_t partial;  // offset of its dQ (and dQ') in floats, -1 where the sequence is whole
+  std::int64_t sums;     // offset of its [H][HeadLayout] in its wave's
+};
+
+// Units [begin, end), whose sums are held at once.
+struct Wave {
+  std::size_t begin, end;
+};
+
 struct Plan {
   std::vector<KeyUnit> units;
-  std::int64_t partial_floats = 0, distance_floats = 0;
+  std::vector<Wave> waves;
+  std::int64_t partial_floats = 0, sums_floats = 0;
 };
 
 /// The units of a backward pass, in the order of sequences and keys: a function of each sequence's shape
 /// alone.
-Plan plan_keys(const AttentionArgs& a);
+Plan plan_keys(const AttentionGradArgs& args);
 
-/// True when elements of dbias are summed over sequences or heads: then no unit of keys owns them.
-bool bias_is_shared(const AttentionGradArgs& args);
+/// True when elements of dbias are summed over sequences, heads or ranges of keys: then no unit of keys owns
+/// them.
+bool bias_is_shared(const AttentionGradArgs& args, const Plan& plan);
 
-/// dQ of sequences that were cut: the parts of their ranges added in order.
+/// dQ (and dQ') of sequences that were cut: the parts of their ranges added in order.
 void add_partials(const AttentionGradArgs& args, const Plan& plan, const float* partials);
 
 /// Fills args.delta.
 void sum_delta(const AttentionGradArgs& args);
 
-/// args.ddistances += the units' sums by distance, in order.
-void add_distances(const AttentionGradArgs& args, const Plan& plan, const float* sums);
+/// What the units of a wave have summed up is added to where it belongs, in order.
+void add_sums(const AttentionGradArgs& args, const Plan& plan, const Wave& wave, const float* sums);
 
 }  // namespace headway::inline v1::kernels

@@ -98,7 +98,13 @@ inline void finish_row(const AttentionArgs& a, const SequenceDesc& s, std::int64
   }
 }
 
-// Head h of a sequence with one query; no dropout.
+// True when a sequence is one that attend_row() takes.
+inline bool is_row(const AttentionArgs& a, const SequenceDesc& s) {
+  return s.query_count == 1 && s.step == 1 && !a.dropout.threshold && !a.relative_keys.data &&
+         !a.relative_values.data && !a.modifier;
+}
+
+// Head h of a sequence with one query.
 inline void attend_row(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, float* space) {
   const FloatTag f;
   const RowSpace sizes(a);
@@ -109,7 +115,7 @@ inline void attend_row(const AttentionArgs& a, const SequenceDesc& s, std::int64
   float* value_buffer = key_buffer + kKeys * sizes.dim;
   const std::int64_t kv = h * a.kv_heads / a.heads;
 
-  const Rows q = float_rows(a.dtype, a.q, s.query_begin, 1, h, a.dim, key_buffer, sizes.dim);
+  const Rows q = float_rows(a.dtype, a.q, queries_of(s, 0, 1), h, a.dim, key_buffer, sizes.dim);
   for (std::int64_t d = 0; d < sizes.dim; d += kLanes) {
     hn::StoreU(hn::Mul(hn::LoadU(f, q.data + d), hn::Set(f, static_cast<float>(a.scale) * kLog2e)), f,
                query + d);
@@ -118,10 +124,9 @@ inline void attend_row(const AttentionArgs& a, const SequenceDesc& s, std::int64
   float largest = -kInfinity, total = 0;
   for_tiles(a, s, h, QueryBlock(0, 1), {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
     const std::int64_t count = tile.keys();
-    const Rows k =
-        float_rows(a.dtype, a.k, s.key_begin + tile.begin, count, kv, a.dim, key_buffer, sizes.dim);
-    const Rows v = float_rows(a.dtype, a.v, s.key_begin + tile.begin, count, kv, a.value_dim, value_buffer,
-                              sizes.value_dim);
+    const RowSpan keys = keys_of(s, tile.begin, count);
+    const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, sizes.dim);
+    const Rows v = float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, sizes.value_dim);
     row_scores(query, k, count, sizes.dim, scores);
     finish_row(a, s, h, tile, scores);
     std::fill(scores + count, scores + round_up(count), -kInfinity);

@@ -23,15 +23,14 @@ inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const Quer
 // True when finish_scores() has something to do.
 inline bool is_unfinished(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
                           const Tile& tile) {
-  return is_partial(a, s, block, tile) || a.softcap > 0 || a.distances.data;
+  return is_partial(a, s, block, tile) || a.softcap > 0 || a.distances.data || a.modifier;
 }
 
 // Calls body(pointer to a vector of scores, key, vector) for all that the tile's softmax will read.
 template <class Body>
-HWY_INLINE void for_scores(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, float* scores,
-                           const Body& body) {
+HWY_INLINE void for_scores(const QueryBlock& block, const Tile& tile, float* scores, const Body& body) {
   for (int v = 0; v < block.vectors; ++v) {
-    const KeyRange seen = vector_keys(s, block, v, tile);
+    const KeyRange seen = tile.vector_keys(v);
     for (std::int64_t j = seen.begin; j < seen.end; ++j)
       body(scores + (j - tile.begin) * kQueries + v * kLanes, j, v);
   }
@@ -44,16 +43,16 @@ inline float biased(float score, float bias) {
   return bias == -kInfinity ? -kInfinity : score + kLog2e * bias;
 }
 
-// A tile's part of a bias [query][key], transposed: `out` [keys][kQueries], for the queries that exist.
-inline void bias_tile(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                      const Tile& tile, float* out) {
-  const float* bias =
-      static_cast<const float*>(a.bias) + a.bias_strides.at(s.index, h, block.begin, tile.begin);
-  if (a.bias_strides.key == 1 && a.bias_strides.query != 0)
-    return transpose(bias, a.bias_strides.query, block.count, tile.keys(), 1.f, out, kQueries);
-  for (std::int64_t j = 0; j < tile.keys(); ++j) {
-    for (std::int64_t i = 0; i < block.count; ++i)
-      out[j * kQueries + i] = bias[i * a.bias_strides.query + j * a.bias_strides.key];
+// The part of a bias [query][key] from key `begin` on, transposed: `out` [keys][kQueries], for the queries
+// that exist.
+inline void bias_strip(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                       std::int64_t begin, std::int64_t keys, float* out) {
+  const float* bias = static_cast<const float*>(a.bias) +
+                      a.bias_strides.at(s.index, h, s.query_at(block.begin), s.key_at(begin));
+  const std::int64_t query = a.bias_strides.query * s.step, key = a.bias_strides.key * s.step;
+  if (key == 1 && query != 0) return transpose(bias, query, block.count, keys, 1.f, out, kQueries);
+  for (std::int64_t j = 0; j < keys; ++j) {
+    for (std::int64_t i = 0; i < block.count; ++i) out[j * kQueries + i] = bias[i * query + j * key];
   }
 }
 
@@ -67,18 +66,16 @@ inline void add_bias(const AttentionArgs& a, const SequenceDesc& s, std::int64_t
   };
   if (a.bias_strides.query == 0) {  // a number for each key
     const float* row = static_cast<const float*>(a.bias) + a.bias_strides.at(s.index, h, 0, 0);
-    for_scores(s, block, tile, scores, [&](float* at, std::int64_t j, int) HWY_ATTR {
-      add(at, hn::Set(f, row[j * a.bias_strides.key]));
+    for_scores(block, tile, scores, [&](float* at, std::int64_t j, int) HWY_ATTR {
+      add(at, hn::Set(f, row[s.key_at(j) * a.bias_strides.key]));
     });
     return;
   }
   HWY_ALIGN float part[kBiasKeys * kQueries] = {};  // lanes without a query stay 0
   for (std::int64_t j = tile.begin; j < tile.end; j += kBiasKeys) {
-    Tile strip = tile;
-    strip.begin = j;
-    strip.end = std::min(j + kBiasKeys, tile.end);
-    bias_tile(a, s, h, block, strip, part);
-    for (std::int64_t k = 0; k < strip.keys(); ++k) {
+    const std::int64_t keys = std::min(kBiasKeys, tile.end - j);
+    bias_strip(a, s, h, block, j, keys, part);
+    for (std::int64_t k = 0; k < keys; ++k) {
       for (int v = 0; v < block.vectors; ++v) {
         const std::int64_t at = k * kQueries + v * kLanes;
         add(scores + (j - tile.begin) * kQueries + at, hn::LoadU(f, part + at));
@@ -110,37 +107,83 @@ HWY_INLINE Floats tanh(Floats x) {
 }
 
 // Scores, in units of log 2, become cap·tanh(score / cap); `slopes`, where wanted, the derivative.
-inline void cap_scores(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
-                       const Tile& tile, float* scores, float* slopes) {
+inline void cap_scores(const AttentionArgs& a, const QueryBlock& block, const Tile& tile, float* scores,
+                       float* slopes) {
   const FloatTag f;
   const Floats cap = hn::Set(f, static_cast<float>(a.softcap) * kLog2e);
   const Floats inverse = hn::Set(f, 1.f / (static_cast<float>(a.softcap) * kLog2e));
-  for_scores(s, block, tile, scores, [&](float* at, std::int64_t, int) HWY_ATTR {
+  for_scores(block, tile, scores, [&](float* at, std::int64_t, int) HWY_ATTR {
     const Floats y = tanh(hn::Mul(hn::LoadU(f, at), inverse));
     hn::StoreU(hn::Mul(cap, y), f, at);
     if (slopes) hn::StoreU(hn::NegMulAdd(y, y, hn::Set(f, 1.f)), f, slopes + (at - scores));
   });
 }
 
-// Adds the bias of each pair's distance: along queries it rises by one, so it is a vector of the table.
+// Adds the bias of each pair's distance: along queries it rises by one (a class's by the step), so it is a
+// vector of the table.
 inline void add_distances(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
                           const QueryBlock& block, const Tile& tile, float* scores) {
   const FloatTag f;
+  const IntTag n;
   const Floats unit = hn::Set(f, kLog2e);
-  const float* table = static_cast<const float*>(a.distances.data) + h * a.distances.head + block.begin +
-                       s.position - a.distances.least;
-  for_scores(s, block, tile, scores, [&](float* at, std::int64_t j, int v) HWY_ATTR {
-    hn::StoreU(hn::MulAdd(unit, hn::LoadU(f, table + v * kLanes - j), hn::LoadU(f, at)), f, at);
+  const float* table = static_cast<const float*>(a.distances.data) + h * a.distances.head - a.distances.least;
+  const auto every = hn::Mul(hn::Iota(n, 0), hn::Set(n, static_cast<std::int32_t>(s.step)));
+  for_scores(block, tile, scores, [&](float* at, std::int64_t j, int v) HWY_ATTR {
+    const float* from = table + s.distance(block.begin + v * kLanes, j);
+    // Lanes without a query read the last element there is.
+    const auto most = hn::Set(n, static_cast<std::int32_t>((block.count - 1 - v * kLanes) * s.step));
+    const Floats bias = s.step == 1 ? hn::LoadU(f, from) : hn::GatherIndex(f, from, hn::Min(every, most));
+    hn::StoreU(hn::MulAdd(unit, bias, hn::LoadU(f, at)), f, at);
   });
 }
 
-// Scores [keys][kQueries], in units of log 2, are capped, get their biases, and -inf where hidden.
+// A run of a tile, as a modifier sees it: in natural units.
+inline ScoreTile<float> modifier_tile(const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                                      const Tile& tile, const Run& run, float* scores) {
+  const std::int64_t lane = run.first * kLanes;
+  return {.scores = scores + (run.begin - tile.begin) * kQueries + lane,
+          .stride = kQueries,
+          .queries = std::min(run.last * kLanes, block.count) - lane,
+          .keys = run.keys(),
+          .sequence = s.index,
+          .head = h,
+          .first_query = s.query_at(block.begin + lane),
+          .first_key = s.key_at(run.begin),
+          .step = s.step,
+          .offset = s.position};
+}
+
+inline void scale_scores(const QueryBlock& block, const Tile& tile, float factor, float* scores) {
+  const FloatTag f;
+  for_scores(block, tile, scores, [&](float* at, std::int64_t, int) HWY_ATTR {
+    hn::StoreU(hn::Mul(hn::Set(f, factor), hn::LoadU(f, at)), f, at);
+  });
+}
+
+// `before`, where wanted, gets the scores that the modifier found.
+inline void modify_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
+                          const QueryBlock& block, const Tile& tile, float* scores, float* before) {
+  scale_scores(block, tile, kLn2, scores);
+  if (before) std::copy(scores, scores + tile.keys() * kQueries, before);
+  for_runs(tile,
+           [&](const Run& run) { a.modifier->apply<float>(modifier_tile(s, h, block, tile, run, scores)); });
+  scale_scores(block, tile, kLog2e, scores);
+}
+
+// What the backward pass needs of how scores came about: the slope of the cap, the scores before a modifier.
+struct ScoreHistory {
+  float *slopes = nullptr, *before = nullptr;
+};
+
+// Scores [keys][kQueries], in units of log 2, are capped, modified, get their biases, and -inf where hidden.
 inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
-                          const QueryBlock& block, const Tile& tile, float* scores, float* slopes = nullptr) {
+                          const QueryBlock& block, const Tile& tile, float* scores,
+                          const ScoreHistory& history = {}) {
   const FloatTag f;
   const IntTag n;
   const std::int64_t j0 = tile.begin, j1 = tile.end;
-  if (a.softcap > 0) cap_scores(a, s, block, tile, scores, slopes);
+  if (a.softcap > 0) cap_scores(a, block, tile, scores, history.slopes);
+  if (a.modifier) modify_scores(a, s, h, block, tile, scores, history.before);
   if (a.distances.data) add_distances(a, s, h, block, tile, scores);
   if (a.bias) add_bias(a, s, h, block, tile, scores);
   if (tile.bits) hide_pairs(block, tile, scores);
@@ -166,17 +209,18 @@ inline void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc&
                               const QueryBlock& block, const Tile& tile, const float* d_scores) {
   const FloatTag f;
   const PairStrides& strides = args.dbias_strides;
-  float* out = static_cast<float*>(args.dbias) + strides.at(s.index, h, block.begin, 0);
+  float* out = static_cast<float*>(args.dbias) + strides.at(s.index, h, s.query_at(block.begin), s.key_at(0));
+  const std::int64_t query_step = strides.query * s.step, key_step = strides.key * s.step;
   HWY_ALIGN float part[kQueries * kBiasKeys];
-  for_runs(s, block, tile, [&](const Run& run) HWY_ATTR {
+  for_runs(tile, [&](const Run& run) HWY_ATTR {
     const std::int64_t first = run.first * kLanes, last = std::min(run.last * kLanes, block.count);
     const auto column = [&](std::int64_t j) { return d_scores + (j - tile.begin) * kQueries; };
-    if (strides.key == 1 && strides.query != 0) {
+    if (key_step == 1 && query_step != 0) {
       for (std::int64_t j = run.begin; j < run.end; j += kBiasKeys) {
         const std::int64_t keys = std::min(kBiasKeys, run.end - j);
         transpose(column(j) + first, kQueries, keys, last - first, 1.f, part, kBiasKeys);
         for (std::int64_t i = first; i < last; ++i) {
-          float* row = out + i * strides.query + j;
+          float* row = out + i * query_step + j;
           const float* from = part + (i - first) * kBiasKeys;
           std::int64_t k = 0;
           for (; k + kLanes <= keys; k += kLanes)
@@ -187,7 +231,7 @@ inline void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc&
       return;
     }
     for (std::int64_t j = run.begin; j < run.end; ++j) {
-      for (std::int64_t i = first; i < last; ++i) out[i * strides.query + j * strides.key] += column(j)[i];
+      for (std::int64_t i = first; i < last; ++i) out[i * query_step + j * key_step] += column(j)[i];
     }
   });
 }
@@ -196,38 +240,54 @@ inline void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc&
 inline void add_distance_gradient(const SequenceDesc& s, const QueryBlock& block, const Tile& tile,
                                   float* d_scores, std::int64_t least, float* sums) {
   const FloatTag f;
-  float* first = sums + block.begin + s.position - least;
-  for_scores(s, block, tile, d_scores, [&](float* at, std::int64_t j, int v) HWY_ATTR {
-    float* to = first + v * kLanes - j;
-    hn::StoreU(hn::Add(hn::LoadU(f, to), hn::LoadU(f, at)), f, to);
+  for_scores(block, tile, d_scores, [&](float* at, std::int64_t j, int v) HWY_ATTR {
+    float* to = sums + s.distance(block.begin + v * kLanes, j) - least;
+    if (s.step == 1) return hn::StoreU(hn::Add(hn::LoadU(f, to), hn::LoadU(f, at)), f, to);
+    const std::int64_t lanes = std::min(kLanes, block.count - v * kLanes);
+    for (std::int64_t i = 0; i < lanes; ++i) to[i * s.step] += at[i];
   });
 }
 
 // Multiplies a tile by the dropout's 0 or 1/(1 - p), drawn again from its coordinates. `values` may equal
-// `out`. Eight keys share one draw: tiles begin at multiples of 8.
+// `out`. Eight keys share one draw: tiles begin at multiples of 8. Keys of a class, which lie apart, have one
+// each.
 inline void drop(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
                  const Tile& tile, const float* values, float* out) {
   const FloatTag f;
   const WordTag w;
-  const Floats kept = hn::Set(f, static_cast<float>(a.dropout.keep_scale()));
   const IntTag n;
+  const Floats kept = hn::Set(f, static_cast<float>(a.dropout.keep_scale()));
   const auto threshold = hn::Set(n, static_cast<std::int32_t>(a.dropout.threshold));
   const std::uint64_t key = a.dropout.call.seed ^ (a.dropout.call.call >> 32);
+  const Words every = hn::Mul(hn::Iota(w, 0), hn::Set(w, static_cast<std::uint32_t>(s.step)));
   for (int v = 0; v < block.vectors; ++v) {
-    const KeyRange seen = vector_keys(s, block, v, tile);
-    for (std::int64_t j = std::max(tile.begin, seen.begin / 8 * 8); j < seen.end; j += 8) {
-      Words word[4] = {hn::Iota(w, static_cast<std::uint32_t>(block.begin + v * kLanes)),
-                       hn::Set(w, static_cast<std::uint32_t>(j / 8)),
-                       hn::Set(w, static_cast<std::uint32_t>(s.index * a.heads + h)),
-                       hn::Set(w, static_cast<std::uint32_t>(a.dropout.call.call))};
+    const KeyRange seen = tile.vector_keys(v);
+    const auto query = static_cast<std::uint32_t>(s.query_at(block.begin + v * kLanes));
+    const auto draw = [&](std::int64_t number, Words* word) HWY_ATTR {
+      word[0] = hn::Add(every, hn::Set(w, query));
+      word[1] = hn::Set(w, static_cast<std::uint32_t>(number / 8));
+      word[2] = hn::Set(w, static_cast<std::uint32_t>(s.index * a.heads + h));
+      word[3] = hn::Set(w, static_cast<std::uint32_t>(a.dropout.call.call));
       philox(word[0], word[1], word[2], word[3], key);
-      for (std::int64_t l = 0; l < std::min<std::int64_t>(8, tile.end - j); ++l) {
-        const Words half =
-            l % 2 ? hn::ShiftRight<16>(word[l / 2]) : hn::And(word[l / 2], hn::Set(w, 0xffffu));
-        const std::int64_t at = (j - tile.begin + l) * kQueries + v * kLanes;
-        const auto dropped = hn::RebindMask(f, hn::Lt(hn::BitCast(n, half), threshold));
-        hn::StoreU(hn::IfThenZeroElse(dropped, hn::Mul(hn::LoadU(f, values + at), kept)), f, out + at);
+    };
+    const auto apply = [&](std::int64_t j, std::int64_t number, const Words* word) HWY_ATTR {
+      const Words& pair = word[number % 8 / 2];
+      const Words half = number % 2 ? hn::ShiftRight<16>(pair) : hn::And(pair, hn::Set(w, 0xffffu));
+      const std::int64_t at = (j - tile.begin) * kQueries + v * kLanes;
+      const auto dropped = hn::RebindMask(f, hn::Lt(hn::BitCast(n, half), threshold));
+      hn::StoreU(hn::IfThenZeroElse(dropped, hn::Mul(hn::LoadU(f, values + at), kept)), f, out + at);
+    };
+    Words word[4];
+    if (s.step > 1) {
+      for (std::int64_t j = seen.begin; j < seen.end; ++j) {
+        draw(s.key_at(j), word);
+        apply(j, s.key_at(j), word);
       }
+      continue;
+    }
+    for (std::int64_t j = std::max(tile.begin, seen.begin / 8 * 8); j < seen.end; j += 8) {
+      draw(j, word);
+      for (std::int64_t l = j; l < std::min(j + 8, tile.end); ++l) apply(l, l, word);
     }
   }
 }

@@ -12,19 +12,21 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
 TileSummary summary(const AttentionArgs& a) {
   TileSummary out{.isa = hwy::TargetName(HWY_TARGET), .query_block = kQueries, .key_tile = kKeys};
-  for (const SequenceDesc& s : a.sequences) {
-    for (std::int64_t h = 0; h < a.heads; ++h) {
-      for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
-        const QueryBlock block(first, s.query_count);
-        for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) {
-          ++(is_partial(a, s, block, tile) ? out.partial : out.full);
-          for_runs(s, block, tile, [&](const Run& run) {
-            const std::int64_t queries = std::min(run.last * kLanes, block.count) - run.first * kLanes;
-            out.computed_pairs += static_cast<double>(run.keys() * queries);
+  for (const SequenceDesc& sequence : a.sequences) {
+    for_classes(a, sequence, [&](const SequenceDesc& s) {
+      for (std::int64_t h = 0; h < a.heads; ++h) {
+        for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
+          const QueryBlock block(first, s.query_count);
+          for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) {
+            ++(is_partial(a, s, block, tile) ? out.partial : out.full);
+            for_runs(tile, [&](const Run& run) {
+              const std::int64_t queries = std::min(run.last * kLanes, block.count) - run.first * kLanes;
+              out.computed_pairs += static_cast<double>(run.keys() * queries);
+            });
           });
-        });
+        }
       }
-    }
+    });
   }
   return out;
 }

@@ -183,19 +183,31 @@ inline void copy_floats(const float* in, std::int64_t count, float* out) {
   for (; d < count; ++d) out[d] = in[d];
 }
 
+// Rows first, first + step, … of a tensor of heads.
+struct RowSpan {
+  std::int64_t first, count, step = 1;
+};
+inline RowSpan queries_of(const SequenceDesc& s, std::int64_t begin, std::int64_t count) {
+  return {s.query_row(begin), count, s.step};
+}
+inline RowSpan keys_of(const SequenceDesc& s, std::int64_t begin, std::int64_t count) {
+  return {s.key_row(begin), count, s.step};
+}
+
 // A block of rows as float32: where it lies already, or converted into `buffer`, rows padded to `width` with
 // zeros.
-inline Rows float_rows(DType dtype, const HeadRows& from, std::int64_t begin, std::int64_t count,
-                       std::int64_t head, std::int64_t dim, float* buffer, std::int64_t width,
-                       Place place = Place::anywhere) {
-  if (dtype == DType::float32 && width <= dim && (place == Place::anywhere || from.row == dim))
-    return {static_cast<const float*>(from.at(dtype, begin, head)), from.row};
-  for (std::int64_t r = 0; r < count; ++r) {
+inline Rows float_rows(DType dtype, const HeadRows& from, const RowSpan& span, std::int64_t head,
+                       std::int64_t dim, float* buffer, std::int64_t width, Place place = Place::anywhere) {
+  const std::int64_t row = from.row * span.step;
+  if (dtype == DType::float32 && width <= dim && (place == Place::anywhere || row == dim))
+    return {static_cast<const float*>(from.at(dtype, span.first, head)), row};
+  for (std::int64_t r = 0; r < span.count; ++r) {
     float* out = buffer + r * width;
+    const void* in = from.at(dtype, span.first + r * span.step, head);
     if (dtype == DType::bfloat16) {
-      to_floats(static_cast<const bfloat16*>(from.at(dtype, begin + r, head)), dim, out);
+      to_floats(static_cast<const bfloat16*>(in), dim, out);
     } else {
-      copy_floats(static_cast<const float*>(from.at(dtype, begin + r, head)), dim, out);
+      copy_floats(static_cast<const float*>(in), dim, out);
     }
     std::fill(out + dim, out + std::max(dim, width), 0.f);
   }
@@ -204,12 +216,12 @@ inline Rows float_rows(DType dtype, const HeadRows& from, std::int64_t begin, st
 
 // Rows of heads lie far apart: the hardware's own prefetching, which follows adjacent lines, does not find
 // the next.
-inline void prefetch_rows(DType dtype, const HeadRows& rows, std::int64_t begin, std::int64_t end,
-                          std::int64_t head, std::int64_t dim) {
+inline void prefetch_rows(DType dtype, const HeadRows& rows, const RowSpan& span, std::int64_t head,
+                          std::int64_t dim) {
   constexpr std::int64_t kLine = 64;
   const auto size = static_cast<std::int64_t>(size_of(dtype));
-  const auto* row = static_cast<const char*>(rows.data) + (begin * rows.row + head * rows.head) * size;
-  for (std::int64_t r = begin; r < end; ++r, row += rows.row * size) {
+  const auto* row = static_cast<const char*>(rows.at(dtype, span.first, head));
+  for (std::int64_t r = 0; r < span.count; ++r, row += rows.row * span.step * size) {
     for (std::int64_t at = 0; at < dim * size; at += kLine) hwy::Prefetch(row + at);
   }
 }
@@ -265,9 +277,10 @@ void query_product(const Rows& rows, std::int64_t dim, const float* weights, con
                   run.vectors(), skip_zeros);
 }
 
-// out[key][d] += Σ_query weights[key][query]·rows[query][d], `width` columns of them
+// out[key][d] += Σ_query weights[key][query]·rows[query][d], `width` columns of them; keys of `out` are
+// `step` rows apart.
 inline void key_product(const Rows& rows, std::int64_t width, const float* weights, const QueryBlock& block,
-                        const Run& run, std::int64_t j0, float* out, bool skip_zeros) {
+                        const Run& run, std::int64_t j0, float* out, bool skip_zeros, std::int64_t step = 1) {
   const std::int64_t first = run.first * kLanes;
   product<Start::load>({.rows = run.keys(),
                         .depth = std::min(run.last * kLanes, block.count) - first,
@@ -275,8 +288,8 @@ inline void key_product(const Rows& rows, std::int64_t width, const float* weigh
                         .a_row = kQueries,
                         .b = rows.data + first * rows.row,
                         .b_row = rows.row,
-                        .c = out + (run.begin - j0) * width,
-                        .c_row = width},
+                        .c = out + (run.begin - j0) * width * step,
+                        .c_row = width * step},
                        static_cast<int>(width / kLanes), skip_zeros);
 }
 

@@ -7,19 +7,42 @@
 
 namespace headway::inline v1::kernels {
 
-/// A block of queries of one sequence: with a head, a unit of work that depends on that sequence's shape
-/// alone.
+/// Class `residue` of a sequence, as its plan numbers it.
+inline SequenceDesc residue_class(const AttentionArgs& a, SequenceDesc s, std::int64_t residue) {
+  const TilePlan::ResidueClass part = a.plan->residue_class(s.index, residue);
+  s.step = a.plan->step();
+  s.query_count = part.queries;
+  s.key_count = part.keys;
+  s.first_query = part.first_query;
+  s.first_key = part.first_key;
+  return s;
+}
+
+/// A block of queries of one sequence, or of one of its classes: with a head, a unit of work that depends on
+/// that sequence's shape alone.
 struct QueryUnit {
-  std::size_t sequence;
+  SequenceDesc sequence;
   std::int64_t first;
 };
 
+inline void add_query_blocks(const SequenceDesc& s, std::int64_t block, std::vector<QueryUnit>& units) {
+  // The last blocks first: under a causal mask they are the longest, and the pool ends evenly.
+  const std::int64_t blocks = (s.query_count + block - 1) / block;
+  for (std::int64_t b = blocks - 1; b >= 0; --b) units.push_back({s, b * block});
+}
+
 inline std::vector<QueryUnit> query_blocks(const AttentionArgs& args, std::int64_t block) {
   std::vector<QueryUnit> units;
-  for (std::size_t s = 0; s < args.sequences.size(); ++s) {
-    // The last blocks first: under a causal mask they are the longest, and the pool ends evenly.
-    const std::int64_t blocks = (args.sequences[s].query_count + block - 1) / block;
-    for (std::int64_t b = blocks - 1; b >= 0; --b) units.push_back({s, b * block});
+  for (const SequenceDesc& s : args.sequences) add_query_blocks(s, block, units);
+  return units;
+}
+
+/// Of the classes of a plan that gathers; empty for all others.
+inline std::vector<QueryUnit> class_blocks(const AttentionArgs& args, std::int64_t block) {
+  std::vector<QueryUnit> units;
+  for (const SequenceDesc& s : args.sequences) {
+    for (std::int64_t r = 0; args.plan && args.plan->step() > 1 && r < args.plan->step(); ++r)
+      add_query_blocks(residue_class(args, s, r), block, units);
   }
   return units;
 }

@@ -13,6 +13,7 @@
 #include <headway/kernels/attention.h>
 
 #include "kernels/cpu/attention_ranges.h"
+#include "kernels/cpu/attention_units.h"
 #include "kernels/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -21,8 +22,12 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 // Of one block: K and V are read once for so many, and a block of Q, transposed, is 16 KiB at D = 64.
 constexpr std::int64_t kQueries = TilePlan::kQueries;
 static_assert(kQueries % kLanes == 0);
-// Runs are cut at so many queries (and keys): whole vectors, wide enough for full register tiles.
+// Runs are cut at so many queries, whole vectors and wide enough for full register tiles; those of a plan
+// also at so many keys, which is what one draw of dropout covers.
 constexpr std::int64_t kRunQueries = kLanes > 16 ? kLanes : 16;
+constexpr std::int64_t kRunKeys = 8;
+constexpr int kGroups = static_cast<int>(kQueries / kRunQueries);
+constexpr int kGroupVectors = static_cast<int>(kRunQueries / kLanes);
 constexpr std::int64_t kKeys = kAttentionTileKeys;
 
 // One block of queries of one head, and how many vectors hold it.
@@ -45,23 +50,98 @@ inline KeyRange visible_keys(const SequenceDesc& s, const QueryBlock& block) {
   return {begin, std::clamp<std::int64_t>(block.begin + block.count + s.high, begin, s.key_count)};
 }
 
+// Keys [begin, end) of a tile that the vectors [first, last) of the block may see, and the others may not:
+// along the diagonal of a causal mask the products go in such steps, and so skip what nobody sees.
+struct Run {
+  std::int64_t begin, end;
+  int first, last;
+  std::int64_t keys() const { return end - begin; }
+  int vectors() const { return last - first; }
+};
+
 // Keys [begin, end) that a block of queries meets in one step. Score tiles hold key j in row j - begin.
 struct Tile {
   std::int64_t begin, end;
-  // From a plan: the word of key `begin`, or null where every pair is seen, and the queries that see any of
-  // it.
-  bool planned = false;
-  const std::uint64_t* bits = nullptr;
-  std::uint64_t live = 0;
+  const std::uint64_t* bits = nullptr;  // the word of key `begin`, or null where a plan hides nothing
+  int run_count = 0;
+  Run runs[kKeys / kRunKeys];  // of rising keys
+  KeyRange seen[kGroups];      // from the first to the last key that the runs give a group of queries
   std::int64_t keys() const { return end - begin; }
+  KeyRange vector_keys(int vector) const { return seen[vector / kGroupVectors]; }
+  void add(const Run& run) {
+    Run* last = run_count > 0 ? &runs[run_count - 1] : nullptr;
+    if (last && last->end == run.begin && last->first == run.first && last->last == run.last) {
+      last->end = run.end;
+    } else {
+      runs[run_count++] = run;
+    }
+    for (int group = run.first / kGroupVectors; group * kGroupVectors < run.last; ++group) {
+      KeyRange& keys = seen[group];
+      keys = {keys.begin < keys.end ? keys.begin : run.begin, run.end};
+    }
+  }
+  static Tile of(std::int64_t first, std::int64_t last) {
+    Tile tile;
+    tile.begin = first;
+    tile.end = last;
+    for (KeyRange& keys : tile.seen) keys = {first, first};
+    return tile;
+  }
 };
 
-// The keys of one vector of the block, with the others of its run. A last vector's spare lanes count as
-// queries.
-inline KeyRange vector_keys(const SequenceDesc& s, const QueryBlock& block, int vector, const Tile& tile) {
-  const std::int64_t first = block.begin + vector * kLanes / kRunQueries * kRunQueries;
-  const std::int64_t begin = std::clamp(first + s.low, tile.begin, tile.end);
-  return {begin, std::clamp(first + kRunQueries + s.high, begin, tile.end)};
+// A tile by the bounds of its sequence.
+inline Tile bounded_tile(const SequenceDesc& s, const QueryBlock& block, std::int64_t begin,
+                         std::int64_t end) {
+  Tile tile = Tile::of(begin, end);
+  const auto run_at = [&](std::int64_t j) {
+    // Lane i of the block sees key j when j - high <= begin + i <= j - low.
+    const auto bound = [&](std::int64_t lane) {
+      const std::int64_t rounded = std::clamp<std::int64_t>(lane, 0, kQueries) / kRunQueries * kRunQueries;
+      return std::min(static_cast<int>(rounded / kLanes), block.vectors);
+    };
+    Run run{j, j, bound(j - s.high - block.begin), bound(j - s.low - block.begin + kRunQueries)};
+    run.last = std::max(run.first, run.last);
+    return run;
+  };
+  // Both bounds rise with the key: equal at the ends, they are equal throughout.
+  Run whole = run_at(begin);
+  const Run last = run_at(end - 1);
+  if (whole.first == last.first && whole.last == last.last) {
+    whole.end = end;
+    if (whole.vectors() > 0) tile.add(whole);
+    return tile;
+  }
+  for (std::int64_t j = begin; j < end;) {
+    Run run = run_at(j);
+    for (; j < end; ++j) {
+      const Run next = run_at(j);
+      if (next.first != run.first || next.last != run.last) break;
+    }
+    run.end = j;
+    if (run.vectors() > 0) tile.add(run);
+  }
+  return tile;
+}
+
+// A tile of a plan; `words` is key 0's, or null.
+inline Tile planned_tile(const QueryBlock& block, std::int64_t begin, std::int64_t end,
+                         const std::uint64_t* words) {
+  Tile tile = Tile::of(begin, end);
+  if (!words) {
+    tile.add({begin, end, 0, block.vectors});
+    return tile;
+  }
+  tile.bits = words + begin;
+  for (std::int64_t j = begin; j < end; j += kRunKeys) {
+    const std::int64_t last = std::min(j + kRunKeys, end);
+    std::uint64_t live = 0;
+    for (std::int64_t key = j; key < last; ++key) live |= words[key];
+    if (!live) continue;
+    const int first_group = std::countr_zero(live) / static_cast<int>(kRunQueries);
+    const int last_group = (63 - std::countl_zero(live)) / static_cast<int>(kRunQueries) + 1;
+    tile.add({j, last, first_group * kGroupVectors, std::min(last_group * kGroupVectors, block.vectors)});
+  }
+  return tile;
 }
 
 // First key of the tile that holds key j: without a plan tiles start at multiples of kKeys, whatever the
@@ -75,91 +155,59 @@ void for_tiles(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, co
   if (!a.plan) {
     const KeyRange seen = visible_keys(s, block);
     std::int64_t begin = std::max(seen.begin, keys.begin);
-    if (a.dropout.threshold) begin = begin / 8 * 8;  // its draws cover eight keys at a time
+    if (a.dropout.threshold) begin = begin / kRunKeys * kRunKeys;  // its draws cover as many at a time
     const std::int64_t end = std::min(seen.end, keys.end);
     for (std::int64_t tile = tile_begin(begin); tile < end; tile += kKeys)
-      body(Tile{.begin = std::max(tile, begin), .end = std::min(tile + kKeys, end)});
+      body(bounded_tile(s, block, std::max(tile, begin), std::min(tile + kKeys, end)));
     return;
   }
-  static_assert(TilePlan::kLongest <= kKeys && TilePlan::kKeys % 8 == 0);
-  for (const TilePlan::Tile& tile : a.plan->tiles(s.index, h, block.begin / kQueries)) {
+  static_assert(TilePlan::kLongest <= kKeys && TilePlan::kKeys % kRunKeys == 0);
+  const std::int64_t number = block.begin / kQueries;
+  for (const TilePlan::Tile& tile : s.step > 1 ? a.plan->class_tiles(s.index, h, s.first_key, number)
+                                               : a.plan->tiles(s.index, h, number)) {
     std::int64_t begin = std::max(tile.begin, keys.begin), end = std::min(tile.end, keys.end);
     if (begin >= end) continue;
-    const std::uint64_t* bits = nullptr;
+    const std::uint64_t* words = nullptr;
     if (tile.bits >= 0) {  // keys at both ends that nobody sees are left out
-      const std::uint64_t* words = a.plan->bits().data() + tile.bits - tile.begin;
+      words = a.plan->bits().data() + tile.bits - tile.begin;
       const std::int64_t all = begin;
       while (begin < end && !words[begin]) ++begin;
       while (end > begin && !words[end - 1]) --end;
-      if (a.dropout.threshold) begin = std::max(all, begin / 8 * 8);
+      if (a.dropout.threshold) begin = std::max(all, begin / kRunKeys * kRunKeys);
       if (begin >= end) continue;
-      bits = words + begin;
     }
-    body(Tile{begin, end, true, bits, tile.live});
+    body(planned_tile(block, begin, end, words));
   }
 }
-
-// Keys [begin, end) of a tile that the vectors [first, last) of the block may see, and the others may not:
-// along the diagonal of a causal mask the products go in such steps, and so skip what nobody sees.
-struct Run {
-  std::int64_t begin, end;
-  int first, last;
-  std::int64_t keys() const { return end - begin; }
-  int vectors() const { return last - first; }
-};
 
 // Calls body(run) for the runs of a tile in order.
 template <class Body>
-void for_runs(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, const Body& body) {
-  if (tile.planned) {
-    return body(Run{tile.begin, tile.end, std::countr_zero(tile.live) / static_cast<int>(kLanes),
-                    (63 - std::countl_zero(tile.live)) / static_cast<int>(kLanes) + 1});
-  }
-  const auto run_at = [&](std::int64_t j) {
-    // Lane i of the block sees key j when j - high <= begin + i <= j - low.
-    const auto bound = [&](std::int64_t lane) {
-      const std::int64_t rounded = std::clamp<std::int64_t>(lane, 0, kQueries) / kRunQueries * kRunQueries;
-      return std::min(static_cast<int>(rounded / kLanes), block.vectors);
-    };
-    Run run{j, j, bound(j - s.high - block.begin), bound(j - s.low - block.begin + kRunQueries)};
-    run.last = std::max(run.first, run.last);
-    return run;
-  };
-  // Both bounds rise with the key: equal at the ends, they are equal throughout.
-  Run whole = run_at(tile.begin);
-  const Run last = run_at(tile.end - 1);
-  if (whole.first == last.first && whole.last == last.last) {
-    whole.end = tile.end;
-    if (whole.vectors() > 0) body(whole);
-    return;
-  }
-  for (std::int64_t j = tile.begin; j < tile.end;) {
-    Run run = run_at(j);
-    for (; j < tile.end; ++j) {
-      const Run next = run_at(j);
-      if (next.first != run.first || next.last != run.last) break;
-    }
-    run.end = j;
-    if (run.vectors() > 0) body(run);
-  }
+void for_runs(const Tile& tile, const Body& body) {
+  for (int r = 0; r < tile.run_count; ++r) body(tile.runs[r]);
 }
 
 // The same pairs cut the other way, for products that sum over keys: calls body(run) with all the keys that
-// vectors next to each other see alike, so that every sum is taken up once.
+// groups next to each other see alike, so that every sum is taken up once.
 template <class Body>
-void for_columns(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, const Body& body) {
-  if (tile.planned) return for_runs(s, block, tile, body);
-  constexpr int kRunVectors = static_cast<int>(kRunQueries / kLanes);
-  for (int first = 0; first < block.vectors;) {
-    const KeyRange keys = vector_keys(s, block, first, tile);
-    int last = first + kRunVectors;
-    for (; last < block.vectors; last += kRunVectors) {
-      const KeyRange next = vector_keys(s, block, last, tile);
-      if (next.begin != keys.begin || next.end != keys.end) break;
-    }
-    if (keys.begin < keys.end) body(Run{keys.begin, keys.end, first, std::min(last, block.vectors)});
+void for_columns(const QueryBlock& block, const Tile& tile, const Body& body) {
+  for (int first = 0; first * kGroupVectors < block.vectors;) {
+    const KeyRange keys = tile.seen[first];
+    int last = first + 1;
+    while (last * kGroupVectors < block.vectors && tile.seen[last].begin == keys.begin &&
+           tile.seen[last].end == keys.end)
+      ++last;
+    if (keys.begin < keys.end)
+      body(Run{keys.begin, keys.end, first * kGroupVectors, std::min(last * kGroupVectors, block.vectors)});
     first = last;
   }
+}
+
+// Calls body(sequence) for a sequence, and for the classes that a plan makes of it.
+template <class Body>
+void for_classes(const AttentionArgs& a, const SequenceDesc& s, const Body& body) {
+  if (!a.plan || a.plan->has_whole_tiles()) body(s);
+  for (std::int64_t residue = 0; a.plan && a.plan->step() > 1 && residue < a.plan->step(); ++residue)
+    body(residue_class(a, s, residue));
 }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE

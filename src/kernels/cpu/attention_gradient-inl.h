@@ -1,0 +1,247 @@
+// What the backward pass does to one tile, and what it keeps of a head's queries meanwhile.
+#if defined(HEADWAY_KERNELS_CPU_ATTENTION_GRADIENT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEADWAY_KERNELS_CPU_ATTENTION_GRADIENT_INL_H_
+#undef HEADWAY_KERNELS_CPU_ATTENTION_GRADIENT_INL_H_
+#else
+#define HEADWAY_KERNELS_CPU_ATTENTION_GRADIENT_INL_H_
+#endif
+
+#include "kernels/cpu/attention_relative-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace headway::inline v1::kernels::HWY_NAMESPACE {
+
+// float32 workspace of one thread. `queries` is the longest query count, rounded up to whole blocks; `keys`
+// is how many keys dK and dV are kept for: one tile, or all of them while a group of query heads, or a plan
+// that is walked by queries, adds to them.
+struct BackwardSpace {
+  std::int64_t dim, value_dim, queries, keys;
+  bool all_keys, relative_keys;
+  RelativeSpace relative;
+  explicit BackwardSpace(const AttentionArgs& a)
+      : dim(round_up(a.dim)),
+        value_dim(round_up(a.value_dim)),
+        queries(0),
+        keys(kKeys),
+        all_keys(a.heads > a.kv_heads || a.plan),
+        relative_keys(a.relative_keys.data),
+        relative(a) {
+    for (const SequenceDesc& s : a.sequences) {
+      queries = std::max(queries, s.query_count);
+      if (all_keys) keys = std::max(keys, s.key_count + kKeys);
+    }
+    queries = (queries + kQueries - 1) / kQueries * kQueries;
+  }
+  // Q, dO and Q', each by rows and transposed, and dQ and dQ' transposed.
+  std::int64_t per_query() const { return (relative_keys ? 6 : 3) * dim + 2 * value_dim + 2; }
+  std::int64_t buffers() const { return kKeys * (dim + value_dim); }
+  std::int64_t sums() const { return keys * (dim + value_dim); }
+  std::int64_t tiles() const { return 4 * kKeys * kQueries; }
+  std::int64_t total() const {
+    return queries * per_query() + buffers() + sums() + tiles() + relative.total();
+  }
+};
+
+// The score-sized tiles: weights (dropped, for dV), dS (by the scores with their biases; then by those before
+// the modifier, and the cap), and what those have to remember.
+struct GradientTiles {
+  float *weights, *d_scores;
+  ScoreHistory history;
+  explicit GradientTiles(float* space)
+      : weights(space),
+        d_scores(space + kKeys * kQueries),
+        history{space + 2 * kKeys * kQueries, space + 3 * kKeys * kQueries} {}
+};
+
+// Where everything of a thread lies.
+struct BackwardBuffers {
+  // The queries of one head, made ready for all their tiles. Blocks follow one another; within a transposed
+  // block row d is kQueries wide.
+  float *query, *query_rows, *d_query, *d_out, *d_out_rows, *lse, *delta;
+  float *relative_query = nullptr, *relative_rows = nullptr, *d_relative = nullptr;
+  float *keys, *values;          // one tile's rows
+  float *key_sums, *value_sums;  // dK and dV
+  GradientTiles tiles;
+  RelativeBuffers relative;
+  BackwardBuffers(const BackwardSpace& sizes, float* space)
+      : query(space),
+        query_rows(query + sizes.queries * sizes.dim),
+        d_query(query_rows + sizes.queries * sizes.dim),
+        d_out(d_query + sizes.queries * sizes.dim),
+        d_out_rows(d_out + sizes.queries * sizes.value_dim),
+        lse(d_out_rows + sizes.queries * sizes.value_dim),
+        delta(lse + sizes.queries),
+        keys(space + sizes.queries * sizes.per_query()),
+        values(keys + kKeys * sizes.dim),
+        key_sums(keys + sizes.buffers()),
+        value_sums(key_sums + sizes.keys * sizes.dim),
+        tiles(key_sums + sizes.sums()),
+        relative(sizes.relative, key_sums + sizes.sums() + sizes.tiles()) {
+    if (!sizes.relative_keys) return;
+    relative_query = delta + sizes.queries;
+    relative_rows = relative_query + sizes.queries * sizes.dim;
+    d_relative = relative_rows + sizes.queries * sizes.dim;
+  }
+};
+
+// Q, dO and Q' by rows: in place, or copied.
+struct QueryRows {
+  Rows q, g, relative;
+};
+
+QueryRows prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t first,
+                  std::int64_t last, const BackwardSpace& sizes, const BackwardBuffers& p) {
+  const AttentionArgs& a = args.forward;
+  const RowSpan span = queries_of(s, first, last - first);
+  QueryRows rows;
+  rows.q = float_rows(a.dtype, a.q, span, h, a.dim, p.query_rows, sizes.dim, Place::adjacent);
+  rows.g =
+      float_rows(a.dtype, args.d_o, span, h, a.value_dim, p.d_out_rows, sizes.value_dim, Place::adjacent);
+  if (a.relative_keys.data)
+    rows.relative =
+        float_rows(a.dtype, a.relative_query, span, h, a.dim, p.relative_rows, sizes.dim, Place::adjacent);
+  const auto* lse = static_cast<const float*>(a.lse) + h * a.lse_rows;
+  const auto* delta = static_cast<const float*>(args.delta) + h * a.lse_rows;
+  const float factor = static_cast<float>(a.scale) * kLog2e;
+  for (std::int64_t begin = first; begin < last; begin += kQueries) {
+    const QueryBlock block(begin, last);
+    const std::int64_t at = begin - first;
+    const auto from = [&](const Rows& x) { return Rows{x.data + at * x.row, x.row}; };
+    transpose_block(from(rows.q), block, a.dim, factor, p.query + at * sizes.dim);
+    transpose_block(from(rows.g), block, a.value_dim, 1.f, p.d_out + at * sizes.value_dim);
+    if (a.relative_keys.data)
+      transpose_block(from(rows.relative), block, a.dim, factor, p.relative_query + at * sizes.dim);
+    for (std::int64_t i = 0; i < kQueries; ++i) {
+      const bool inside = i < block.count;
+      const std::int64_t row = inside ? s.query_row(begin + i) : 0;
+      const float value = inside ? lse[row] : -kInfinity;
+      // A query that saw nothing has lse -inf; subtracting +inf instead makes its weights exp(-inf) = 0.
+      p.lse[at + i] = value == -kInfinity ? kInfinity : value * kLog2e;
+      p.delta[at + i] = inside ? delta[row] : 0.f;
+    }
+  }
+  return rows;
+}
+
+// Fills the tiles of weights and dS for one block of queries, which is `at` rows from the first prepared.
+void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                   const Tile& tile, const Rows& k, const Rows& v, const BackwardSpace& sizes,
+                   const BackwardBuffers& p, std::int64_t at) {
+  const FloatTag f;
+  const std::int64_t j0 = tile.begin;
+  const GradientTiles& t = p.tiles;
+  score_tile(a, s, h, block, tile, k, p.query + at * sizes.dim, p.relative_query + at * sizes.dim, p.relative,
+             t.weights, t.history);
+  const float* d_out = p.d_out + at * sizes.value_dim;
+  for_runs(tile, [&](const Run& run) HWY_ATTR { score_product(v, a.value_dim, d_out, run, j0, t.d_scores); });
+  if (a.relative_values.data) {
+    const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, p.relative.rows);
+    add_relative(r, block, tile, a.value_dim, d_out, p.relative, t.d_scores);
+  }
+  if (a.dropout.threshold) drop(a, s, h, block, tile, t.d_scores, t.d_scores);
+  for (int c = 0; c < block.vectors; ++c) {
+    const Floats sums = hn::LoadU(f, p.lse + at + c * kLanes);
+    const Floats base = hn::LoadU(f, p.delta + at + c * kLanes);
+    const KeyRange seen_keys = tile.vector_keys(c);
+    for (std::int64_t j = seen_keys.begin - j0; j < seen_keys.end - j0; ++j) {
+      float* weight = t.weights + j * kQueries + c * kLanes;
+      float* slope = t.d_scores + j * kQueries + c * kLanes;
+      // A hidden pair has p = 0, though the log-sum-exp or its dP may be NaN.
+      const Floats score = hn::LoadU(f, weight);
+      const Floats weighed =
+          hn::IfThenZeroElse(hn::Eq(score, hn::Set(f, -kInfinity)), exp2(hn::Sub(score, sums)));
+      const auto seen = hn::Not(hn::Eq(weighed, hn::Zero(f)));
+      hn::StoreU(hn::IfThenElseZero(seen, hn::Mul(weighed, hn::Sub(hn::LoadU(f, slope), base))), f, slope);
+      hn::StoreU(weighed, f, weight);
+    }
+  }
+  if (a.dropout.threshold) drop(a, s, h, block, tile, t.weights, t.weights);
+}
+
+// dS times the cap's slope.
+void apply_slopes(const QueryBlock& block, const Tile& tile, const GradientTiles& t) {
+  const FloatTag f;
+  for_scores(block, tile, t.d_scores, [&](float* at, std::int64_t, int) HWY_ATTR {
+    const float* slope = t.history.slopes + (at - t.d_scores);
+    // A hidden pair has dS = 0; its slope may be NaN.
+    const Floats ds = hn::LoadU(f, at);
+    hn::StoreU(hn::IfThenZeroElse(hn::Eq(ds, hn::Zero(f)), hn::Mul(ds, hn::LoadU(f, slope))), f, at);
+  });
+}
+
+// dS through the modifier's derivative.
+void derive_modifier(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                     const Tile& tile, const GradientTiles& t, float* d_parameters) {
+  const FloatTag f;
+  // What is hidden must not reach a derivative: its score may be NaN.
+  for_scores(block, tile, t.d_scores, [&](float* at, std::int64_t, int) HWY_ATTR {
+    float* before = t.history.before + (at - t.d_scores);
+    const auto still = hn::Eq(hn::LoadU(f, at), hn::Zero(f));
+    hn::StoreU(hn::IfThenZeroElse(still, hn::LoadU(f, before)), f, before);
+  });
+  for_runs(tile, [&](const Run& run) {
+    a.modifier->derive<float>(modifier_tile(s, h, block, tile, run, t.history.before),
+                              modifier_tile(s, h, block, tile, run, t.d_scores), d_parameters);
+  });
+}
+
+// What a head's tiles add to beside dQ, dK and dV: the unit's own, or null where not wanted.
+struct HeadSums {
+  bool own_bias = false;  // args.dbias: no other unit writes where this one does
+  float *distances = nullptr, *keys = nullptr, *values = nullptr, *parameters = nullptr;
+  std::int64_t least = 0;                               // distance of the first of `distances`
+  std::int64_t first_key_row = 0, first_value_row = 0;  // numbers of the first rows
+};
+
+// One block of queries against one tile: adds into d_query, and into dK and dV of the unit, whose first key
+// is number `begin` of the sequence.
+void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
+                   const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
+                   const BackwardSpace& sizes, const BackwardBuffers& p, const QueryRows& rows,
+                   const HeadSums& sums, std::int64_t begin) {
+  const AttentionArgs& a = args.forward;
+  const GradientTiles& t = p.tiles;
+  const std::int64_t first = block.begin;
+  differentiate(a, s, h, block, tile, k, v, sizes, p, first);
+  const auto from = [&](const Rows& x) { return Rows{x.data + first * x.row, x.row}; };
+  const Rows q = from(rows.q), g = from(rows.g);
+  const bool partial = is_partial(a, s, block, tile);
+  const bool finite_g = !partial || all_finite(g.data, block.count, g.row, a.value_dim);
+  const bool skip_keys = partial && !all_finite(k.data, tile.keys(), k.row, a.dim);
+  const bool skip_queries = partial && !(finite_g && all_finite(q.data, block.count, q.row, a.dim));
+  if (sums.own_bias) add_bias_gradient(args, s, h, block, tile, t.d_scores);
+  if (sums.distances) add_distance_gradient(s, block, tile, t.d_scores, sums.least, sums.distances);
+  if (sums.values) {
+    const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, p.relative.rows);
+    sum_by_distance(r, block, tile, p.relative, t.weights);
+    add_relative_gradient(a.relative_values, r, s, block, tile, g, p.relative, !finite_g,
+                          sums.first_value_row, sums.values);
+  }
+  if (a.modifier) derive_modifier(a, s, h, block, tile, t, sums.parameters);
+  if (a.softcap > 0) apply_slopes(block, tile, t);
+  if (a.relative_keys.data) {
+    const Rows query = from(rows.relative);
+    const RelativeTile r = relative_tile(a.relative_keys, s, h, block, tile, p.relative.rows);
+    sum_by_distance(r, block, tile, p.relative, t.d_scores);
+    add_relative_product(r, block, tile, a.dim, p.relative, partial, p.d_relative + first * sizes.dim);
+    if (sums.keys) {
+      const bool skip = partial && !all_finite(query.data, block.count, query.row, a.dim);
+      add_relative_gradient(a.relative_keys, r, s, block, tile, query, p.relative, skip, sums.first_key_row,
+                            sums.keys);
+    }
+  }
+  for_columns(block, tile, [&](const Run& run) HWY_ATTR {
+    query_product<Start::load>(k, a.dim, t.d_scores, run, tile.begin, nullptr, p.d_query + first * sizes.dim,
+                               skip_keys);
+  });
+  float* dk = p.key_sums + (s.key_at(tile.begin) - begin) * sizes.dim;
+  float* dv = p.value_sums + (s.key_at(tile.begin) - begin) * sizes.value_dim;
+  for_runs(tile, [&](const Run& run) HWY_ATTR {
+    key_product(q, sizes.dim, t.d_scores, block, run, tile.begin, dk, skip_queries, s.step);
+    key_product(g, sizes.value_dim, t.weights, block, run, tile.begin, dv, skip_queries, s.step);
+  });
+}
+
+}  // namespace headway::inline v1::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

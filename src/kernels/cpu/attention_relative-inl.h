@@ -1,0 +1,206 @@
+// Terms that depend on how far apart query and key are, by vectors: Q'·A[distance] in the scores, C[distance]
+// beside the values (Shaw et al. 2018, eq. 3 and 4; Dai et al. 2019, §3.3). No array of T·S: a tile of n keys
+// and m queries has n + m - 1 distances, whose vectors are multiplied like keys; row u of that product, a
+// distance, and lane i, a query, meet in key j = u + i - (m - 1) of the tile. Going from (u, i) to (j, i) is
+// a transpose into rows of queries and one back that reads each row one element later: the relative shift of
+// Dai et al. (appendix B), without leaving the cache.
+#if defined(HEADWAY_KERNELS_CPU_ATTENTION_RELATIVE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEADWAY_KERNELS_CPU_ATTENTION_RELATIVE_INL_H_
+#undef HEADWAY_KERNELS_CPU_ATTENTION_RELATIVE_INL_H_
+#else
+#define HEADWAY_KERNELS_CPU_ATTENTION_RELATIVE_INL_H_
+#endif
+
+#include "kernels/cpu/attention_scores-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace headway::inline v1::kernels::HWY_NAMESPACE {
+
+constexpr std::int64_t kBand = kKeys + kQueries;  // distances of a tile, rounded up
+
+// float32 workspace of one thread.
+struct RelativeSpace {
+  std::int64_t width = 0;  // of a vector, rounded up; 0: no relative terms
+  explicit RelativeSpace(const AttentionArgs& a) {
+    if (a.relative_keys.data) width = round_up(a.dim);
+    if (a.relative_values.data) width = std::max(width, round_up(a.value_dim));
+  }
+  std::int64_t total() const { return width == 0 ? 0 : kBand * (width + 2 * kQueries) + kKeys * kQueries; }
+};
+
+struct RelativeBuffers {
+  float *rows, *panel, *skewed, *strip;
+  RelativeBuffers(const RelativeSpace& sizes, float* space)
+      : rows(space),                         // [kBand][width]
+        panel(rows + kBand * sizes.width),   // [kBand][kQueries]: by distance
+        skewed(panel + kBand * kQueries),    // [kQueries][kBand]
+        strip(skewed + kBand * kQueries) {}  // [kKeys][kQueries]
+};
+
+// The distances of one tile: row u has distance top - u·step. Where all lie beyond the clip, one row.
+struct RelativeTile {
+  std::int64_t top, count;
+  bool constant;
+  Rows rows;
+};
+
+inline RelativeTile relative_tile(const RelativeRows& r, const SequenceDesc& s, std::int64_t h,
+                                  const QueryBlock& block, const Tile& tile, float* buffer) {
+  RelativeTile out{.top = s.distance(block.begin + block.count - 1, tile.begin),
+                   .count = tile.keys() + block.count - 1,
+                   .constant = false,
+                   .rows = {}};
+  const float* table = static_cast<const float*>(r.data) + h * r.head;
+  const std::int64_t bottom = out.top - (out.count - 1) * s.step;
+  if (bottom >= r.clip || out.top <= -r.clip) {
+    out.count = 1;
+    out.constant = true;
+  }
+  const bool inside = r.number(out.top) >= 0 && r.number(bottom) < r.count;
+  if (out.constant || (inside && out.top <= r.clip && bottom >= -r.clip)) {
+    out.rows = {table + r.number(out.top) * r.row, r.row * s.step};
+    return out;
+  }
+  for (std::int64_t u = 0; u < out.count; ++u) {
+    const std::int64_t row = r.number(out.top - u * s.step);
+    // Only hidden pairs are farther apart than a table without a clip knows.
+    if (row >= 0 && row < r.count) {
+      copy_floats(table + row * r.row, r.width, buffer + u * r.width);
+    } else {
+      std::fill(buffer + u * r.width, buffer + (u + 1) * r.width, 0.f);
+    }
+  }
+  out.rows = {buffer, r.width};
+  return out;
+}
+
+// Calls body(distances as a run, first lane, lanes, keys) for each group of queries.
+template <class Body>
+HWY_INLINE void for_bands(const QueryBlock& block, const Tile& tile, const Body& body) {
+  for (int group = 0; group * kGroupVectors < block.vectors; ++group) {
+    const KeyRange keys = tile.seen[group];
+    if (keys.begin >= keys.end) continue;
+    const std::int64_t lane = group * kRunQueries;
+    const std::int64_t lanes = std::min(kRunQueries, block.count - lane);
+    const std::int64_t last = block.count - lane - lanes;  // row where the group's last lane meets key 0
+    body(Run{keys.begin - tile.begin + last, keys.end - tile.begin + last + lanes - 1, group * kGroupVectors,
+             std::min((group + 1) * kGroupVectors, block.vectors)},
+         lane, lanes, keys);
+  }
+}
+
+// Where lane `lane` meets the tile's key j; the next lane meets it kBand - 1 elements later.
+inline std::int64_t skewed_at(const QueryBlock& block, const Tile& tile, std::int64_t lane, std::int64_t j) {
+  return lane * kBand + j - tile.begin + block.count - 1 - lane;
+}
+
+// scores[key][query] += Σ_d A[distance][d]·query[d][query]
+inline void add_relative(const RelativeTile& r, const QueryBlock& block, const Tile& tile, std::int64_t dim,
+                         const float* query, const RelativeBuffers& buffers, float* scores) {
+  const FloatTag f;
+  if (r.constant) {
+    score_product(r.rows, dim, query, Run{0, 1, 0, block.vectors}, 0, buffers.panel);
+    for_scores(block, tile, scores, [&](float* at, std::int64_t, int v) HWY_ATTR {
+      hn::StoreU(hn::Add(hn::LoadU(f, at), hn::LoadU(f, buffers.panel + v * kLanes)), f, at);
+    });
+    return;
+  }
+  for_bands(block, tile,
+            [&](const Run& band, std::int64_t lane, std::int64_t lanes, const KeyRange& keys) HWY_ATTR {
+              score_product(r.rows, dim, query, band, 0, buffers.panel);
+              transpose(buffers.panel + band.begin * kQueries + lane, kQueries, band.keys(), lanes, 1.f,
+                        buffers.skewed + lane * kBand + band.begin, kBand);
+              float* strip = buffers.strip + (keys.begin - tile.begin) * kQueries + lane;
+              if (lanes < kRunQueries) {  // lanes without a query add nothing
+                for (std::int64_t j = 0; j < keys.end - keys.begin; ++j)
+                  std::fill(strip + j * kQueries, strip + j * kQueries + kRunQueries, 0.f);
+              }
+              transpose(buffers.skewed + skewed_at(block, tile, lane, keys.begin), kBand - 1, lanes,
+                        keys.end - keys.begin, 1.f, strip, kQueries);
+            });
+  for_scores(block, tile, scores, [&](float* at, std::int64_t, int) HWY_ATTR {
+    hn::StoreU(hn::Add(hn::LoadU(f, at), hn::LoadU(f, buffers.strip + (at - scores))), f, at);
+  });
+}
+
+// The way back: panel[distance][query] = Σ of `values` [key][query] of that distance.
+inline void sum_by_distance(const RelativeTile& r, const QueryBlock& block, const Tile& tile,
+                            const RelativeBuffers& buffers, const float* values) {
+  const FloatTag f;
+  if (r.constant) {
+    for (int v = 0; v < block.vectors; ++v) {
+      const KeyRange seen = tile.vector_keys(v);
+      Floats sum = hn::Zero(f);
+      for (std::int64_t j = seen.begin; j < seen.end; ++j)
+        sum = hn::Add(sum, hn::LoadU(f, values + (j - tile.begin) * kQueries + v * kLanes));
+      hn::StoreU(sum, f, buffers.panel + v * kLanes);
+    }
+    return;
+  }
+  for_bands(block, tile, [&](const Run& band, std::int64_t lane, std::int64_t lanes, const KeyRange& keys) {
+    for (std::int64_t i = lane; i < lane + lanes; ++i)
+      std::fill(buffers.skewed + i * kBand + band.begin, buffers.skewed + i * kBand + band.end, 0.f);
+    transpose(values + (keys.begin - tile.begin) * kQueries + lane, kQueries, keys.end - keys.begin, lanes,
+              1.f, buffers.skewed + skewed_at(block, tile, lane, keys.begin), kBand - 1);
+    transpose(buffers.skewed + lane * kBand + band.begin, kBand, lanes, band.keys(), 1.f,
+              buffers.panel + band.begin * kQueries + lane, kQueries);
+  });
+}
+
+// Calls body(distances as a run) for what sum_by_distance() has written.
+template <class Body>
+HWY_INLINE void for_distance_runs(const RelativeTile& r, const QueryBlock& block, const Tile& tile,
+                                  const Body& body) {
+  if (r.constant) return body(Run{0, 1, 0, block.vectors});
+  for_bands(block, tile, [&](const Run& band, std::int64_t, std::int64_t, const KeyRange&) { body(band); });
+}
+
+// out[d][query] += Σ_distance C[distance][d]·panel[distance][query]
+inline void add_relative_product(const RelativeTile& r, const QueryBlock& block, const Tile& tile,
+                                 std::int64_t dim, const RelativeBuffers& buffers, bool partial, float* out) {
+  const bool skip_zeros = partial && !all_finite(r.rows.data, r.count, r.rows.row, dim);
+  for_distance_runs(r, block, tile, [&](const Run& band) HWY_ATTR {
+    query_product<Start::load>(r.rows, dim, buffers.panel, band, 0, nullptr, out, skip_zeros);
+  });
+}
+
+// sums[distance][d] += Σ_query panel[distance][query]·rows[query][d]; `sums` holds rows of `table` from
+// number `first` on, without gaps. Overwrites the buffer that the tile's rows may lie in.
+inline void add_relative_gradient(const RelativeRows& table, const RelativeTile& r, const SequenceDesc& s,
+                                  const QueryBlock& block, const Tile& tile, const Rows& rows,
+                                  const RelativeBuffers& buffers, bool skip_zeros, std::int64_t first,
+                                  float* sums) {
+  const FloatTag f;
+  const std::int64_t width = round_up(table.width);
+  std::fill(buffers.rows, buffers.rows + r.count * width, 0.f);
+  for_distance_runs(r, block, tile, [&](const Run& band) HWY_ATTR {
+    key_product(rows, width, buffers.panel, block, band, 0, buffers.rows, skip_zeros);
+  });
+  for (std::int64_t u = 0; u < r.count; ++u) {
+    const std::int64_t row = table.number(r.top - u * s.step);
+    if (row < 0 || row >= table.count) continue;
+    float* to = sums + (row - first) * table.width;
+    const float* from = buffers.rows + u * width;
+    std::int64_t d = 0;
+    for (; d + kLanes <= table.width; d += kLanes)
+      hn::StoreU(hn::Add(hn::LoadU(f, to + d), hn::LoadU(f, from + d)), f, to + d);
+    for (; d < table.width; ++d) to[d] += from[d];
+  }
+}
+
+// All of a tile's scores: the products, and what becomes of them. `relative_query` is Q' transposed, as
+// `query` is Q.
+inline void score_tile(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                       const Tile& tile, const Rows& k, const float* query, const float* relative_query,
+                       const RelativeBuffers& buffers, float* scores, const ScoreHistory& history = {}) {
+  for_runs(tile, [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, tile.begin, scores); });
+  if (a.relative_keys.data) {
+    const RelativeTile r = relative_tile(a.relative_keys, s, h, block, tile, buffers.rows);
+    add_relative(r, block, tile, a.dim, relative_query, buffers, scores);
+  }
+  if (is_unfinished(a, s, block, tile)) finish_scores(a, s, h, block, tile, scores, history);
+}
+
+}  // namespace headway::inline v1::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif
