@@ -115,6 +115,7 @@ std::vector<double> Position::table_gradient(const std::vector<double>& d_biases
 std::string Position::str() const {
   if (kind_ == Kind::none) return "none";
   if (kind_ == Kind::alibi) return "alibi";
+  if (kind_ == Kind::rope) return rope_.str();
   return fmt::format("t5({})", table_.shape().str());
 }
 
