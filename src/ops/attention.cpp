@@ -13,6 +13,7 @@
 #include <headway/core/parallel.h>
 
 #include "ops/attention_args.h"
+#include "ops/attention_rope.h"
 
 namespace headway::inline v1 {
 namespace {
@@ -269,6 +270,7 @@ void check_width(const char* argument, const Tensor& x, std::int64_t wanted, con
 
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
                           const AttentionOptions& options) {
+  if (options.position.rotates()) return ops::attention_rope(q, k, v, options);
   const bool in_place = !autograd::needs_grad({k, v});
   Inputs inputs;
   inputs.tensors = {q, k, v};
@@ -287,6 +289,7 @@ AttentionResult attention_combined(const Tensor& qkv, const HeadsLayout& l, cons
   const std::int64_t keys = l.heads * l.head_dim;
   const std::int64_t values = keys + l.kv_heads * l.head_dim;
   check_width("qkv", qkv, values + l.kv_heads * l.value_head_dim, l);
+  if (options.position.rotates()) return ops::attention_rope({qkv}, l, options);
   Inputs inputs;
   inputs.tensors = {qkv};
   inputs.sources = {Source{0, 0}, Source{0, keys}, Source{0, values}};
@@ -301,6 +304,7 @@ AttentionResult attention_combined(const Tensor& q, const Tensor& kv, const Head
   const std::int64_t values = l.kv_heads * l.head_dim;
   check_width("q", q, l.heads * l.head_dim, l);
   check_width("kv", kv, values + l.kv_heads * l.value_head_dim, l);
+  if (options.position.rotates()) return ops::attention_rope({q, kv}, l, options);
   Inputs inputs;
   inputs.tensors = {q, kv};
   inputs.sources = {Source{0, 0}, Source{1, 0}, Source{1, values}};

@@ -5,6 +5,7 @@
 #include <headway/core/parallel.h>
 
 #include "ops/attention_args.h"
+#include "ops/attention_rope.h"
 
 namespace headway::inline v1 {
 namespace {
@@ -22,6 +23,7 @@ double share(double part, double whole) { return whole > 0 ? 100 * part / whole 
 
 AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                        const AttentionOptions& options) {
+  if (options.position.rotates()) return ops::explain_rope(q, k, v, options);
   ops::AttentionCall call =
       ops::lower(ops::view_heads("query", q.detach()), ops::view_heads("key", k.detach(), true),
                  ops::view_heads("value", v.detach(), true), options);

@@ -29,6 +29,7 @@ struct Variant {
   bool alibi = false;
   std::int64_t buckets = 0;  // of a T5 table, an input with a gradient
   bool bidirectional = true;
+  std::int64_t rope = 0;  // how many columns of each head turn
 };
 
 Tensor checkerboard(const Shape& shape) {
@@ -63,6 +64,7 @@ testing::Function runs(const Sizes& s, const Variant& variant, const Attend& att
     if (variant.bias.rank() > 0) options.bias = in[next++];
     options.softcap = variant.softcap;
     if (variant.alibi) options.position = Position::alibi();
+    if (variant.rope > 0) options.position = Position::rope({.base = 100, .dims = variant.rope});
     if (variant.buckets > 0)
       options.position = Position::t5(in[next], {.bidirectional = variant.bidirectional, .max_distance = 20});
     return Tensors{attend(in, options)};
@@ -124,6 +126,14 @@ std::vector<Variant> variants(const Sizes& s) {
       {.name = "causal t5", .mask = Mask::causal(), .dropout = 0.2, .buckets = 6, .bidirectional = false});
   all.push_back({.name = "packed t5 bias", .bias = {h, 1, 1}, .packed = true, .softcap = 3, .buckets = 8});
   all.push_back({.name = "sparse t5", .mask = Mask::strided(3), .softcap = 1, .buckets = 8});
+  all.push_back({.name = "rope", .rope = s.dim / 2 * 2});
+  all.push_back({.name = "packed rope",
+                 .mask = Mask::causal(),
+                 .dropout = 0.2,
+                 .bias = {h, 1, 1},
+                 .packed = true,
+                 .softcap = 2,
+                 .rope = 2});
   all.push_back({.name = "packed causal dropout", .mask = Mask::causal(), .dropout = 0.2, .packed = true});
   std::vector<std::int64_t> lengths;
   for (std::int64_t i = 0; i < b; ++i) lengths.push_back(i == 0 ? k : std::max<std::int64_t>(k - 2 * i, 0));
