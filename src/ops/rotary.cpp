@@ -189,8 +189,8 @@ std::vector<Tensor> ops::rotate(const RopeOptions& rope, const std::vector<Place
     const Tensor& x = parts[i].x;
     const std::shared_ptr<const Rotation> rotation = rotations[i];
     out.push_back(turned(x, *rotation, false));
-    const double turning = static_cast<double>(x.numel() / std::max<std::int64_t>(1, x.size(-1))) *
-                           static_cast<double>(rotation->dims);
+    const std::int64_t rows = x.numel() / std::max<std::int64_t>(1, x.size(-1));
+    const double turning = static_cast<double>(rows) * static_cast<double>(rotation->dims);
     report_cost("rotary", 3 * turning,
                 2 * static_cast<double>(x.numel()) * static_cast<double>(size_of(x.dtype())));
     if (!autograd::needs_grad({x})) continue;
