@@ -39,6 +39,9 @@ house_test(snippet_runner_sees_broken_snippets TIMEOUT 300
 if(TARGET headway_cli)
   house_test(explain_names_the_path COMMAND headway_cli explain --length 512 --mask "strided(32) | global(0)")
   set_tests_properties(explain_names_the_path PROPERTIES PASS_REGULAR_EXPRESSION "path +fused, a tile plan")
+  house_test(explain_says_that_rope_rotates_first COMMAND headway_cli explain --length 512 --position rope)
+  set_tests_properties(explain_says_that_rope_rotates_first PROPERTIES
+    PASS_REGULAR_EXPRESSION "path +rotary on query and key, then fused.*because +rope rotates query and key first")
   house_test(explain_shows_where_a_mask_cannot_be_read COMMAND headway_cli explain --mask "causal & windo(3, 0)")
   set_tests_properties(explain_shows_where_a_mask_cannot_be_read PROPERTIES
     PASS_REGULAR_EXPRESSION "headway: Mask::parse: 'causal & windo.3, 0.' at 'windo.3, 0.'; want all, causal")

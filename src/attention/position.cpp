@@ -210,6 +210,7 @@ std::string Position::str() const {
     return values_.defined() ? fmt::format("shaw({}, {})", keys_.shape().str(), values_.shape().str())
                              : fmt::format("shaw({})", keys_.shape().str());
   }
+  if (kind_ == Kind::rope) return rope_.str();
   return fmt::format("t5({})", table_.shape().str());
 }
 

@@ -15,7 +15,7 @@ namespace {
 
 struct Options {
   std::int64_t batch = 1, length = 4096, keys = 0, heads = 8, kv_heads = 0, head_dim = 64;
-  std::string mask = "causal", dtype = "float32", picture;
+  std::string mask = "causal", position = "none", dtype = "float32", picture;
   double dropout = 0;
   bool json = false;
 };
@@ -50,9 +50,12 @@ void run(const Options& o) {
   };
   Generator generator;
   const Mask mask = Mask::parse(o.mask);
+  const Position position = o.position == "rope"    ? Position::rope()
+                            : o.position == "alibi" ? Position::alibi()
+                                                    : Position();
   const AttentionExplanation explanation =
       explain_attention(shaped(o.length, o.heads), shaped(keys, kv_heads), shaped(keys, kv_heads),
-                        {.mask = mask, .dropout = o.dropout, .generator = &generator});
+                        {.mask = mask, .position = position, .dropout = o.dropout, .generator = &generator});
   if (!o.picture.empty())
     inspect::write_tile_map(o.picture, TilePlan(mask, PlanShape::padded(1, 1, o.length, keys)));
   if (o.json) return print_json(explanation);
@@ -87,6 +90,9 @@ void add_explain_command(CLI::App& app) {
           "--mask", options->mask,
           "causal, window(left, right), dilated(left, right, step), strided(stride), fixed(stride, summary), "
           "global(positions), random_blocks(block, count, seed), big_bird, documents(offsets); & | ! ( )")
+      ->capture_default_str();
+  command->add_option("--position", options->position, "none, alibi or rope")
+      ->check(CLI::IsMember({"none", "alibi", "rope"}))
       ->capture_default_str();
   command->add_option("--dropout", options->dropout, "Probability of dropping a weight")
       ->capture_default_str();

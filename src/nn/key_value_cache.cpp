@@ -51,6 +51,14 @@ Tensor close_gaps(const Tensor& t, const std::vector<std::int32_t>& from,
 
 }  // namespace
 
+void KeyValueCache::admit(std::int64_t count) {
+  if (lengths_.empty()) lengths_.assign(static_cast<std::size_t>(count), 0);
+  if (count != rows()) {
+    fail(ErrorCode::shape, "KeyValueCache",
+         fmt::format("new positions for {} rows; the cache has {}", count, rows()));
+  }
+}
+
 void KeyValueCache::append(const Tensor& new_key, const Tensor& new_value) {
   // A position is copied whole: its heads must stand side by side, as a combined projection leaves them, and
   // separate ones do not.
@@ -60,11 +68,6 @@ void KeyValueCache::append(const Tensor& new_key, const Tensor& new_value) {
   const Tensor key = side_by_side(new_key), value = side_by_side(new_value);
   const std::int64_t rows = key.size(0);
   const std::int64_t count = key.size(1);
-  if (lengths_.empty()) lengths_.assign(static_cast<std::size_t>(rows), 0);
-  if (rows != static_cast<std::int64_t>(lengths_.size())) {
-    fail(ErrorCode::shape, "KeyValueCache",
-         fmt::format("new positions for {} rows; the cache has {}", rows, lengths_.size()));
-  }
   const std::int64_t longest = lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
   const auto grow = [&](const Tensor& old, const Tensor& like) {
     if (old.defined() && old.size(1) >= longest + count) return old;

@@ -8,6 +8,7 @@
 #include <headway/core/factory.h>
 #include <headway/nn/initial.h>
 #include <headway/ops/linear.h>
+#include <headway/ops/rotary.h>
 #include <headway/ops/views.h>
 
 #include "nn/projection.h"
@@ -136,6 +137,16 @@ MultiHeadAttention::Heads MultiHeadAttention::project_self(const Tensor& x) cons
   return heads;
 }
 
+void MultiHeadAttention::refuse_rope_across_sequences() const {
+  if (!options_.position.rotates()) return;
+  fail(
+      ErrorCode::unsupported, "MultiHeadAttention",
+      fmt::format("position {} in cross-attention: the key input is another tensor than the query input, and "
+                  "positions of two sequences have no distance; want a layer without position (on one common "
+                  "axis: rotary() with position_ids, then attention())",
+                  options_.position.str()));
+}
+
 AttentionOptions MultiHeadAttention::attention_options(const Tensor& query,
                                                        const AttendOptions& options) const {
   AttentionOptions out;
@@ -172,6 +183,7 @@ Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, cons
   check_input("key", key, options_.key_dim);
   check_input("value", value, options_.value_dim);
   AttentionOptions call = attention_options(query, options);
+  if (!key.is_same(query)) refuse_rope_across_sequences();
   const bool self = key.is_same(query) && value.is_same(query);
   if (query.rank() == 2 && call.key_offsets.empty()) {
     const bool whole = options.query_offsets.empty();
@@ -195,6 +207,7 @@ Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, cons
 
 ProjectedMemory MultiHeadAttention::project(const Tensor& key, const Tensor& value,
                                             std::vector<std::int64_t> offsets) {
+  refuse_rope_across_sequences();
   if (key.rank() == 2 && offsets.empty()) offsets = {0, key.size(0)};
   return {project_role(key, 1), project_role(value, 2), std::move(offsets)};
 }
@@ -202,6 +215,7 @@ ProjectedMemory MultiHeadAttention::project(const Tensor& key, const Tensor& val
 Attended MultiHeadAttention::attend(const Tensor& query, const ProjectedMemory& memory,
                                     const AttendOptions& options) {
   check_input("query", query, options_.model_dim);
+  refuse_rope_across_sequences();
   AttentionOptions call = attention_options(query, options);
   if (call.key_offsets.empty()) call.key_offsets = memory.offsets;
   return finish(attention(project_role(query, 0), memory.key, memory.value, call), query);
@@ -217,9 +231,17 @@ Tensor MultiHeadAttention::step(const Tensor& x, KeyValueCache& cache) {
     fail(ErrorCode::shape, "MultiHeadAttention",
          fmt::format("step() input is {}; want [R, T, {}]", x.describe(), options_.model_dim));
   }
-  const Heads heads = project_self(x);
-  cache.append(heads.key, heads.value);
+  Heads heads = project_self(x);
+  cache.admit(x.size(0));
   AttentionOptions call = attention_options(x, {});
+  if (options_.position.rotates()) {
+    // Keys are turned once, here, and kept so: where a key stands does not change when others follow.
+    const RotaryOptions at{.rope = options_.position.rope_options(), .starts = cache.lengths()};
+    heads.query = rotary(heads.query, at);
+    heads.key = rotary(heads.key, at);
+    call.position = {};
+  }
+  cache.append(heads.key, heads.value);
   call.key_lengths = cache.lengths();
   call.mask = Mask::causal();
   return finish(attention(heads.query, cache.key_, cache.value_, call), x).output;

@@ -70,6 +70,7 @@ MultiHeadAttentionOptions complete(MultiHeadAttentionOptions o) {
          fmt::format("head_dim is {}, value_head_dim {}, key_dim {}, value_dim {}; want all at least 1",
                      o.head_dim, o.value_head_dim, o.key_dim, o.value_dim));
   }
+  if (o.position.rotates()) o.position.rope_options().rotated(kOperation, o.head_dim);
   if (!(o.dropout >= 0 && o.dropout < 1)) {
     fail(ErrorCode::value, kOperation, fmt::format("dropout is {}; want 0 <= p < 1", o.dropout));
   }

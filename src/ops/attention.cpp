@@ -15,6 +15,7 @@
 #include <headway/ops/views.h>
 
 #include "ops/attention_args.h"
+#include "ops/attention_rope.h"
 
 namespace headway::inline v1 {
 namespace {
@@ -299,10 +300,16 @@ void check_width(const char* argument, const Tensor& x, std::int64_t wanted, con
            layout.value_head_dim));
 }
 
+// Rotation and Transformer-XL's biases make queries of their own.
+bool cuts_up(const AttentionOptions& options) {
+  return options.position.rotates() || options.position.relative();
+}
+
 }  // namespace
 
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
                           const AttentionOptions& options) {
+  if (options.position.rotates()) return ops::attention_rope(q, k, v, options);
   const bool in_place = !autograd::needs_grad({k, v});
   const Position& position = options.position;
   const auto with = [&](const Tensor& bias) {
@@ -329,6 +336,7 @@ AttentionResult attention_combined(const Tensor& qkv, const HeadsLayout& l, cons
   const std::int64_t keys = l.heads * l.head_dim;
   const std::int64_t values = keys + l.kv_heads * l.head_dim;
   check_width("qkv", qkv, values + l.kv_heads * l.value_head_dim, l);
+  if (cuts_up(options)) return ops::attention_of_parts({qkv}, l, options);
   Inputs inputs;
   inputs.tensors = {qkv};
   inputs.sources = {Source{0, 0}, Source{0, keys}, Source{0, values}};
@@ -343,6 +351,7 @@ AttentionResult attention_combined(const Tensor& q, const Tensor& kv, const Head
   const std::int64_t values = l.kv_heads * l.head_dim;
   check_width("q", q, l.heads * l.head_dim, l);
   check_width("kv", kv, values + l.kv_heads * l.value_head_dim, l);
+  if (cuts_up(options)) return ops::attention_of_parts({q, kv}, l, options);
   Inputs inputs;
   inputs.tensors = {q, kv};
   inputs.sources = {Source{0, 0}, Source{1, 0}, Source{1, values}};

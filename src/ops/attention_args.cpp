@@ -267,8 +267,8 @@ void apply_modifier(const ScoreModifier& modifier, AttentionCall& call) {
 }  // namespace
 
 kernels::RelativeRows relative_rows(const Position::Vectors& v) {
-  if (!v.rows.defined() || v.rows.device() == Device::meta) return {};
-  return {.data = v.rows.raw(),
+  if (!v.rows.defined()) return {};
+  return {.data = v.rows.device() == Device::meta ? nullptr : v.rows.raw(),
           .row = v.row,
           .head = v.head,
           .least = v.least,

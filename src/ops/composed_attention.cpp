@@ -8,6 +8,7 @@
 #include <headway/ops/views.h>
 
 #include "ops/attention_args.h"
+#include "ops/attention_rope.h"
 #include "ops/composed_relative.h"
 #include "ops/dispatch.h"
 
@@ -118,6 +119,17 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, LinearO
 }
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+  if (options.position.rotates()) {
+    const ops::RopePositions at = ops::rope_positions(q, k, v, options);
+    const auto placed = [&](const Tensor& x, const std::vector<std::int64_t>& positions) {
+      const std::vector<std::int32_t> ids(positions.begin(), positions.end());
+      const Shape shape = x.rank() == 3 ? Shape{x.size(0)} : Shape{x.size(0), x.size(1)};
+      return composed::rotary(x, {.rope = options.position.rope_options(), .position_ids = from(ids, shape)});
+    };
+    AttentionOptions rest = options;
+    rest.position = {};
+    return composed::attention(placed(q, at.queries), placed(k, at.keys), v, rest);
+  }
   const DType dtype = detail::compute_dtype(q.dtype());
   const Tensor query = contiguous(q), key = contiguous(k), value = contiguous(v);
   const ops::AttentionCall call =

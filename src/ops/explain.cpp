@@ -5,6 +5,7 @@
 #include <headway/core/parallel.h>
 
 #include "ops/attention_args.h"
+#include "ops/attention_rope.h"
 
 namespace headway::inline v1 {
 namespace {
@@ -13,7 +14,8 @@ bool single_queries(const ops::AttentionCall& call) {
   for (const kernels::SequenceDesc& s : call.sequences) {
     if (s.query_count != 1) return false;
   }
-  return !call.sequences.empty() && call.args.dropout.threshold == 0;
+  return !call.sequences.empty() && call.args.dropout.threshold == 0 && call.key_vectors.count == 0 &&
+         !call.modifier.defined();
 }
 
 double share(double part, double whole) { return whole > 0 ? 100 * part / whole : 0; }
@@ -22,6 +24,7 @@ double share(double part, double whole) { return whole > 0 ? 100 * part / whole 
 
 AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                        const AttentionOptions& options) {
+  if (options.position.rotates()) return ops::explain_rope(q, k, v, options);
   ops::AttentionCall call =
       ops::lower(ops::view_heads("query", q.detach()), ops::view_heads("key", k.detach(), true),
                  ops::view_heads("value", v.detach(), true), options);
@@ -42,12 +45,13 @@ AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const T
   out.tensor_bytes =
       bytes_of(q) + bytes_of(k) + bytes_of(v) + output * static_cast<double>(size_of(q.dtype()));
 
+  kernels::TileSummary tiles;
   if (args.dtype == DType::float64) {
     out.path = "reference, pair by pair";
     out.reasons.push_back("float64 is the oracle's type: plain loops, for checking gradients");
     out.computed_pairs = out.visible_pairs;
   } else {
-    const kernels::TileSummary tiles = kernels::summarize_tiles(args);
+    tiles = kernels::summarize_tiles(args);
     out.isa = tiles.isa;
     out.query_block = tiles.query_block;
     out.key_tile = tiles.key_tile;
@@ -72,11 +76,25 @@ AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const T
                       out.mask));
     }
     if (call.plan.defined()) out.plan_bytes = call.plan.bytes();
+    if (call.plan.defined() && call.plan.step() > 1) {
+      out.reasons.push_back(
+          fmt::format("every {}th query and key is gathered into tiles of their own{}", call.plan.step(),
+                      call.plan.has_whole_tiles() ? ", which add to what the others have found" : ""));
+    }
     if (args.dtype == DType::bfloat16)
       out.reasons.push_back("bfloat16 is widened tile by tile and computed in float32");
   }
   if (options.bias.defined()) out.reasons.push_back("a dense bias is read for every pair that is computed");
-  if (options.position.defined()) {
+  if (options.position.relative()) {
+    out.reasons.push_back(
+        fmt::format("position {} multiplies the vectors of a tile's offsets, {:.4g} rows by queries in all, "
+                    "and shears them",
+                    options.position.str(), tiles.relative_keys + tiles.relative_values));
+  }
+  if (options.modifier.defined())
+    out.reasons.push_back(
+        fmt::format("{} is called for every run of keys in a tile", options.modifier.str()));
+  if (options.position.tabulated()) {
     out.reasons.push_back(fmt::format("position {} is tabulated by distance: {} numbers for each head",
                                       options.position.str(), call.distance_count));
   }
@@ -84,8 +102,12 @@ AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const T
   if (args.dropout.threshold > 0) out.reasons.push_back("dropout is drawn for every pair that is computed");
   if (options.weights != Weights::none)
     out.reasons.push_back("weights are asked for: an array of T·S, and the scores once more");
-  out.forward_operations = 2 * out.computed_pairs * static_cast<double>(args.dim + args.value_dim);
-  out.backward_operations = 2 * out.computed_pairs * static_cast<double>(3 * args.dim + 2 * args.value_dim);
+  const auto dim = static_cast<double>(args.dim), value_dim = static_cast<double>(args.value_dim);
+  // Relative rows: scores and outputs forward; backward the scores, dQ' and dA, and dO·Cᵀ and dC.
+  out.forward_operations = 2 * (out.computed_pairs * (dim + value_dim) + tiles.relative_keys * dim +
+                                tiles.relative_values * value_dim);
+  out.backward_operations = 2 * (out.computed_pairs * (3 * dim + 2 * value_dim) +
+                                 3 * tiles.relative_keys * dim + 2 * tiles.relative_values * value_dim);
   return out;
 }
 

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
+
 #include <headway/core/error.h>
 #include <headway/core/factory.h>
 
@@ -51,7 +53,26 @@ TEST(Position, biases_are_tabulated_by_distance) {
   EXPECT_EQ(t5.table_gradient({10, 20, 30, 40}, 2, 0, 2), (std::vector<double>{10, 30, 20, 40, 0, 0, 0, 0}));
 }
 
+TEST(Position, rope_turns_by_rates_that_fall_from_one_to_one_over_the_base) {
+  const RopeOptions rope{.base = 10000, .dims = 8};
+  EXPECT_EQ(rope.rate(0, 8), 1);
+  EXPECT_NEAR(rope.rate(2, 8), 1e-2, 1e-17);
+  EXPECT_NEAR(RopeOptions{.scaling = 4}.rate(3, 8), 1e-3 / 4, 1e-18);
+  EXPECT_EQ(rope.rotated("test", 12), 8);
+  EXPECT_EQ(RopeOptions{}.rotated("test", 12), 12);
+  EXPECT_TRUE(Position::rope(rope).defined() && Position::rope(rope).rotates());
+  EXPECT_FALSE(Position::alibi().rotates());
+  EXPECT_EQ(Position::rope().str(), "rope");
+  EXPECT_EQ(Position::rope({.base = 500, .dims = 8, .pairs = RopePairs::interleaved, .scaling = 2}).str(),
+            "rope(base 500, dims 8, interleaved, scaling 2)");
+}
+
 TEST(Position, what_does_not_fit_is_refused) {
+  EXPECT_THROW(Position::rope({.base = 0}), Error);
+  EXPECT_THROW(Position::rope({.dims = 5}), Error);
+  EXPECT_THROW(Position::rope({.scaling = std::nan("")}), Error);
+  EXPECT_THROW(RopeOptions{}.rotated("test", 5), Error);
+  EXPECT_THROW(RopeOptions{.dims = 8}.rotated("test", 6), Error);
   EXPECT_THROW(Position::alibi({}), Error);
   EXPECT_THROW(Position::alibi({1, 2}).biases(3, 0, 1), Error);
   EXPECT_THROW(Position::t5(zeros({32}), {}), Error);

@@ -32,6 +32,7 @@ struct Variant {
   std::int64_t reach = -1;   // of Shaw's vectors, for keys and values: inputs with gradients
   bool own_vectors = false;  // for each head
   bool transformer_xl = false;
+  std::int64_t rope = 0;  // how many columns of each head turn
 };
 
 Tensor checkerboard(const Shape& shape) {
@@ -66,12 +67,14 @@ testing::Function runs(const Sizes& s, const Variant& variant, const Attend& att
     if (variant.bias.rank() > 0) options.bias = in[next++];
     options.softcap = variant.softcap;
     if (variant.alibi) options.position = Position::alibi();
+    if (variant.rope > 0) options.position = Position::rope({.base = 100, .dims = variant.rope});
     if (variant.buckets > 0)
       options.position = Position::t5(in[next], {.bidirectional = variant.bidirectional, .max_distance = 20});
     if (variant.reach >= 0) options.position = Position::shaw(contiguous(in[next]), contiguous(in[next + 1]));
     if (variant.transformer_xl)
-      options.position = Position::transformer_xl(in[next], in[next + 1], in[next + 2],
-                                                  1 - std::max(s.queries, s.keys) * s.batch);
+      options.position =
+          Position::transformer_xl(contiguous(in[next]), contiguous(in[next + 1]), contiguous(in[next + 2]),
+                                   1 - std::max(s.queries, s.keys) * s.batch);
     return Tensors{attend(in, options)};
   };
 }
@@ -160,6 +163,14 @@ std::vector<Variant> variants(const Sizes& s) {
                  .softcap = 2,
                  .transformer_xl = true});
   all.push_back({.name = "sparse transformer_xl", .mask = Mask::strided(3), .transformer_xl = true});
+  all.push_back({.name = "rope", .rope = s.dim / 2 * 2});
+  all.push_back({.name = "packed rope",
+                 .mask = Mask::causal(),
+                 .dropout = 0.2,
+                 .bias = {h, 1, 1},
+                 .packed = true,
+                 .softcap = 2,
+                 .rope = 2});
   all.push_back({.name = "packed causal dropout", .mask = Mask::causal(), .dropout = 0.2, .packed = true});
   std::vector<std::int64_t> lengths;
   for (std::int64_t i = 0; i < b; ++i) lengths.push_back(i == 0 ? k : std::max<std::int64_t>(k - 2 * i, 0));

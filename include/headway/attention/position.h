@@ -14,6 +14,32 @@ struct T5Options {
   std::int64_t max_distance = 128;  ///< from here on, the last bucket
 };
 
+/// Which two columns of a head make a pair that rotary embedding turns. The two differ by an order of
+/// columns, so trained weights go with the one that they were trained with.
+enum class RopePairs {
+  half_split,  ///< m and m + dims/2: GPT-NeoX, Llama, and what Hugging Face's checkpoints hold
+  interleaved  ///< 2m and 2m + 1: as in the paper, GPT-J, and Meta's own Llama checkpoints
+};
+
+/// Rotary position embedding (Su et al. 2021, "RoFormer"): at position p pair m of a head's first `dims`
+/// columns is turned by the angle p/scaling · base^(-2m/dims).
+struct HEADWAY_API RopeOptions {
+  double base = 10000;
+  std::int64_t dims = 0;  ///< how many columns turn, even; the others stay as they are. 0: all
+  RopePairs pairs = RopePairs::half_split;
+  double scaling = 1;  ///< positions are divided by it (Chen et al. 2023, "Position interpolation")
+
+  /// Error(value) naming `operation` unless base and scaling are positive and dims even.
+  void check(const char* operation) const;
+  /// How many columns of a head of dimension D turn. Error(shape) naming `operation` where dims exceeds D, or
+  /// D itself is meant and odd; and what check() throws.
+  std::int64_t rotated(const char* operation, std::int64_t dim) const;
+  /// How far pair m turns from one position to the next, of `rotated` columns: base^(-2m/rotated) / scaling.
+  double rate(std::int64_t pair, std::int64_t rotated) const;
+  /// "rope", or "rope(base 500000, dims 32)" with what is not the default.
+  std::string str() const;
+};
+
 /// How attention knows how far apart a query and a key are, as a value. All of it acts on the distance d = p
 /// - j of the query's position p = i + S - T and the key's j, within each sequence, so that cached, packed
 /// and padded calls agree.
@@ -43,6 +69,10 @@ class HEADWAY_API Position {
   static Position transformer_xl(const Tensor& relative, const Tensor& content_bias,
                                  const Tensor& position_bias, std::optional<std::int64_t> least_offset = {});
 
+  /// Queries are turned by their positions and keys by theirs, before they meet: their product then depends
+  /// on the distance alone. Error(value) as RopeOptions::check().
+  static Position rope(const RopeOptions& options = {});
+
   bool defined() const { return kind_ != Kind::none; }
   /// A bias for each distance: ALiBi, T5.
   bool tabulated() const { return kind_ == Kind::alibi || kind_ == Kind::t5; }
@@ -63,6 +93,9 @@ class HEADWAY_API Position {
   const Tensor& position_bias() const { return position_bias_; }
   /// Error(shape) naming attention unless vectors and biases fit these heads.
   void check(std::int64_t heads, std::int64_t dim, std::int64_t value_dim) const;
+  /// Whether queries and keys are to be turned, as rope_options() say. Nothing is then added to their scores.
+  bool rotates() const { return kind_ == Kind::rope; }
+  const RopeOptions& rope_options() const { return rope_; }
   /// T5's table; undefined for all others.
   const Tensor& table() const { return table_; }
   /// The bias of each head at each distance least, least + 1, …: [heads][count]. Error(shape) naming
@@ -81,7 +114,7 @@ class HEADWAY_API Position {
   static std::int64_t t5_bucket(std::int64_t distance, std::int64_t buckets, const T5Options& options = {});
 
  private:
-  enum class Kind { none, alibi, t5, shaw, transformer_xl };
+  enum class Kind { none, alibi, t5, shaw, transformer_xl, rope };
   void check_heads(std::int64_t heads) const;
   static Vectors clipped(const Tensor& rows);
   Kind kind_ = Kind::none;
@@ -90,6 +123,7 @@ class HEADWAY_API Position {
   T5Options t5_;
   Tensor keys_, values_, content_bias_, position_bias_;
   std::int64_t least_offset_ = 0;
+  RopeOptions rope_;
 };
 
 }  // namespace headway::inline v1

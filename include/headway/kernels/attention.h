@@ -140,6 +140,7 @@ struct TileSummary {
   std::int64_t query_block = 0, key_tile = 0;  ///< sizes of a tile
   std::int64_t full = 0, partial = 0;          ///< tiles visited, over all sequences and heads
   double computed_pairs = 0;                   ///< pairs that the products compute, hidden ones among them
+  double relative_keys = 0, relative_values = 0;  ///< pairs of a relative row and a query that they compute
 };
 HEADWAY_API TileSummary summarize_tiles(const AttentionArgs& args);
 

@@ -34,7 +34,9 @@ struct MultiHeadAttentionOptions {
   std::optional<double> scale = {};  ///< 1/sqrt(D) unless given
   double softcap = 0;                ///< as AttentionOptions::softcap
   /// Of every call, steps over a cache among them. A T5 table in it belongs to the caller, who may share it
-  /// between layers (as T5 does) and lists it among the parameters.
+  /// between layers (as T5 does) and lists it among the parameters. Position::rope() is for self-attention:
+  /// where the keys are not of the queries' own sequence it is an Error(unsupported), for a distance between
+  /// positions of two sequences means nothing. A KeyValueCache then holds keys already turned.
   Position position = {};
 };
 
@@ -72,6 +74,7 @@ class HEADWAY_API KeyValueCache {
 
  private:
   friend class MultiHeadAttention;
+  void admit(std::int64_t rows);  // an empty cache begins with that many; Error(shape) when it has others
   void append(const Tensor& key, const Tensor& value);  // [R, T, G, D], [R, T, G, Dv]
   Tensor key_, value_;                                  // [R, capacity, G, D]
   std::vector<std::int64_t> lengths_;
@@ -124,6 +127,7 @@ class HEADWAY_API MultiHeadAttention : public Module {
   Heads project_self(const Tensor& x) const;
   Tensor rows_of_role(const std::vector<Tensor>& matrices, int role, int last_role) const;
   AttentionOptions attention_options(const Tensor& query, const AttendOptions& options) const;
+  void refuse_rope_across_sequences() const;
   Attended finish(const AttentionResult& result, const Tensor& query);
   void adopt(const std::vector<NamedParameter>& parameters);
   bool merged() const;

@@ -23,6 +23,8 @@ struct AttentionOptions {
   /// Added to the scaled scores, broadcast to [B, H, T, S]; float32; -inf hides a pair; differentiable.
   Tensor bias = {};
   /// What the distance between query and key adds to their score; what is learned in it is differentiable.
+  /// With Position::rope() queries are turned at positions i + S - T and keys at j first (rotary()), into
+  /// copies.
   Position position = {};
   /// Scores become softcap·tanh(score / softcap) before biases are added; 0: they stay as they are.
   double softcap = 0;

@@ -4,6 +4,7 @@
 #include <headway/ops/linear.h>
 #include <headway/ops/loss.h>
 #include <headway/ops/norm.h>
+#include <headway/ops/rotary.h>
 
 /// Fused ops written out in simpler ones: what a backend without the fused kernel runs, and what tests
 /// compare the fused kernels with, outputs and gradients. Arguments, results and random draws are the fused
@@ -19,6 +20,8 @@ HEADWAY_API Tensor embedding(const Tensor& ids, const Tensor& table, const Embed
 /// matmul and a bias; the activation is an op of its own.
 HEADWAY_API Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
                           LinearOptions options = {});
+/// Products with arrays of cosines and sines. position_ids have elements.
+HEADWAY_API Tensor rotary(const Tensor& x, const RotaryOptions& options = {});
 /// All T·S scores, hidden pairs by adding -inf. The output alone. A NaN in a hidden pair is not kept out.
 HEADWAY_API Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
                              const AttentionOptions& options = {});

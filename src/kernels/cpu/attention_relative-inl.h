@@ -39,25 +39,24 @@ struct RelativeBuffers {
 
 // The distances of one tile: row u has distance top - u·step. Where all lie beyond the clip, one row.
 struct RelativeTile {
-  std::int64_t top, count;
-  bool constant;
-  Rows rows;
+  std::int64_t top = 0, bottom = 0, count = 0;
+  bool constant = false;
+  Rows rows = {};
+  RelativeTile(const RelativeRows& r, const SequenceDesc& s, const QueryBlock& block, const Tile& tile)
+      : top(s.distance(block.begin + block.count - 1, tile.begin)),
+        bottom(s.distance(block.begin, tile.end - 1)),
+        count(tile.keys() + block.count - 1),
+        constant(bottom >= r.clip || top <= -r.clip) {
+    if (constant) count = 1;
+  }
 };
 
 inline RelativeTile relative_tile(const RelativeRows& r, const SequenceDesc& s, std::int64_t h,
                                   const QueryBlock& block, const Tile& tile, float* buffer) {
-  RelativeTile out{.top = s.distance(block.begin + block.count - 1, tile.begin),
-                   .count = tile.keys() + block.count - 1,
-                   .constant = false,
-                   .rows = {}};
+  RelativeTile out(r, s, block, tile);
   const float* table = static_cast<const float*>(r.data) + h * r.head;
-  const std::int64_t bottom = out.top - (out.count - 1) * s.step;
-  if (bottom >= r.clip || out.top <= -r.clip) {
-    out.count = 1;
-    out.constant = true;
-  }
-  const bool inside = r.number(out.top) >= 0 && r.number(bottom) < r.count;
-  if (out.constant || (inside && out.top <= r.clip && bottom >= -r.clip)) {
+  const bool inside = r.number(out.top) >= 0 && r.number(out.bottom) < r.count;
+  if (out.constant || (inside && out.top <= r.clip && out.bottom >= -r.clip)) {
     out.rows = {table + r.number(out.top) * r.row, r.row * s.step};
     return out;
   }

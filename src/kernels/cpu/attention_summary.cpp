@@ -5,10 +5,21 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_summary.cpp"
 #include <hwy/foreach_target.h>
 
-#include "kernels/cpu/attention_scores-inl.h"
+#include "kernels/cpu/attention_relative-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
+
+double relative_pairs(const RelativeRows& rows, const SequenceDesc& s, const QueryBlock& block,
+                      const Tile& tile) {
+  if (rows.count == 0) return 0;
+  if (RelativeTile(rows, s, block, tile).constant) return static_cast<double>(block.count);
+  double pairs = 0;
+  for_bands(block, tile, [&](const Run& band, std::int64_t, std::int64_t lanes, const KeyRange&) {
+    pairs += static_cast<double>(band.keys() * lanes);
+  });
+  return pairs;
+}
 
 TileSummary summary(const AttentionArgs& a) {
   TileSummary out{.isa = hwy::TargetName(HWY_TARGET), .query_block = kQueries, .key_tile = kKeys};
@@ -23,6 +34,8 @@ TileSummary summary(const AttentionArgs& a) {
               const std::int64_t queries = std::min(run.last * kLanes, block.count) - run.first * kLanes;
               out.computed_pairs += static_cast<double>(run.keys() * queries);
             });
+            out.relative_keys += relative_pairs(a.relative_keys, s, block, tile);
+            out.relative_values += relative_pairs(a.relative_values, s, block, tile);
           });
         }
       }
