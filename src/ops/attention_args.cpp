@@ -218,14 +218,17 @@ HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed) {
   HeadsView view;
   view.packed = x.rank() == 3;
   const bool walkable = x.stride(-1) == 1 || x.size(-1) <= 1;
-  const bool even = view.packed || x.size(0) <= 1 || (x.stride(1) > 0 && x.stride(0) % x.stride(1) == 0);
+  // The stride of a dimension of 1 says nothing: single rows lie as far apart as their sequences.
+  const bool single = !view.packed && x.size(1) == 1;
+  const bool even =
+      view.packed || single || x.size(0) <= 1 || (x.stride(1) > 0 && x.stride(0) % x.stride(1) == 0);
   view.tensor = walkable && even ? x : contiguous(x);
   const Tensor& t = view.tensor;
   view.batch = view.packed ? 1 : t.size(0);
   view.length = t.size(-3);
   view.heads = t.size(-2);
   view.dim = t.size(-1);
-  view.row = t.stride(-3);
+  view.row = single ? t.stride(0) : t.stride(-3);
   view.head = t.stride(-2);
   view.sequence_rows = view.packed || view.batch <= 1 || view.row == 0 ? view.length : t.stride(0) / view.row;
   // Output and gradients have their sequences one after another, and are indexed by the same rows.
