@@ -257,6 +257,7 @@ AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
   }
   for (kernels::SequenceDesc& s : call.sequences) {
     s.position = s.key_count - s.query_count;
+    call.key_counts.push_back(s.key_count);
     call.longest_query = std::max(call.longest_query, s.query_count);
     call.longest_key = std::max(call.longest_key, q.packed ? s.key_count : k.length);
   }
