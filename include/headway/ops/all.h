@@ -5,6 +5,7 @@
 #include <headway/ops/explain.h>
 #include <headway/ops/linear.h>
 #include <headway/ops/loss.h>
+#include <headway/ops/merge_attention.h>
 #include <headway/ops/norm.h>
 #include <headway/ops/pointwise.h>
 #include <headway/ops/softmax.h>
