@@ -1,6 +1,7 @@
 #pragma once
 // Every op.
 #include <headway/ops/attention.h>
+#include <headway/ops/attention_onnx.h>
 #include <headway/ops/embedding.h>
 #include <headway/ops/explain.h>
 #include <headway/ops/linear.h>
