@@ -65,21 +65,28 @@ struct Backward {
   std::vector<autograd::Saved> saved, learned;
 
   // Rows that no sequence names (keys beyond a sequence's length) get no gradient from the kernel.
-  Tensor gradient_of(const Tensor& input, const Tensor& d_o) const {
+  Tensor gradient_of(const Tensor& input, const Tensor& o, std::int64_t rows) const {
     const ops::HeadsView& keys = inputs.views[1];
     std::int64_t named = 0;
     for (const auto& s : call->sequences) named += s.key_count;
-    const bool whole = d_o.numel() > 0 && named == keys.batch * keys.length;
-    return whole ? Tensor::empty(input.shape(), d_o.dtype(), d_o.device())
-                 : zeros(input.shape(), d_o.dtype(), d_o.device());
+    const bool whole = rows > 0 && named == keys.batch * keys.length;
+    return whole ? Tensor::empty(input.shape(), o.dtype(), o.device())
+                 : zeros(input.shape(), o.dtype(), o.device());
+  }
+
+  // [B, H, T] as the kernels lay out log-sum-exps, [H, B·T]; packed it is [H, N] already.
+  static Tensor by_heads(const Tensor& d_lse) {
+    return d_lse.defined() && d_lse.rank() == 3 ? contiguous(transpose(d_lse, 0, 1)) : d_lse;
   }
 
   std::vector<Tensor> operator()(const std::vector<Tensor>& grads) const {
-    const Tensor& d_o = grads[0];
-    if (!d_o.defined()) return {};
-    const Device device = d_o.device();
     for (const auto& tensor : saved) tensor.get("attention");
     const Tensor& o = output.get("attention");
+    const Tensor& sums = lse.get("attention");
+    const Device device = o.device();
+    // The log-sum-exp alone may have been used.
+    const Tensor d_o = grads[0].defined() ? grads[0] : zeros(o.shape(), o.dtype(), device);
+    const Tensor d_lse = by_heads(grads[1]);
     std::array<Tensor, kLearned> grads_of;
     for (std::size_t i = 0; i < kLearned; ++i) {
       const Tensor& x = learned[i].get("attention");
@@ -90,17 +97,18 @@ struct Backward {
 
     std::vector<Tensor> out;
     for (std::size_t i = 0; i < inputs.tensors.size(); ++i) {
-      out.push_back(wanted[i] ? gradient_of(inputs.tensors[i], d_o) : Tensor());
+      out.push_back(wanted[i] ? gradient_of(inputs.tensors[i], o, sums.numel()) : Tensor());
     }
     for (const Tensor& x : grads_of) out.push_back(x);
-    if (device == Device::meta || o.numel() == 0) return out;
+    if (device == Device::meta || sums.numel() == 0) return out;
 
     kernels::AttentionGradArgs args;
     args.forward = call->args;
     const kernels::HeadRows rows{o.raw(), o.size(-2) * o.size(-1), o.size(-1)};
     args.forward.o = rows;
-    args.forward.lse = lse.get("attention").raw();
+    args.forward.lse = sums.raw();
     args.d_o = {d_o.raw(), rows.row, rows.head};
+    args.d_lse = d_lse.defined() ? d_lse.raw() : nullptr;
     const auto part = [&](std::size_t role) {
       const Source& source = inputs.sources[role];
       const auto index = static_cast<std::size_t>(source.tensor);
@@ -177,24 +185,6 @@ struct Backward {
   }
 };
 
-Tensor compute_weights(const ops::AttentionCall& call, Weights kind, Device device, DType dtype) {
-  const bool averaged = kind == Weights::averaged;
-  const auto batch = static_cast<std::int64_t>(call.sequences.size());
-  const Shape shape = averaged ? Shape{batch, call.longest_query, call.longest_key}
-                               : Shape{batch, call.args.heads, call.longest_query, call.longest_key};
-  const std::int64_t map = call.longest_query * call.longest_key;
-  const PairStrides strides{averaged ? map : call.args.heads * map, averaged ? 0 : map, call.longest_key, 1};
-  const Tensor weights = zeros(shape, dtype == DType::float64 ? DType::float64 : DType::float32, device);
-  if (device == Device::meta || weights.numel() == 0) return weights;
-  if (dtype == DType::float64) {
-    kernels::reference::attention_weights(call.args, weights.data<double>(), strides, averaged);
-  } else {
-    const core::Workspace workspace(kernels::attention_weights_workspace(call.args, threads()));
-    kernels::attention_weights(call.args, weights.data<float>(), strides, averaged, workspace.as<void>());
-  }
-  return weights;
-}
-
 void report(const ops::AttentionCall& call, double tensor_bytes) {
   const double pairs = call.visible_pairs;
   report_cost("attention.scores", 2 * pairs * static_cast<double>(call.args.dim), tensor_bytes);
@@ -241,7 +231,7 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
     }
   }
   if (options.weights != Weights::none)
-    result.weights = compute_weights(*call, options.weights, device, dtype);
+    result.weights = ops::attention_scores(*call, options.weights, options.stage, device);
   if (options.log_sum_exp) {
     result.log_sum_exp = q.packed ? lse : lse.strided({q.batch, q.heads, q.length}, {q.length, rows, 1}, 0);
   }
@@ -272,7 +262,7 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
   for (ops::HeadsView& view : inputs.views) view.tensor = view.tensor.detach();
   inputs.relative_query = {};
   backward.inputs = std::move(inputs);
-  autograd::record("attention", recorded, {result.output}, std::move(backward));
+  autograd::record("attention", recorded, {result.output, result.log_sum_exp}, std::move(backward));
   return result;
 }
 

@@ -286,14 +286,17 @@ HeadsView view_heads(const char* argument, const Tensor& x, bool gaps_allowed) {
   HeadsView view;
   view.packed = x.rank() == 3;
   const bool walkable = x.stride(-1) == 1 || x.size(-1) <= 1;
-  const bool even = view.packed || x.size(0) <= 1 || (x.stride(1) > 0 && x.stride(0) % x.stride(1) == 0);
+  // The stride of a dimension of 1 says nothing: single rows lie as far apart as their sequences.
+  const bool single = !view.packed && x.size(1) == 1;
+  const bool even =
+      view.packed || single || x.size(0) <= 1 || (x.stride(1) > 0 && x.stride(0) % x.stride(1) == 0);
   view.tensor = walkable && even ? x : contiguous(x);
   const Tensor& t = view.tensor;
   view.batch = view.packed ? 1 : t.size(0);
   view.length = t.size(-3);
   view.heads = t.size(-2);
   view.dim = t.size(-1);
-  view.row = t.stride(-3);
+  view.row = single ? t.stride(0) : t.stride(-3);
   view.head = t.stride(-2);
   view.sequence_rows = view.packed || view.batch <= 1 || view.row == 0 ? view.length : t.stride(0) / view.row;
   // Output and gradients have their sequences one after another, and are indexed by the same rows.
@@ -325,6 +328,7 @@ AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,
   }
   for (kernels::SequenceDesc& s : call.sequences) {
     s.position = s.key_count - s.query_count;
+    call.key_counts.push_back(s.key_count);
     call.longest_query = std::max(call.longest_query, s.query_count);
     call.longest_key = std::max(call.longest_key, q.packed ? s.key_count : k.length);
   }

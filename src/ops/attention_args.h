@@ -39,13 +39,17 @@ struct AttentionCall {
   Tensor relative_query;  ///< what args.relative_query points to
   ScoreModifier modifier;
   std::int64_t longest_query = 0, longest_key = 0;
-  double visible_pairs = 0;  ///< over all sequences and heads
+  std::vector<std::int64_t> key_counts;  ///< of every sequence, before a mask shortens any
+  double visible_pairs = 0;              ///< over all sequences and heads
   /// Points args at the members above; again after a move.
   void bind();
 };
 
 /// Vectors by offset as the kernels see them.
 kernels::RelativeRows relative_rows(const Position::Vectors& vectors);
+/// Every pair's number at `stage`: [B, H, T, S] or averaged [B, T, S], float32 (of float64: float64). For
+/// Scores::softmaxed the call's log-sum-exp must have been computed.
+Tensor attention_scores(const AttentionCall& call, Weights kind, Scores stage, Device device);
 
 /// Checks everything (shapes, dtypes, masks, offsets) and lowers it. Output and log-sum-exp are left to the
 /// caller.

@@ -1,6 +1,7 @@
 #include <headway/ops/composed.h>
 
 #include <limits>
+#include <span>
 
 #include <headway/core/factory.h>
 #include <headway/ops/pointwise.h>
@@ -23,8 +24,9 @@ Tensor heads_first(const Tensor& x, std::int64_t begin, std::int64_t count) {
   return transpose(slice(rows, 0, begin, begin + count), 0, 1);
 }
 
-// 0 where the pair is seen, -inf where not: [H, T, S].
-Tensor mask_of(const ops::AttentionCall& call, const SequenceDesc& s, DType dtype) {
+// 0 where the pair is seen, `hidden` where not: [H, T, S].
+Tensor mask_of(const ops::AttentionCall& call, const SequenceDesc& s, DType dtype,
+               double hidden = -std::numeric_limits<double>::infinity()) {
   const std::int64_t heads = call.args.heads;
   const Tensor out = zeros({heads, s.query_count, s.key_count}, DType::float64);
   auto* at = out.data<double>();
@@ -33,7 +35,7 @@ Tensor mask_of(const ops::AttentionCall& call, const SequenceDesc& s, DType dtyp
       for (std::int64_t j = 0; j < s.key_count; ++j, ++at) {
         bool seen = j >= i + s.low && j <= i + s.high;
         seen = seen && call.mask.visible({s.index, h, i, j, s.query_count, s.key_count});
-        if (!seen) *at = -std::numeric_limits<double>::infinity();
+        if (!seen) *at = hidden;
       }
     }
   }
@@ -118,56 +120,135 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, LinearO
   return y;
 }
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
-  if (options.position.rotates()) {
-    const ops::RopePositions at = ops::rope_positions(q, k, v, options);
+namespace {
+
+// Over the last dimension, which becomes 1, of finite scores: log p = s - L for each, so L = Σ p·(s - log p).
+Tensor log_sum_exp(const Tensor& scores) {
+  const Tensor terms = mul(softmax(scores), add(scores, scale(log_softmax(scores), -1)));
+  return matmul(terms, ones({scores.size(-1), 1}, scores.dtype()));
+}
+
+// What the two compositions of attention share: a call lowered, with its tensors whole.
+struct Composition {
+  Tensor query, key, value;
+  AttentionOptions options;
+  ops::AttentionCall call;
+  Tensor group;  // the key/value head of every query head
+  DType dtype;
+
+  Composition(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& given)
+      : Composition(given.position.rotates() ? turned(q, k, v, given) : Call{q, k, v, given}) {}
+
+  struct Call {
+    Tensor q, k, v;
+    AttentionOptions options;
+  };
+  static Call turned(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& given) {
+    const ops::RopePositions at = ops::rope_positions(q, k, v, given);
     const auto placed = [&](const Tensor& x, const std::vector<std::int64_t>& positions) {
       const std::vector<std::int32_t> ids(positions.begin(), positions.end());
       const Shape shape = x.rank() == 3 ? Shape{x.size(0)} : Shape{x.size(0), x.size(1)};
-      return composed::rotary(x, {.rope = options.position.rope_options(), .position_ids = from(ids, shape)});
+      return composed::rotary(x, {.rope = given.position.rope_options(), .position_ids = from(ids, shape)});
     };
-    AttentionOptions rest = options;
-    rest.position = {};
-    return composed::attention(placed(q, at.queries), placed(k, at.keys), v, rest);
+    Call out{placed(q, at.queries), placed(k, at.keys), v, given};
+    out.options.position = {};
+    return out;
   }
-  const DType dtype = detail::compute_dtype(q.dtype());
-  const Tensor query = contiguous(q), key = contiguous(k), value = contiguous(v);
-  const ops::AttentionCall call =
-      ops::lower(ops::view_heads("query", query.detach()), ops::view_heads("key", key.detach()),
-                 ops::view_heads("value", value.detach()), options);
-  std::vector<std::int32_t> group;
-  for (std::int64_t h = 0; h < call.args.heads; ++h)
-    group.push_back(static_cast<std::int32_t>(h * call.args.kv_heads / call.args.heads));
-  const Tensor index = from(group, {call.args.heads});
-  if (options.modifier.defined())
-    fail(ErrorCode::unsupported, "composed::attention", "a score modifier is not made of ops");
-  const Position& position = options.position;
-  std::vector<Tensor> parts;
-  for (const SequenceDesc& s : call.sequences) {
+
+  explicit Composition(const Call& c)
+      : query(contiguous(c.q)),
+        key(contiguous(c.k)),
+        value(contiguous(c.v)),
+        options(c.options),
+        call(ops::lower(ops::view_heads("query", query.detach()), ops::view_heads("key", key.detach()),
+                        ops::view_heads("value", value.detach()), options)),
+        dtype(detail::compute_dtype(c.q.dtype())) {
+    if (options.modifier.defined())
+      fail(ErrorCode::unsupported, "composed::attention", "a score modifier is not made of ops");
+    std::vector<std::int32_t> of;
+    for (std::int64_t h = 0; h < call.args.heads; ++h)
+      of.push_back(static_cast<std::int32_t>(h * call.args.kv_heads / call.args.heads));
+    group = from(of, {call.args.heads});
+  }
+
+  // Rows of keys or values of one sequence, for every query head: [H, S, width].
+  Tensor for_heads(const Tensor& x, const SequenceDesc& s) const {
+    return gather(cast(heads_first(x, s.key_begin, s.key_count), dtype), group);
+  }
+
+  // Scores with their biases, before the mask: [H, T, S].
+  Tensor scores(const SequenceDesc& s) const {
+    const Position& position = options.position;
     const Tensor raw = cast(heads_first(query, s.query_begin, s.query_count), dtype);
     const Tensor qs = ops::with_head_bias(raw, position.content_bias());
-    const Tensor ks = gather(cast(heads_first(key, s.key_begin, s.key_count), dtype), index);
-    const Tensor vs = gather(cast(heads_first(value, s.key_begin, s.key_count), dtype), index);
-    Tensor scores = matmul(qs, transpose(ks, -1, -2));
+    Tensor out = matmul(qs, transpose(for_heads(key, s), -1, -2));
     if (position.relative()) {
       const Tensor relative = ops::with_head_bias(raw, position.position_bias());
-      scores = add(scores, ops::relative_scores(relative, position.key_vectors(), s));
+      out = add(out, ops::relative_scores(relative, position.key_vectors(), s));
     }
-    scores = scale(scores, call.args.scale);
-    if (options.softcap > 0) scores = scale(tanh(scale(scores, 1 / options.softcap)), options.softcap);
-    if (options.bias.defined()) scores = add(scores, bias_of(options.bias, s));
-    if (position.tabulated()) scores = add(scores, distance_biases(call, position, s, dtype));
-    Tensor weights = softmax(add(scores, mask_of(call, s, dtype)));
-    if (call.args.dropout.threshold > 0) weights = mul(weights, kept(call, s, dtype));
-    Tensor sums = matmul(weights, vs);
-    if (position.value_vectors().rows.defined())
-      sums = add(sums, ops::relative_values(weights, position.value_vectors(), s));
+    out = scale(out, call.args.scale);
+    if (options.softcap > 0) out = scale(tanh(scale(out, 1 / options.softcap)), options.softcap);
+    if (options.bias.defined()) out = add(out, bias_of(options.bias, s));
+    if (position.tabulated()) out = add(out, distance_biases(call, position, s, dtype));
+    return out;
+  }
+};
+
+}  // namespace
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+  const Composition c(q, k, v, options);
+  std::vector<Tensor> parts;
+  for (const SequenceDesc& s : c.call.sequences) {
+    Tensor weights = softmax(add(c.scores(s), mask_of(c.call, s, c.dtype)));
+    if (c.call.args.dropout.threshold > 0) weights = mul(weights, kept(c.call, s, c.dtype));
+    Tensor sums = matmul(weights, c.for_heads(c.value, s));
+    const Position::Vectors vectors = c.options.position.value_vectors();
+    if (vectors.rows.defined()) sums = add(sums, ops::relative_values(weights, vectors, s));
     parts.push_back(transpose(sums, 0, 1));
   }
-  const Tensor joined = concat(parts, 0);
   Shape shape = q.shape();
   shape[-1] = v.size(-1);
-  return cast(reshape(joined, shape), q.dtype());
+  return cast(reshape(concat(parts, 0), shape), q.dtype());
+}
+
+Tensor attention_log_sum_exp(const Tensor& q, const Tensor& k, const Tensor& v,
+                             const AttentionOptions& options) {
+  const Composition c(q, k, v, options);
+  std::vector<Tensor> parts;  // [H, T]
+  for (const SequenceDesc& s : c.call.sequences) {
+    // What is hidden stays finite here, far below everything: its p is 0, and so is its p·(s - log p).
+    const Tensor scores = add(c.scores(s), mask_of(c.call, s, c.dtype, -1e30));
+    parts.push_back(reshape(log_sum_exp(scores), {c.call.args.heads, s.query_count}));
+  }
+  const Tensor joined = concat(parts, 1);
+  if (q.rank() == 3) return joined;
+  return transpose(reshape(joined, {joined.size(0), q.size(0), q.size(1)}), 0, 1);
+}
+
+AttentionResult merge_attention(const std::vector<AttentionResult>& parts) {
+  const Tensor& first = parts.at(0).output;
+  const DType dtype = detail::compute_dtype(first.dtype());
+  const bool packed = first.rank() == 3;
+  const auto count = static_cast<std::int64_t>(parts.size());
+  std::vector<Tensor> columns;  // each log-sum-exp as [B, T, H, 1], packed [N, H, 1]
+  for (const AttentionResult& part : parts) {
+    const Tensor rows = transpose(part.log_sum_exp, packed ? 0 : 1, packed ? 1 : 2);
+    Shape shape = rows.shape();
+    shape.push_back(1);
+    columns.push_back(reshape(rows, shape));
+  }
+  const Tensor sums = concat(columns, -1);
+  const Tensor weights = softmax(sums);
+  const Tensor by_row = log_sum_exp(sums);
+  Tensor output;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Tensor term =
+        mul(cast(parts[static_cast<std::size_t>(i)].output, dtype), slice(weights, -1, i, i + 1));
+    output = output.defined() ? add(output, term) : term;
+  }
+  const Shape rows(std::span(by_row.shape().begin(), by_row.shape().end() - 1));
+  return {cast(output, first.dtype()), {}, transpose(reshape(by_row, rows), packed ? 0 : 1, packed ? 1 : 2)};
 }
 
 }  // namespace headway::inline v1::composed

@@ -143,6 +143,28 @@ TEST(Attention, no_queries_no_keys_and_no_sequences_are_fine) {
             0);
 }
 
+// [B, H, T, D] seen as [B, T, H, D], where the stride of a T of 1 is D, and not of rows.
+TEST(Attention, views_by_heads_give_the_same_bits_and_gradients) {
+  for (const auto& [t, s] : {std::pair{1, 6}, {4, 1}, {1, 1}, {5, 6}}) {
+    for (const DType dtype : {DType::float32, DType::float64}) {
+      const Tensor q = transpose(random({3, 4, t, 8}, 1, dtype), 1, 2),
+                   k = transpose(random({3, 2, s, 8}, 2, dtype), 1, 2),
+                   v = transpose(random({3, 2, s, 8}, 3, dtype), 1, 2);
+      const auto copy = [](const Tensor& x) {
+        const Tensor out = Tensor::empty(x.shape(), x.dtype());
+        copy_into(out, x);
+        return out;
+      };
+      testing::expect_bitwise_equal(attention(q, k, v).output, attention(copy(q), copy(k), copy(v)).output,
+                                    "output");
+      const Grads got = run_all(q, k, v, {}), want = run_all(copy(q), copy(k), copy(v), {});
+      testing::expect_bitwise_equal(got.q, want.q, "dq");
+      testing::expect_bitwise_equal(got.k, want.k, "dk");
+      testing::expect_bitwise_equal(got.v, want.v, "dv");
+    }
+  }
+}
+
 TEST(Attention, packed_equals_padded_to_the_bit_with_dropout_and_causal_mask) {
   const std::vector<std::int64_t> lengths = {5, 70, 1};
   const Tensor q = random({3, 70, 2, 8}, 1, DType::float32), k = random({3, 70, 2, 8}, 2, DType::float32),

@@ -33,8 +33,8 @@ TEST(Registry, finds_the_declared_ops) {
 
 TEST(Registry, every_op_has_every_check) {
   const std::set<std::string> without_gradient = {"top_k", "token_scores", "copy_into"};
-  const std::set<std::string> fused = {"layer_norm", "rms_norm",  "cross_entropy", "embedding",
-                                       "linear",     "attention", "rotary"};
+  const std::set<std::string> fused = {"layer_norm", "rms_norm",  "cross_entropy",   "embedding",
+                                       "linear",     "attention", "merge_attention", "rotary"};
   for (const std::string& op : declared_ops()) {
     std::set<std::string> wanted = {"reference", "meta", "threads", "non_contiguous"};
     if (!without_gradient.count(op)) wanted.insert("gradcheck");

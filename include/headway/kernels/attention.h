@@ -18,7 +18,7 @@
 ///   R = (Q·Kᵀ + Q'·A[distance])·scale      X = modifier(softcap(R))
 ///   S = X + bias(pair) + bias(distance), hidden pairs -inf
 ///   P = exp(S - lse), lse = log Σ_j exp S      O_i = Σ_j dropout(P)_ij·(V_j + C[distance])
-///   delta = Σ_d dO∘O      dP = dropout(dO·(V + C)ᵀ)      dS = P∘(dP - delta)
+///   delta = Σ_d dO∘O - dlse      dP = dropout(dO·(V + C)ᵀ)      dS = P∘(dP - delta)
 ///   dR = dS·modifier'∘(1 - (softcap(R)/softcap)²)
 ///   dQ = scale·dR·K      dK = scale·dRᵀ·Q      dV = dropout(P)ᵀ·dO      dbias = Σ dS over what it was
 ///   broadcast to      dQ'_i = scale·Σ_j dR_ij·A[distance]      dA, dC: Σ over the pairs of a distance
@@ -109,6 +109,7 @@ struct AttentionArgs {
 struct AttentionGradArgs {
   AttentionArgs forward;
   HeadRows d_o;
+  const void* d_lse = nullptr;  ///< gradient of lse, laid out as lse; null: none
   HeadRows dq, dk, dv;    ///< outputs, written whole for the rows that sequences name; data null: not wanted
   void* delta = nullptr;  ///< [H, lse_rows] workspace
   void* dbias =
@@ -128,11 +129,24 @@ HEADWAY_API void attention_forward(const AttentionArgs& args, void* workspace);
 HEADWAY_API std::size_t attention_backward_workspace(const AttentionGradArgs& args, int threads);
 HEADWAY_API void attention_backward(const AttentionGradArgs& args, void* workspace);
 
-/// P itself, before dropout, float32. weights[(b, h, i, j)]; averaged over heads when weights.head is 0.
-/// Written for every pair of every sequence; what lies outside the sequences is not touched.
+/// Which of its numbers a pair shows.
+enum class PairValue {
+  score,  ///< S: capped, with its biases; -inf where hidden
+  weight  ///< P itself, before dropout; 0 where hidden
+};
+
+struct PairOutput {
+  void* data = nullptr;  ///< float32 (reference: float64), at strides' (b, h, i, j)
+  PairStrides strides;
+  /// Over heads; strides.head is not read. Scores are averaged where nothing is hidden.
+  bool averaged = false;
+  PairValue value = PairValue::weight;
+};
+
+/// Written for every pair of every sequence; what lies outside the sequences is not touched. lse is read for
+/// weights alone.
 HEADWAY_API std::size_t attention_weights_workspace(const AttentionArgs& args, int threads);
-HEADWAY_API void attention_weights(const AttentionArgs& args, float* weights, const PairStrides& strides,
-                                   bool averaged, void* workspace);
+HEADWAY_API void attention_weights(const AttentionArgs& args, const PairOutput& out, void* workspace);
 
 /// What a call's products come to, without doing them. Needs shapes, descriptors and plan alone.
 struct TileSummary {
@@ -148,8 +162,7 @@ namespace reference {
 /// The same in plain float64 loops: the oracle.
 HEADWAY_API void attention_forward(const AttentionArgs& args);
 HEADWAY_API void attention_backward(const AttentionGradArgs& args);
-HEADWAY_API void attention_weights(const AttentionArgs& args, double* weights, const PairStrides& strides,
-                                   bool averaged);
+HEADWAY_API void attention_weights(const AttentionArgs& args, const PairOutput& out);
 }  // namespace reference
 
 }  // namespace headway::inline v1::kernels

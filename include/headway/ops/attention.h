@@ -14,6 +14,15 @@ namespace headway::inline v1 {
 /// What to return beside the output. Both kinds make an array of T·S elements (per head).
 enum class Weights { none, per_head, averaged };
 
+/// The stages from product to weight, in the order in which attention() computes them: what the array that
+/// `Weights` asks for holds.
+enum class Scores {
+  raw,       ///< Q·Kᵀ·scale, of every pair, hidden or not
+  capped,    ///< softcap of those (without one: raw)
+  masked,    ///< with bias and position added, -inf where hidden
+  softmaxed  ///< the weights themselves, before dropout, 0 where hidden
+};
+
 struct AttentionOptions {
   Mask mask = {};
   /// In place of the mask: one compiled before, for this shape. Without it a mask that interval arithmetic
@@ -39,23 +48,28 @@ struct AttentionOptions {
   /// count them alone. Mask::padding, in contrast, hides keys without moving anything.
   std::vector<std::int64_t> key_lengths = {};
   Weights weights = Weights::none;
+  Scores stage = Scores::softmaxed;  ///< of `weights`
   bool log_sum_exp = false;
 };
 
 struct AttentionResult {
   Tensor output;  ///< [B, T, H, Dv], or packed [N, H, Dv]; contiguous, q's dtype
-  Tensor
-      weights;  ///< [B, H, T, S] (averaged: [B, T, S]) float32, rows summing to 1 (0 where nothing is seen);
-                ///< packed input: T and S are the longest lengths, rows beyond a sequence's end are 0
-  Tensor log_sum_exp;  ///< [B, H, T], packed [H, N]; float32; -inf where nothing is seen; not differentiable
+  /// [B, H, T, S] (averaged: [B, T, S]) float32 (float64 of float64), rows summing to 1 (0 where nothing is
+  /// seen) unless another stage is asked for. Packed input: T and S are the longest lengths; what lies beyond
+  /// a sequence's end is 0 (masked: -inf). Not differentiable.
+  Tensor weights;
+  /// [B, H, T], packed [H, N]; float32 (float64 of float64); -inf where nothing is seen. Differentiable: two
+  /// results over different keys become one by it (merge_attention).
+  Tensor log_sum_exp;
 };
 
 /// softmax(modifier(softcap(Q·Kᵀ·scale)) + bias + position, masked)·V for every head (Vaswani 2017, eq. 1;
 /// tiles and the log-sum-exp after Dao 2023). q [B, T, H, D], k [B, S, G, D], v [B, S, G, Dv], G dividing H
 /// (query head h uses key/value head h·G/H), or packed [N, H, D], [M, G, D], [M, G, Dv] with offsets. Any
 /// strides whose last is 1. One dtype: float32, bfloat16, float64. A query that sees no key gets 0, and
-/// gradients of 0. Memory beyond the result is O(T + S). The weights are differentiable nowhere; the output
-/// in q, k, v, bias, and what is learned in the position and the modifier.
+/// gradients of 0. Memory beyond the result is O(T + S). The output and the log-sum-exp
+/// are differentiable in q, k, v, bias, and what is learned in the position and the modifier; the weights, at
+/// any stage, nowhere.
 HEADWAY_API AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
                                       const AttentionOptions& options = {});
 

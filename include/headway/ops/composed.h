@@ -3,6 +3,7 @@
 #include <headway/ops/embedding.h>
 #include <headway/ops/linear.h>
 #include <headway/ops/loss.h>
+#include <headway/ops/merge_attention.h>
 #include <headway/ops/norm.h>
 #include <headway/ops/rotary.h>
 
@@ -22,8 +23,13 @@ HEADWAY_API Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& b
                           LinearOptions options = {});
 /// Products with arrays of cosines and sines. position_ids have elements.
 HEADWAY_API Tensor rotary(const Tensor& x, const RotaryOptions& options = {});
-/// All T·S scores, hidden pairs by adding -inf. The output alone. A NaN in a hidden pair is not kept out.
+/// All T·S scores, hidden pairs by adding -inf. A NaN in a hidden pair is not kept out.
 HEADWAY_API Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
                              const AttentionOptions& options = {});
+/// The log-sum-exp alone, where every query sees a key and every bias is finite.
+HEADWAY_API Tensor attention_log_sum_exp(const Tensor& q, const Tensor& k, const Tensor& v,
+                                         const AttentionOptions& options = {});
+/// Outputs weighted by the softmax over the parts' log-sum-exps, which are finite.
+HEADWAY_API AttentionResult merge_attention(const std::vector<AttentionResult>& parts);
 
 }  // namespace headway::inline v1::composed

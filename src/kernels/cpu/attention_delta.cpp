@@ -1,4 +1,5 @@
-// delta = Σ_d dO∘O, a number for each query and head: what every dS of its row has subtracted.
+// delta = Σ_d dO∘O - dlse, a number for each query and head: what every dS of its row has subtracted. The
+// log-sum-exp's part is there because d lse / dS = P, so that dS = P∘(dP - Σ dO∘O) + dlse·P.
 #include <headway/core/parallel.h>
 
 #include "kernels/cpu/attention_ranges.h"
@@ -16,6 +17,8 @@ void delta_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::int64
   const AttentionArgs& a = args.forward;
   const FloatTag f;
   auto* delta = static_cast<float*>(args.delta) + h * a.lse_rows + s.query_begin;
+  const auto* d_lse =
+      args.d_lse ? static_cast<const float*>(args.d_lse) + h * a.lse_rows + s.query_begin : nullptr;
   for (std::int64_t i = 0; i < s.query_count; ++i) {
     const void* o = a.o.at(a.dtype, s.query_begin + i, h);
     const void* g = args.d_o.at(a.dtype, s.query_begin + i, h);
@@ -35,7 +38,7 @@ void delta_unit(const AttentionGradArgs& args, const SequenceDesc& s, std::int64
                  static_cast<float>(static_cast<const bfloat16*>(g)[d]);
       }
     }
-    delta[i] = total;
+    delta[i] = d_lse ? total - d_lse[i] : total;
   }
 }
 

@@ -160,7 +160,7 @@ void attention_backward(const AttentionGradArgs& g) {
     const double* d_o = row_of(g.d_o, row, h);
     const double* o = row_of(a.o, row, h);
     const double* q = row_of(a.q, row, h);
-    double delta = 0;
+    double delta = g.d_lse ? -static_cast<const double*>(g.d_lse)[h * a.lse_rows + row] : 0;
     for (std::int64_t d = 0; d < a.value_dim; ++d) delta += d_o[d] * o[d];
     for (std::int64_t j = 0; j < s.key_count; ++j) {
       const double value = score(a, s, h, i, j);
@@ -203,13 +203,13 @@ void attention_backward(const AttentionGradArgs& g) {
   });
 }
 
-void attention_weights(const AttentionArgs& a, double* weights, const PairStrides& strides, bool averaged) {
+void attention_weights(const AttentionArgs& a, const PairOutput& to) {
   each_query(a, [&](const SequenceDesc& s, std::int64_t h, std::int64_t i) {
     for (std::int64_t j = 0; j < s.key_count; ++j) {
-      const double value = score(a, s, h, i, j);
-      const double p = value == kHidden ? 0 : std::exp(value - lse_at(a, s, h, i));
-      double& out = weights[strides.at(s.index, averaged ? 0 : h, i, j)];
-      out = averaged ? (h == 0 ? 0 : out) + p / static_cast<double>(a.heads) : p;
+      double value = score(a, s, h, i, j);
+      if (to.value == PairValue::weight) value = value == kHidden ? 0 : std::exp(value - lse_at(a, s, h, i));
+      double& out = static_cast<double*>(to.data)[to.strides.at(s.index, to.averaged ? 0 : h, i, j)];
+      out = to.averaged ? (h == 0 ? 0 : out) + value / static_cast<double>(a.heads) : value;
     }
   });
 }
