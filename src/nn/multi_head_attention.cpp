@@ -137,14 +137,14 @@ MultiHeadAttention::Heads MultiHeadAttention::project_self(const Tensor& x) cons
   return heads;
 }
 
-void MultiHeadAttention::refuse_rope_across_sequences() const {
-  if (!options_.position.rotates()) return;
+void MultiHeadAttention::refuse_rope_across_sequences(const Position& position) {
+  if (!position.rotates()) return;
   fail(
       ErrorCode::unsupported, "MultiHeadAttention",
       fmt::format("position {} in cross-attention: the key input is another tensor than the query input, and "
                   "positions of two sequences have no distance; want a layer without position (on one common "
                   "axis: rotary() with position_ids, then attention())",
-                  options_.position.str()));
+                  position.str()));
 }
 
 AttentionOptions MultiHeadAttention::attention_options(const Tensor& query,
@@ -155,7 +155,7 @@ AttentionOptions MultiHeadAttention::attention_options(const Tensor& query,
   out.bias = options.bias;
   out.scale = options_.scale;
   out.softcap = options_.softcap;
-  out.position = options_.position;
+  out.position = options.position.defined() ? options.position : options_.position;
   out.weights = options.weights;
   out.query_offsets = options.query_offsets;
   out.key_offsets = options.key_offsets;
@@ -183,7 +183,7 @@ Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, cons
   check_input("key", key, options_.key_dim);
   check_input("value", value, options_.value_dim);
   AttentionOptions call = attention_options(query, options);
-  if (!key.is_same(query)) refuse_rope_across_sequences();
+  if (!key.is_same(query)) refuse_rope_across_sequences(call.position);
   const bool self = key.is_same(query) && value.is_same(query);
   if (query.rank() == 2 && call.key_offsets.empty()) {
     const bool whole = options.query_offsets.empty();
@@ -207,7 +207,7 @@ Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, cons
 
 ProjectedMemory MultiHeadAttention::project(const Tensor& key, const Tensor& value,
                                             std::vector<std::int64_t> offsets) {
-  refuse_rope_across_sequences();
+  refuse_rope_across_sequences(options_.position);
   if (key.rank() == 2 && offsets.empty()) offsets = {0, key.size(0)};
   return {project_role(key, 1), project_role(value, 2), std::move(offsets)};
 }
@@ -215,8 +215,8 @@ ProjectedMemory MultiHeadAttention::project(const Tensor& key, const Tensor& val
 Attended MultiHeadAttention::attend(const Tensor& query, const ProjectedMemory& memory,
                                     const AttendOptions& options) {
   check_input("query", query, options_.model_dim);
-  refuse_rope_across_sequences();
   AttentionOptions call = attention_options(query, options);
+  refuse_rope_across_sequences(call.position);
   if (call.key_offsets.empty()) call.key_offsets = memory.offsets;
   return finish(attention(project_role(query, 0), memory.key, memory.value, call), query);
 }

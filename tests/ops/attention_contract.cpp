@@ -267,7 +267,7 @@ std::int64_t training_peak(std::int64_t length, const AttentionOptions& options)
 TEST(Attention, training_memory_at_most_doubles_with_the_length) {
   Generator generator(1);
   const auto padding = [](std::int64_t n) { return Mask::padding({n - 100}); };
-  for (int option = 0; option < 9; ++option) {
+  for (int option = 0; option < 12; ++option) {
     const auto peak = [&](std::int64_t n) {
       AttentionOptions options;
       if (option == 1) options.mask = Mask::causal();
@@ -278,6 +278,13 @@ TEST(Attention, training_memory_at_most_doubles_with_the_length) {
       if (option == 6) options.mask = Mask::window(100, 0) | Mask::global({0});
       if (option == 7) options.position = Position::t5(require_grad(zeros({32, 2})));
       if (option == 8) options.softcap = 5;
+      if (option == 9)
+        options.position = Position::shaw(require_grad(zeros({65, 8})), require_grad(zeros({65, 8})));
+      if (option == 10) options.mask = Mask::strided(64);
+      if (option == 11) {
+        options.position = Position::transformer_xl(require_grad(zeros({2 * n, 2, 8})), zeros({2, 8}),
+                                                    require_grad(zeros({2, 8})), -n);
+      }
       return training_peak(n, options);
     };
     EXPECT_LE(peak(8192), 2 * peak(4096) + 4096) << "option " << option;

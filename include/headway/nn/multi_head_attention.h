@@ -44,8 +44,9 @@ struct MultiHeadAttentionOptions {
 /// sequence).
 struct AttendOptions {
   Mask mask = {};
-  TilePlan plan = {};  ///< in place of the mask: one compiled before, for this shape
-  Tensor bias = {};    ///< added to the scores, broadcast to [B, H, T, S]
+  TilePlan plan = {};      ///< in place of the mask: one compiled before, for this shape
+  Tensor bias = {};        ///< added to the scores, broadcast to [B, H, T, S]
+  Position position = {};  ///< in place of the layer's, where defined
   std::vector<std::int64_t> query_offsets = {},
                             key_offsets = {};  ///< key_offsets: query_offsets unless given, in self-attention
   Weights weights = Weights::none;
@@ -127,7 +128,7 @@ class HEADWAY_API MultiHeadAttention : public Module {
   Heads project_self(const Tensor& x) const;
   Tensor rows_of_role(const std::vector<Tensor>& matrices, int role, int last_role) const;
   AttentionOptions attention_options(const Tensor& query, const AttendOptions& options) const;
-  void refuse_rope_across_sequences() const;
+  static void refuse_rope_across_sequences(const Position& position);
   Attended finish(const AttentionResult& result, const Tensor& query);
   void adopt(const std::vector<NamedParameter>& parameters);
   bool merged() const;

@@ -63,8 +63,7 @@ HWY_INLINE void exponentiate(float* scores, std::int64_t keys, float* largest, f
     return p;
   };
   const Floats factor = exp2(hn::Sub(before, base));
-  Floats sum0 = hn::Mul(hn::LoadU(f, total), factor);
-  Floats sum1 = hn::Zero(f), sum2 = sum1, sum3 = sum1;
+  Floats sum0 = hn::Zero(f), sum1 = sum0, sum2 = sum0, sum3 = sum0;
   for (j = 0; j + 4 <= keys; j += 4) {
     sum0 = hn::Add(sum0, power(j));
     sum1 = hn::Add(sum1, power(j + 1));
@@ -73,7 +72,8 @@ HWY_INLINE void exponentiate(float* scores, std::int64_t keys, float* largest, f
   }
   for (; j < keys; ++j) sum0 = hn::Add(sum0, power(j));
   hn::StoreU(top, f, largest);
-  hn::StoreU(hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3)), f, total);
+  const Floats sum = hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3));
+  hn::StoreU(hn::MulAdd(hn::LoadU(f, total), factor, sum), f, total);
   hn::StoreU(factor, f, rescale);
 }
 

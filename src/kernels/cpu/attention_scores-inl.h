@@ -175,33 +175,41 @@ struct ScoreHistory {
   float *slopes = nullptr, *before = nullptr;
 };
 
+// -inf where the bounds hide a pair: along their diagonals, of what the runs have computed.
+inline void hide_bounds(const SequenceDesc& s, const QueryBlock& block, const Tile& tile, float* scores) {
+  const FloatTag f;
+  const IntTag n;
+  const Floats hidden = hn::Set(f, -kInfinity);
+  for (int v = 0; v < block.vectors; ++v) {
+    const std::int64_t first = block.begin + v * kLanes, last = first + kLanes - 1;
+    const KeyRange seen = tile.vector_keys(v);
+    const auto at = [&](std::int64_t j) { return scores + (j - tile.begin) * kQueries + v * kLanes; };
+    // Lane i sees key j when j >= first + i + low: lanes up to j - first - low.
+    for (std::int64_t j = seen.begin; j < std::min(seen.end, last + s.low); ++j) {
+      const auto lanes = hn::Set(n, static_cast<std::int32_t>(std::max<std::int64_t>(j - first - s.low, -1)));
+      const auto far = hn::RebindMask(f, hn::Gt(hn::Iota(n, 0), lanes));
+      hn::StoreU(hn::IfThenElse(far, hidden, hn::LoadU(f, at(j))), f, at(j));
+    }
+    // … and j <= first + i + high: lanes from j - first - high on.
+    for (std::int64_t j = std::max(seen.begin, first + s.high + 1); j < seen.end; ++j) {
+      const auto lanes = hn::Set(n, static_cast<std::int32_t>(std::min(j - first - s.high, kLanes)));
+      const auto far = hn::RebindMask(f, hn::Lt(hn::Iota(n, 0), lanes));
+      hn::StoreU(hn::IfThenElse(far, hidden, hn::LoadU(f, at(j))), f, at(j));
+    }
+  }
+}
+
 // Scores [keys][kQueries], in units of log 2, are capped, modified, get their biases, and -inf where hidden.
 inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
                           const QueryBlock& block, const Tile& tile, float* scores,
                           const ScoreHistory& history = {}) {
-  const FloatTag f;
-  const IntTag n;
-  const std::int64_t j0 = tile.begin, j1 = tile.end;
   if (a.softcap > 0) cap_scores(a, block, tile, scores, history.slopes);
   if (a.modifier) modify_scores(a, s, h, block, tile, scores, history.before);
   if (a.distances.data) add_distances(a, s, h, block, tile, scores);
   if (a.bias) add_bias(a, s, h, block, tile, scores);
   if (tile.bits) hide_pairs(block, tile, scores);
-  if (block.begin + block.count - 1 + s.low <= j0 && j1 - 1 <= block.begin + s.high) return;
-  for (std::int64_t j = j0; j < j1; ++j) {
-    // Query lane i of the block sees key j when j - high <= begin + i <= j - low.
-    const auto bound = [](std::int64_t x) {
-      return static_cast<std::int32_t>(std::clamp<std::int64_t>(x, -1, kQueries));
-    };
-    const auto first = hn::Set(n, bound(j - s.high - block.begin));
-    const auto last = hn::Set(n, bound(j - s.low - block.begin));
-    for (int v = 0; v < block.vectors; ++v) {
-      const auto lane = hn::Iota(n, static_cast<std::int32_t>(v * kLanes));
-      const auto hidden = hn::Or(hn::Lt(lane, first), hn::Gt(lane, last));
-      float* at = scores + (j - j0) * kQueries + v * kLanes;
-      hn::StoreU(hn::IfThenElse(hn::RebindMask(f, hidden), hn::Set(f, -kInfinity), hn::LoadU(f, at)), f, at);
-    }
-  }
+  if (block.begin + block.count - 1 + s.low > tile.begin || tile.end - 1 > block.begin + s.high)
+    hide_bounds(s, block, tile, scores);
 }
 
 // dS goes to a dense bias's gradient, by rows of queries again.

@@ -30,7 +30,8 @@ constexpr float kLog2e = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-enum class Start { zero, load, rescale };  // accumulators begin at 0, at C, or at C·rescale (per column)
+// What becomes of C: it is written, added to, or first multiplied by `rescale` (per column) and added to.
+enum class Start { zero, load, rescale };
 
 struct Panel {
   std::int64_t rows = 0, depth = 0;
@@ -50,15 +51,7 @@ HWY_INLINE void register_tile(const Panel& p, std::int64_t first, int column) {
   Floats acc[kRows][kVectors];
   float* c = p.c + first * p.c_row + column * kLanes;
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) {
-      if constexpr (kStart == Start::zero) {
-        acc[r][v] = hn::Zero(f);
-      } else {
-        acc[r][v] = hn::LoadU(f, c + r * p.c_row + v * kLanes);
-        if constexpr (kStart == Start::rescale)
-          acc[r][v] = hn::Mul(acc[r][v], hn::LoadU(f, p.rescale + (column + v) * kLanes));
-      }
-    }
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::Zero(f);
   }
   const float* a = p.a + first * p.a_row;
   const float* b = p.b + column * kLanes;
@@ -72,8 +65,16 @@ HWY_INLINE void register_tile(const Panel& p, std::int64_t first, int column) {
     a += p.a_step;
     b += p.b_row;
   }
+  // C joins at the end: a sum over all keys is then one of tiles, whose rounding grows with their number, not
+  // with that of the keys.
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) hn::StoreU(acc[r][v], f, c + r * p.c_row + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) {
+      float* to = c + r * p.c_row + v * kLanes;
+      if constexpr (kStart == Start::load) acc[r][v] = hn::Add(acc[r][v], hn::LoadU(f, to));
+      if constexpr (kStart == Start::rescale)
+        acc[r][v] = hn::MulAdd(hn::LoadU(f, to), hn::LoadU(f, p.rescale + (column + v) * kLanes), acc[r][v]);
+      hn::StoreU(acc[r][v], f, to);
+    }
   }
 }
 
@@ -132,14 +133,16 @@ void panel_skipping_zeros(const Panel& p, int vectors) {
   for (std::int64_t r = 0; r < p.rows; ++r) {
     for (int v = 0; v < vectors; ++v) {
       float* c = p.c + r * p.c_row + v * kLanes;
-      Floats acc = kStart == Start::zero ? hn::Zero(f) : hn::LoadU(f, c);
-      if (kStart == Start::rescale) acc = hn::Mul(acc, hn::LoadU(f, p.rescale + v * kLanes));
+      Floats acc = hn::Zero(f);
       for (std::int64_t l = 0; l < p.depth; ++l) {
         const float x = p.a[r * p.a_row + l * p.a_step];
         const Floats y = hn::LoadU(f, p.b + l * p.b_row + v * kLanes);
         if (x == 0.f) continue;
         acc = hn::IfThenElse(hn::Eq(y, hn::Zero(f)), acc, hn::MulAdd(hn::Set(f, x), y, acc));
       }
+      if (kStart == Start::load) acc = hn::Add(acc, hn::LoadU(f, c));
+      if (kStart == Start::rescale)
+        acc = hn::MulAdd(hn::LoadU(f, c), hn::LoadU(f, p.rescale + v * kLanes), acc);
       hn::StoreU(acc, f, c);
     }
   }

@@ -93,32 +93,22 @@ struct Tile {
 inline Tile bounded_tile(const SequenceDesc& s, const QueryBlock& block, std::int64_t begin,
                          std::int64_t end) {
   Tile tile = Tile::of(begin, end);
-  const auto run_at = [&](std::int64_t j) {
-    // Lane i of the block sees key j when j - high <= begin + i <= j - low.
-    const auto bound = [&](std::int64_t lane) {
-      const std::int64_t rounded = std::clamp<std::int64_t>(lane, 0, kQueries) / kRunQueries * kRunQueries;
-      return std::min(static_cast<int>(rounded / kLanes), block.vectors);
-    };
-    Run run{j, j, bound(j - s.high - block.begin), bound(j - s.low - block.begin + kRunQueries)};
-    run.last = std::max(run.first, run.last);
-    return run;
+  // Lane i of the block sees key j when j - high <= begin + i <= j - low. Both bounds rise with the key; in
+  // whole groups of lanes they change where a bound reaches the next group.
+  const auto group = [&](std::int64_t lane) {
+    const std::int64_t rounded = std::clamp<std::int64_t>(lane, 0, kQueries) / kRunQueries * kRunQueries;
+    return std::min(static_cast<int>(rounded / kLanes), block.vectors);
   };
-  // Both bounds rise with the key: equal at the ends, they are equal throughout.
-  Run whole = run_at(begin);
-  const Run last = run_at(end - 1);
-  if (whole.first == last.first && whole.last == last.last) {
-    whole.end = end;
-    if (whole.vectors() > 0) tile.add(whole);
-    return tile;
-  }
+  const auto to_next = [](std::int64_t lane) {
+    if (lane >= kQueries) return Mask::unbounded;
+    return (std::max<std::int64_t>(lane, 0) / kRunQueries + 1) * kRunQueries - lane;
+  };
   for (std::int64_t j = begin; j < end;) {
-    Run run = run_at(j);
-    for (; j < end; ++j) {
-      const Run next = run_at(j);
-      if (next.first != run.first || next.last != run.last) break;
-    }
-    run.end = j;
+    const std::int64_t from = j - s.high - block.begin, to = j - s.low - block.begin + kRunQueries;
+    const std::int64_t next = std::min(j + std::min(to_next(from), to_next(to)), end);
+    const Run run{j, next, group(from), group(to)};
     if (run.vectors() > 0) tile.add(run);
+    j = next;
   }
   return tile;
 }

@@ -78,39 +78,73 @@ HWY_INLINE void philox(Words& c0, Words& c1, Words& c2, Words& c3, std::uint64_t
   }
 }
 
-// out[c·out_row + i] = in[i·in_row + c]·factor for a square of 4 x 4.
-HWY_INLINE void transpose_square(const float* in, std::int64_t in_row, float factor, float* out,
-                                 std::int64_t out_row) {
-  const hn::FixedTag<float, 4> four;
-  const hn::FixedTag<double, 2> two;
-  const auto scale = hn::Set(four, factor);
-  const auto row0 = hn::Mul(scale, hn::LoadU(four, in)), row1 = hn::Mul(scale, hn::LoadU(four, in + in_row)),
-             row2 = hn::Mul(scale, hn::LoadU(four, in + 2 * in_row)),
-             row3 = hn::Mul(scale, hn::LoadU(four, in + 3 * in_row));
-  const auto low01 = hn::BitCast(two, hn::InterleaveLower(four, row0, row1));   // 00 10 01 11
-  const auto low23 = hn::BitCast(two, hn::InterleaveLower(four, row2, row3));   // 20 30 21 31
-  const auto high01 = hn::BitCast(two, hn::InterleaveUpper(four, row0, row1));  // 02 12 03 13
-  const auto high23 = hn::BitCast(two, hn::InterleaveUpper(four, row2, row3));
-  hn::StoreU(hn::BitCast(four, hn::InterleaveLower(two, low01, low23)), four, out);
-  hn::StoreU(hn::BitCast(four, hn::InterleaveUpper(two, low01, low23)), four, out + out_row);
-  hn::StoreU(hn::BitCast(four, hn::InterleaveLower(two, high01, high23)), four, out + 2 * out_row);
-  hn::StoreU(hn::BitCast(four, hn::InterleaveUpper(two, high01, high23)), four, out + 3 * out_row);
+// out[c·out_row + i] = in[i·in_row + c]·factor for a strip of 4 columns, as many rows as `Tag` has floats: a
+// square of 4 x 4 in every 16 bytes.
+template <class Tag, class Load>
+HWY_INLINE void transpose_strip(Tag f, const Load& load, float factor, float* out, std::int64_t out_row) {
+  const hn::Repartition<double, Tag> two;
+  const auto scale = hn::Set(f, factor);
+  const auto row0 = hn::Mul(scale, load(0)), row1 = hn::Mul(scale, load(1)), row2 = hn::Mul(scale, load(2)),
+             row3 = hn::Mul(scale, load(3));
+  const auto low01 = hn::BitCast(two, hn::InterleaveLower(f, row0, row1));   // 00 10 01 11
+  const auto low23 = hn::BitCast(two, hn::InterleaveLower(f, row2, row3));   // 20 30 21 31
+  const auto high01 = hn::BitCast(two, hn::InterleaveUpper(f, row0, row1));  // 02 12 03 13
+  const auto high23 = hn::BitCast(two, hn::InterleaveUpper(f, row2, row3));
+  hn::StoreU(hn::BitCast(f, hn::InterleaveLower(two, low01, low23)), f, out);
+  hn::StoreU(hn::BitCast(f, hn::InterleaveUpper(two, low01, low23)), f, out + out_row);
+  hn::StoreU(hn::BitCast(f, hn::InterleaveLower(two, high01, high23)), f, out + 2 * out_row);
+  hn::StoreU(hn::BitCast(f, hn::InterleaveUpper(two, high01, high23)), f, out + 3 * out_row);
 }
 
-// out[c·out_row + r] = in[r·in_row + c]·factor for rows x columns, in squares; along the side whose rows lie
+// Rows of one strip: 8 where a register holds them.
+#if HWY_MAX_BYTES >= 32
+constexpr std::int64_t kStripRows = 8;
+#else
+constexpr std::int64_t kStripRows = 4;
+#endif
+
+template <std::int64_t kRows>
+HWY_INLINE void transpose_rows(const float* in, std::int64_t in_row, float factor, float* out,
+                               std::int64_t out_row) {
+  const hn::FixedTag<float, 4> four;
+#if HWY_MAX_BYTES >= 32
+  if constexpr (kRows == 8) {
+    const hn::FixedTag<float, 8> eight;
+    const auto load = [&](std::int64_t r) HWY_ATTR {
+      return hn::Combine(eight, hn::LoadU(four, in + (r + 4) * in_row), hn::LoadU(four, in + r * in_row));
+    };
+    return transpose_strip(eight, load, factor, out, out_row);
+  }
+#endif
+  transpose_strip(
+      four, [&](std::int64_t r) HWY_ATTR { return hn::LoadU(four, in + r * in_row); }, factor, out, out_row);
+}
+
+// out[c·out_row + r] = in[r·in_row + c]·factor for rows x columns, in strips; along the side whose rows lie
 // farther apart, so that their lines are used up before they leave the cache.
 inline void transpose(const float* in, std::int64_t in_row, std::int64_t rows, std::int64_t columns,
                       float factor, float* out, std::int64_t out_row) {
   const std::int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+  const std::int64_t strips = rows / kStripRows * kStripRows;
+  const auto strip = [&](std::int64_t r, std::int64_t c) HWY_ATTR {
+    transpose_rows<kStripRows>(in + r * in_row + c, in_row, factor, out + c * out_row + r, out_row);
+  };
+  const auto square = [&](std::int64_t r, std::int64_t c) HWY_ATTR {
+    transpose_rows<4>(in + r * in_row + c, in_row, factor, out + c * out_row + r, out_row);
+  };
   if (in_row >= out_row) {
-    for (std::int64_t r = 0; r < whole_rows; r += 4) {
-      for (std::int64_t c = 0; c < whole_columns; c += 4)
-        transpose_square(in + r * in_row + c, in_row, factor, out + c * out_row + r, out_row);
+    std::int64_t r = 0;
+    for (; r < strips; r += kStripRows) {
+      for (std::int64_t c = 0; c < whole_columns; c += 4) strip(r, c);
+    }
+    for (; r < whole_rows; r += 4) {
+      for (std::int64_t c = 0; c < whole_columns; c += 4) square(r, c);
     }
   } else {
     for (std::int64_t c = 0; c < whole_columns; c += 4) {
-      for (std::int64_t r = 0; r < whole_rows; r += 4)
-        transpose_square(in + r * in_row + c, in_row, factor, out + c * out_row + r, out_row);
+      std::int64_t r = 0;
+      for (; r < strips; r += kStripRows) strip(r, c);
+      for (; r < whole_rows; r += 4) square(r, c);
     }
   }
   for (std::int64_t r = 0; r < rows; ++r) {
