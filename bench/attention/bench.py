@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from pathlib import Path
 
 from support.side import Worker, alternate, middle, program
@@ -63,12 +64,18 @@ class Bench:
         if names:
             self.save(case)
         for name in names:
-            told = self.ask(name, case, 0)
+            told = self.ask(name, case, None)
             if "cannot" in told:
                 cannot[name] = told["cannot"]
         sides = {name: name for name in [OURS, *names] if name not in cannot}
         seconds = self.args.seconds if seconds is None else seconds
-        results = alternate(sides, self.args.rounds, lambda name: self.ask(name, case, seconds))
+        results, begin = {name: [] for name in sides}, time.monotonic()
+        while len(results[OURS]) < self.args.rounds:
+            for name, answers in alternate(sides, 1, lambda name: self.ask(name, case, seconds)).items():
+                results[name] += answers
+            sides = dict(reversed(sides.items()))
+            if time.monotonic() - begin > self.args.row_seconds:  # long runs average over noise themselves
+                break
         row = {"threads": self.threads, "case": case, "sides": {}, "cannot": cannot}
         for name, answers in results.items():
             row["sides"][name] = {"paths": answers[0].get("paths"), "errors": answers[0].get("errors")}

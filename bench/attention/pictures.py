@@ -35,11 +35,11 @@ def bars(rows, share, passes, title, path):
             at = [i + (place + 0.5) * height - 0.4 for i in range(len(rows))]
             panel.barh(at, values, height, label=name, color=COLOURS[name])
         panel.set_yticks(range(len(rows)), [" ".join(row["label"]) for row in rows])
-        panel.invert_yaxis()
         panel.set_xlabel(f"{PASSES[what]}: % of the ceiling")
-        panel.legend(frameon=False, fontsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title)
+        panel.legend(frameon=False, fontsize=8, ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1))
+    panels[0][0].invert_yaxis()  # of both: they share it
+    panels[0][0].set_ylabel(title)
     write(figure, path)
 
 

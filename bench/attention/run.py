@@ -35,6 +35,7 @@ def arguments():
     add("--threads", type=int, nargs="+", default=[1, 2], help="grid and decode: each; all others: the last")
     add("--rounds", type=int, default=3)
     add("--seconds", type=float, default=0.1, help="of each measurement in a round, at least, or one run")
+    add("--row-seconds", type=float, default=10, help="after which a row takes no further round")
     add("--length", type=int, default=2048, help="of the variants")
     add("--sparse-length", type=int, default=16384)
     add("--lengths", type=int, nargs="+", default=[1024 << i for i in range(7)], help="of curve and memory")

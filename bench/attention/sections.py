@@ -48,10 +48,23 @@ def variant_case(variant, lengths, heads, **more):
     return {"variant": variant, "lengths": lengths, "heads": heads, "dim": 64, **more}
 
 
-def reasons(rows):
-    """Why there are dashes, once each."""
-    lines = {f"{name}: {why}" for row in rows for name, why in row["cannot"].items()}
-    return "".join(f"\n- {line}" for line in sorted(lines))
+def notes(rows):
+    """Which way each peer was fastest, and on how many rows; why there are dashes, once each."""
+    taken = {}
+    for row in rows:
+        for name, side in row["sides"].items():
+            if ": " in name:  # a path of its own
+                continue
+            for what, path in (side["paths"] or {}).items():
+                if path:
+                    counts = taken.setdefault(f"{name}, {PASSES[what]}", {})
+                    counts[path] = counts.get(path, 0) + 1
+    lines = [
+        f"{name}: {', '.join(f'{path} ({count})' for path, count in counts.items())}"
+        for name, counts in taken.items()
+    ]
+    lines += sorted({f"{name} cannot: {why}" for row in rows for name, why in row["cannot"].items()})
+    return "".join(f"\n- {line}" for line in lines)
 
 
 def bfloat16_or_float32(measured, dtype):
@@ -82,7 +95,7 @@ def grid(benches, args):
                     batch, heads, length, dim = shape
                     case = {"batch": batch, "heads": heads, "kv_heads": heads, "queries": length, "keys": length}
                     case.update(dim=dim, causal=mask == "causal", dtype=dtype)
-                    flex = mask == "causal" and length >= FLEX_FROM
+                    flex = mask == "causal" and length >= FLEX_FROM and dtype == "float32"
                     peak = bfloat16_or_float32(bench.ceiling.ask(do="measure"), dtype)
                     row = bench.compare(case, [name for name in bench.peers if flex or name != "FlexAttention"])
                     rows.append({**row, "label": [str(shape), mask], "gflops": peak})
@@ -97,7 +110,7 @@ def grid(benches, args):
                 line += cells(row, what, names, lambda s: f"{100 * work / s:.0f} %")  # noqa: B023
         peak = max(row["gflops"] for row in group)
         text.append(f"{dtype}, {threads} thread(s), share of {peak:.0f} GFLOP/s\n\n{table(header, lines)}\n")
-    return {"rows": rows, "text": "\n".join(text) + reasons(rows)}
+    return {"rows": rows, "text": "\n".join(text) + notes(rows)}
 
 
 def decode(benches, args):
@@ -130,9 +143,9 @@ def decode(benches, args):
             ]
             for row in group
         ]
-        text.append(f"{dtype}, {threads} thread(s), share of the read bandwidth\n\n")
-        text.append(table(["S", "read", *names], lines) + "\n")
-    return {"rows": rows, "text": "\n".join(text) + reasons(rows)}
+        title = f"{dtype}, {threads} thread(s), share of the read bandwidth"
+        text.append(f"{title}\n\n{table(['S', 'read', *names], lines)}\n")
+    return {"rows": rows, "text": "\n".join(text) + notes(rows)}
 
 
 def variants(benches, args):
@@ -143,7 +156,7 @@ def variants(benches, args):
     header += [f"forward + backward: {both[0]}", *both[1:]]
     lines = [
         [
-            row["case"]["variant"],
+            row["case"]["variant"].replace("|", "\\|"),
             f"{100 * row['share']:.2f} %",
             *cells(row, "forward", forward, milliseconds),
             *cells(row, "forward_backward", both, milliseconds),
@@ -151,7 +164,7 @@ def variants(benches, args):
         for row in rows
     ]
     title = f"One sequence, H = 8, D = 64, float32, {bench.threads} thread(s)"
-    return {"rows": rows, "text": f"{title}\n\n{table(header, lines)}\n{reasons(rows)}"}
+    return {"rows": rows, "text": f"{title}\n\n{table(header, lines)}\n{notes(rows)}"}
 
 
 def sparse(benches, args):
@@ -175,7 +188,7 @@ def sparse(benches, args):
             for row, line in zip(rows, lines):
                 line += [*cells(row, what, [name], milliseconds), over(row, name, what)]
     title = f"One sequence, H = 2, D = 64, float32, {bench.threads} thread(s)"
-    return {"rows": rows, "text": f"{title}\n\n{table(header, lines)}\n{reasons(rows)}"}
+    return {"rows": rows, "text": f"{title}\n\n{table(header, lines)}\n{notes(rows)}"}
 
 
 def curve(benches, args):
@@ -200,10 +213,10 @@ def curve(benches, args):
         far = math.log(times[-1] / times[-2], lengths[-1] / lengths[-2]) if len(times) > 1 else float("nan")
         lines.append([name, *map(milliseconds, times), f"n^{far:.2f}"])
     title = f"Forward, H = 1, D = 64, float32, {bench.threads} thread(s)"
-    return {"rows": rows, "text": f"{title}\n\n{table(['pattern', *lengths, 'at the end'], lines)}\n"}
+    return {"rows": rows, "text": f"{title}\n\n{table(['pattern', *map(str, lengths), 'at the end'], lines)}\n"}
 
 
-def sentence_lengths(args, count=64):
+def sentence_lengths(args, count=256):
     """Drawn without replacement from the corpus: words and marks of its first column. Without one from the log-normal
     distribution that fits those of the LibreOffice help: median 8.2, deviation of the logarithm 0.94, cut at 100.
     """
@@ -227,12 +240,11 @@ def packed(benches, args):
             ratio = side[what] / row["sides"][OURS][what]
             line += [milliseconds(side[what]), f"{1e9 * side[what] / tokens:.0f} ns", f"{ratio:.2f}"]
     source = "drawn from the corpus" if args.corpus else "drawn from a log-normal distribution"
-    text = f"""{len(lengths)} sequences of {min(lengths)} to {longest}, {tokens} tokens, {source}; H = 8, D = 64, float32, \
-{bench.threads} thread(s). Padded, they are {len(lengths) * longest} tokens, and {waste:.1f} times the pairs.
-
-{table(header, lines)}
-{reasons([row])}"""
-    return {"rows": [row], "text": text}
+    title = (
+        f"{len(lengths)} sequences of {min(lengths)} to {longest}, {tokens} tokens, {source}; H = 8, D = 64, float32, "
+        f"{bench.threads} thread(s). Padded, they are {len(lengths) * longest} tokens, and {waste:.1f} times the pairs."
+    )
+    return {"rows": [row], "text": f"{title}\n\n{table(header, lines)}\n{notes([row])}"}
 
 
 def memory(benches, args):

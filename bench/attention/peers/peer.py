@@ -3,8 +3,8 @@ offers verified against our float32 result and only then timed; of those that ar
 
 A worker answers {"do": "versions"} with {"versions": ...}, and {"case": ..., "folder": of the arrays, "seconds": of
 each measurement, "only": a path's name, if any} with {"forward": seconds, "forward_backward": seconds or null, "paths":
-names, "errors": of every path}, or with {"cannot": why}. The first request for a case verifies it and chooses; 0
-seconds: one run.
+names, "errors": of every path}, or with {"cannot": why}. The first request for a case verifies it and chooses; with
+"seconds": null that is all.
 """
 
 import argparse
@@ -139,9 +139,9 @@ def median_seconds(at_least, body):
 
 
 def bound(case):
-    """Of the relative distance to our float32 result from the same inputs, which are rounded to bfloat16. float32: S terms
-    added in turn are off by about 2^-24 √S, as their roundings are independent; 8 for what is around them. bfloat16:
-    roundings of 2^-9 in the inputs of five products and in each result."""
+    """Of the relative distance to our float32 result from the same inputs, which are rounded to bfloat16. float32: S
+    terms added in turn are off by about 2^-24 √S, as their roundings are independent; 8 for what is around them.
+    bfloat16: roundings of 2^-9 in the inputs of five products and in each result."""
     return 8 * 2.0**-24 * case.keys**0.5 if case.dtype == "float32" else 8 * 2.0**-9
 
 
@@ -191,6 +191,8 @@ class Work:
         if only and only not in self.paths:
             raise Cannot(str(self.notes.get(only, "no such path")))
         out = {"paths": {}, "errors": self.notes}
+        if seconds is None:
+            return out
         for what, key in (("forward", "forward"), ("both", "forward_backward")):
             path = self.paths[only] if only else self.fastest[what]
             body = path and getattr(path, what)
