@@ -19,20 +19,24 @@ OURS = "Headway"
 
 class Bench:
     def __init__(self, args, threads, folder):
-        self.args, self.threads, self.folder, self.saved = args, threads, folder, None
+        folder.mkdir()
+        self.args, self.threads, self.folder, self.saved = args, threads, str(folder), None
         self.ours = self.worker(program(args.bin, "bench_attention"), "--do", "serve")
         self.ceiling = self.worker(program(args.bin, "bench_ceiling"))
         self.peers, self.versions = {}, {}
         for name in args.peers:
-            worker = self.worker(sys.executable, "-B", Path(__file__).parent / "peers" / PEERS[name])
             try:
-                self.versions.update(worker.ask(do="versions")["versions"])
-                self.peers[name] = worker
+                self.start(name)
             except RuntimeError:
                 print(f"{name} is not installed, or does not start: it is left out", file=sys.stderr)
 
     def worker(self, *command):
         return Worker([*command, "--threads", self.threads], self.threads)
+
+    def start(self, name):
+        worker = self.worker(sys.executable, "-B", Path(__file__).parent / "peers" / PEERS[name])
+        self.versions.update(worker.ask(do="versions")["versions"])
+        self.peers[name] = worker
 
     def __enter__(self):
         return self
@@ -64,7 +68,11 @@ class Bench:
         if names:
             self.save(case)
         for name in names:
-            told = self.ask(name, case, None)
+            try:
+                told = self.ask(name, case, None)
+            except RuntimeError:  # out of memory, say: the rows after this one are not its fault
+                told = {"cannot": f"its process ended on {case}"}
+                self.start(name.partition(": ")[0])
             if "cannot" in told:
                 cannot[name] = told["cannot"]
         sides = {name: name for name in [OURS, *names] if name not in cannot}

@@ -9,6 +9,7 @@ Run it with an interpreter that has bench/requirements.txt, or with --peers alon
 """
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -62,38 +63,37 @@ def draw(report, folder):
             picture(report["sections"][name], folder)
 
 
+def markdown(report):
+    ceilings = " and ".join(
+        f"{c['float32']:.0f} GFLOP/s float32, {c['bf16']:.0f} bf16 on {threads} thread(s)"
+        for threads, c in report["ceilings"].items()
+    )
+    about = [f"{report['machine']['processor']}, {report['machine']['cores']} cores; ceilings {ceilings}"]
+    about += [f"{name} {version}" for name, version in report["versions"].items()]
+    text = [f"# Attention\n\n{', '.join(about)}."]
+    text.append(headline(report["sections"]))
+    for name, section in report["sections"].items():
+        text.append(f"## {SECTIONS[name][0]}\n\n{section['text'].strip()}")
+    return "\n\n".join(part for part in text if part) + "\n"
+
+
 def main():
     args = arguments()
     args.output.mkdir(parents=True, exist_ok=True)
     report = {"machine": machine(), "checks": check(args), "sections": {}}
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        benches = []
-        try:
-            for threads in args.threads:
-                place = Path(folder) / str(threads)
-                place.mkdir()
-                benches.append(Bench(args, threads, str(place)))
-            report["versions"] = benches[-1].versions
-            report["ceilings"] = {bench.threads: bench.ceiling.ask(do="measure") for bench in benches}
-            for name in args.only:
-                print(f"{name} …", file=sys.stderr)
-                report["sections"][name] = SECTIONS[name][1](benches, args)
-        finally:
-            for bench in benches:
-                bench.__exit__()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        benches = [
+            stack.enter_context(Bench(args, threads, Path(folder) / str(threads))) for threads in args.threads
+        ]
+        report["versions"] = benches[-1].versions
+        report["ceilings"] = {bench.threads: bench.ceiling.ask(do="measure") for bench in benches}
+        for name in args.only:
+            print(f"{name} …", file=sys.stderr)
+            report["sections"][name] = SECTIONS[name][1](benches, args)
     report["minutes"] = (time.monotonic() - begin) / 60
-    text = [f"# Attention\n\n{report['machine']['processor']}, {report['machine']['cores']} cores; ceilings"]
-    text[0] += " and ".join(
-        f" {c['float32']:.0f} GFLOP/s float32, {c['bf16']:.0f} bf16 on {threads} thread(s)"
-        for threads, c in report["ceilings"].items()
-    )
-    text[0] += f"; {', '.join(f'{name} {version}' for name, version in report['versions'].items())}."
-    text.append(headline(report["sections"]))
-    for name, section in report["sections"].items():
-        text.append(f"## {SECTIONS[name][0]}\n\n{section['text'].strip()}")
+    written = markdown(report)
     draw(report, args.output)
-    written = "\n\n".join(part for part in text if part) + "\n"
     (args.output / "attention.md").write_text(written)
     finish(report, written, args.output / "attention.json")
     if any(section.get("failed") for section in report["sections"].values()):
