@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <fstream>
 
+#include <headway/core/error.h>
 #include <headway/core/generator.h>
 #include <headway/core/parallel.h>
 
@@ -23,6 +25,18 @@ enum Array {
   kDelta,
   kArrays
 };
+constexpr std::array<const char*, kArrays> kNames{"q",  "k",  "v",  "d_o", "o",
+                                                  "dq", "dk", "dv", "lse", "delta"};
+
+// [B, T, H, D] for queries and what belongs to them, [B, S, G, D] for keys and values; statistics are [H,
+// B·T].
+bool of_keys(int array) {
+  return array == kKey || array == kValue || array == kKeyGrad || array == kValueGrad;
+}
+std::int64_t elements(const CaseOptions& o, int array) {
+  if (array == kLogSum || array == kDelta) return o.heads * o.batch * o.queries;
+  return o.batch * o.dim * (of_keys(array) ? o.keys * o.kv_heads : o.queries * o.heads);
+}
 
 // Element i as the type stores it; inputs are first rounded to bfloat16, so that every dtype starts from the
 // same numbers.
@@ -74,55 +88,66 @@ Tensor nine_of_ten(std::int64_t length) {
   return out;
 }
 
+void save_array(const std::string& folder, const std::string& name, const void* data, std::size_t bytes) {
+  const std::string path = folder + "/" + name + ".bin";
+  std::ofstream file(path, std::ios::binary);
+  file.write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
+  if (!file.flush()) fail(ErrorCode::io, "bench_attention", "cannot write " + path);
+}
+
 double forward_operations(const CaseOptions& o) {
-  const auto length = static_cast<double>(o.length);
-  const double pairs = o.causal ? length * (length + 1) / 2 : length * length;
+  const auto queries = static_cast<double>(o.queries), keys = static_cast<double>(o.keys);
+  const double pairs = o.causal ? queries * (keys - (queries - 1) / 2) : queries * keys;
   return 2.0 * 2.0 * static_cast<double>(o.batch * o.heads * o.dim) * pairs;
 }
 
-Case::Case(const CaseOptions& options)
-    : options_(options), elements_(options.batch * options.length * options.heads * options.dim) {
+double key_value_bytes(const CaseOptions& o) {
+  return 2.0 * static_cast<double>(elements(o, kKey)) * static_cast<double>(size_of(o.dtype));
+}
+
+Case::Case(const CaseOptions& options) : options_(options) {
   constexpr std::int64_t kFar = std::int64_t{1} << 60;
-  const std::int64_t row_count = options.batch * options.length;
   for (int i = 0; i < kArrays; ++i) {
     const bool statistic = i == kLogSum || i == kDelta;
     const std::size_t width = options.dtype == DType::float64 ? 8 : statistic ? 4 : size_of(options.dtype);
-    arrays_.push_back(std::make_unique<core::Workspace>(
-        static_cast<std::size_t>(statistic ? options.heads * row_count : elements_) * width));
+    const std::int64_t count = elements(options, i);
+    arrays_.push_back(std::make_unique<core::Workspace>(static_cast<std::size_t>(count) * width));
     if (i <= kOutputGrad)
-      fill(arrays_.back()->as<void>(), options.dtype, elements_, static_cast<std::uint64_t>(i));
+      fill(arrays_.back()->as<void>(), options.dtype, count, static_cast<std::uint64_t>(i));
   }
+  const std::int64_t ahead = options.keys - options.queries;
   for (std::int64_t b = 0; b < options.batch; ++b) {
-    sequences_.push_back({.query_begin = b * options.length,
-                          .query_count = options.length,
-                          .key_begin = b * options.length,
-                          .key_count = options.length,
+    sequences_.push_back({.query_begin = b * options.queries,
+                          .query_count = options.queries,
+                          .key_begin = b * options.keys,
+                          .key_count = options.keys,
                           .low = -kFar,
-                          .high = options.causal ? 0 : kFar,
-                          .position = 0,
+                          .high = options.causal ? ahead : kFar,
+                          .position = ahead,
                           .index = b});
   }
   const auto at = [&](Array a) { return arrays_[a]->as<void>(); };
   kernels::AttentionArgs& forward = args_.forward;
   forward.dtype = options.dtype;
   forward.sequences = sequences_;
-  forward.heads = forward.kv_heads = options.heads;
+  forward.heads = options.heads;
+  forward.kv_heads = options.kv_heads;
   forward.dim = forward.value_dim = options.dim;
-  forward.q = rows(at(kQuery));
-  forward.k = rows(at(kKey));
-  forward.v = rows(at(kValue));
-  forward.o = rows(at(kOutput));
+  forward.q = rows(kQuery);
+  forward.k = rows(kKey);
+  forward.v = rows(kValue);
+  forward.o = rows(kOutput);
   forward.scale = 1 / std::sqrt(static_cast<double>(options.dim));
   forward.lse = at(kLogSum);
-  forward.lse_rows = row_count;
-  args_.d_o = rows(at(kOutputGrad));
-  args_.dq = rows(at(kQueryGrad));
-  args_.dk = rows(at(kKeyGrad));
-  args_.dv = rows(at(kValueGrad));
+  forward.lse_rows = options.batch * options.queries;
+  args_.d_o = rows(kOutputGrad);
+  args_.dq = rows(kQueryGrad);
+  args_.dk = rows(kKeyGrad);
+  args_.dv = rows(kValueGrad);
   args_.delta = at(kDelta);
   if (options.masked) {
-    mask_ = Mask::allow(nine_of_ten(options.length));
-    plan_ = TilePlan(mask_, PlanShape::padded(options.batch, options.heads, options.length, options.length));
+    mask_ = Mask::allow(nine_of_ten(options.queries));
+    plan_ = TilePlan(mask_, PlanShape::padded(options.batch, options.heads, options.queries, options.keys));
     forward.mask = &mask_;
     forward.plan = &plan_;
   }
@@ -131,6 +156,11 @@ Case::Case(const CaseOptions& options)
       std::make_unique<core::Workspace>(kernels::attention_forward_workspace(forward, threads()));
   backward_space_ =
       std::make_unique<core::Workspace>(kernels::attention_backward_workspace(args_, threads()));
+}
+
+kernels::HeadRows Case::rows(int array) const {
+  const std::int64_t heads = of_keys(array) ? options_.kv_heads : options_.heads;
+  return {arrays_[static_cast<std::size_t>(array)]->as<void>(), heads * options_.dim, options_.dim};
 }
 
 void Case::forward() {
@@ -145,13 +175,19 @@ void Case::backward() {
 
 std::vector<std::pair<std::string, std::vector<double>>> Case::results() const {
   std::vector<std::pair<std::string, std::vector<double>>> out;
-  for (const auto& [array, name] :
-       {std::pair{kOutput, "o"}, {kQueryGrad, "dq"}, {kKeyGrad, "dk"}, {kValueGrad, "dv"}}) {
-    std::vector<double>& values = out.emplace_back(name, std::vector<double>()).second;
-    for (std::int64_t i = 0; i < elements_; ++i)
+  for (const Array array : {kOutput, kQueryGrad, kKeyGrad, kValueGrad}) {
+    std::vector<double>& values = out.emplace_back(kNames[array], std::vector<double>()).second;
+    for (std::int64_t i = 0; i < elements(options_, array); ++i)
       values.push_back(fetch(arrays_[array]->as<void>(), options_.dtype, i));
   }
   return out;
+}
+
+void Case::save(const std::string& folder) const {
+  for (int i = 0; i <= kValueGrad; ++i) {
+    save_array(folder, kNames[static_cast<std::size_t>(i)], arrays_[static_cast<std::size_t>(i)]->as<void>(),
+               static_cast<std::size_t>(elements(options_, i)) * sizeof(float));
+  }
 }
 
 double error_against_oracle(const CaseOptions& options) {

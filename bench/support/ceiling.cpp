@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 
+#include <headway/core/allocator.h>
 #include <headway/core/parallel.h>
 
 #include "support/worker.h"
@@ -53,12 +55,35 @@ double fma_loop(std::int64_t rounds, float* sink) {
   return 2.0 * 12.0 * static_cast<double>(hn::Lanes(f)) * static_cast<double>(rounds);
 }
 
+// Both arrays side by side, a cache line of each in turn, as decoding walks keys and values; eight sums, so
+// that no addition waits for another. `count` elements of each, a multiple of 16.
+float read_loop(const float* a, const float* b, std::int64_t count) {
+  const hn::CappedTag<float, 16> f;
+  using V = hn::Vec<decltype(f)>;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(f));
+  V s0 = hn::Zero(f), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
+  const std::int64_t step = 4 * lanes;
+  for (std::int64_t i = 0; i + step <= count; i += step) {
+    s0 = hn::Add(s0, hn::LoadU(f, a + i));
+    s1 = hn::Add(s1, hn::LoadU(f, b + i));
+    s2 = hn::Add(s2, hn::LoadU(f, a + i + lanes));
+    s3 = hn::Add(s3, hn::LoadU(f, b + i + lanes));
+    s4 = hn::Add(s4, hn::LoadU(f, a + i + 2 * lanes));
+    s5 = hn::Add(s5, hn::LoadU(f, b + i + 2 * lanes));
+    s6 = hn::Add(s6, hn::LoadU(f, a + i + 3 * lanes));
+    s7 = hn::Add(s7, hn::LoadU(f, b + i + 3 * lanes));
+  }
+  return hn::GetLane(
+      hn::Add(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)), hn::Add(hn::Add(s4, s5), hn::Add(s6, s7))));
+}
+
 }  // namespace headway::bench::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace headway::bench {
 HWY_EXPORT(fma_loop);
+HWY_EXPORT(read_loop);
 namespace {
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -108,6 +133,29 @@ double bf16_ceiling([[maybe_unused]] int threads) {
   if (__builtin_cpu_supports("avx512bf16")) return best_rate(threads, bf16_loop);
 #endif
   return 0;
+}
+
+double read_ceiling(int thread_count, std::int64_t bytes) {
+  set_threads(thread_count);
+  // A thread's share; whole steps of the loop above for vectors of any length.
+  const std::int64_t part = bytes / 4 / thread_count / 64 * 64;
+  if (part == 0) return 0;
+  const core::Workspace first(static_cast<std::size_t>(bytes)), second(static_cast<std::size_t>(bytes));
+  std::memset(first.as<void>(), 0, first.bytes());
+  std::memset(second.as<void>(), 0, second.bytes());
+  alignas(64) float sinks[64 * 16];
+  double best = 0, spent = 0;
+  for (int repeat = 0; repeat < 8 || spent < 0.05; ++repeat) {
+    const double begin = now();
+    core::parallel_for(thread_count, [&](std::int64_t thread) {
+      sinks[16 * (thread % 64)] = HWY_DYNAMIC_DISPATCH(read_loop)(first.as<float>() + thread * part,
+                                                                  second.as<float>() + thread * part, part);
+    });
+    const double seconds = now() - begin;
+    spent += seconds;
+    best = std::max(best, 2.0 * 4 * static_cast<double>(part * thread_count) / seconds);
+  }
+  return best / 1e9;
 }
 
 }  // namespace headway::bench
