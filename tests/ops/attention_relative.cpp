@@ -163,7 +163,6 @@ struct LogDistance {
 };
 
 TEST(ScoreModifier, equals_the_bias_that_it_computes_and_its_gradient) {
-  const Tensor q = random({2, 70, 2, 8}, 1), k = random({2, 110, 2, 8}, 2), v = random({2, 110, 2, 8}, 3);
   Tensor bias = zeros({70, 110}, DType::float64);
   for (std::int64_t i = 0; i < 70; ++i) {
     for (std::int64_t j = 0; j < 110; ++j)
@@ -171,11 +170,12 @@ TEST(ScoreModifier, equals_the_bias_that_it_computes_and_its_gradient) {
   }
   for (const DType dtype : {DType::float32, DType::float64}) {
     const auto run = [&](bool modified) {
-      const Tensor x = require_grad(cast(q, dtype));
+      const Tensor x = require_grad(random({2, 70, 2, 8}, 1, dtype)), k = random({2, 110, 2, 8}, 2, dtype),
+                   v = random({2, 110, 2, 8}, 3, dtype);
       AttentionOptions options;
       if (modified) options.modifier = ScoreModifier(LogDistance{}, full({1}, 0.7, dtype));
       if (!modified) options.bias = cast(bias, dtype);
-      const Tensor out = attention(x, cast(k, dtype), cast(v, dtype), options).output;
+      const Tensor out = attention(x, k, v, options).output;
       sum(mul(out, out)).backward();
       return Tensors{out, x.grad()};
     };
