@@ -195,6 +195,14 @@ OpCase large() {
 HEADWAY_OP_CHECK(attention, reference) {
   for (const DType dtype : {DType::float32, DType::bfloat16}) {
     for (const OpCase& test : small()) testing::check_reference(test, dtype);
+    // Single queries over ranges of keys, for groups of heads larger and smaller than go at a time.
+    for (const std::int64_t heads : {1, 3, 8, 9}) {
+      testing::check_reference(one({2, 1, 4500, heads, 1, 20, 12}, {.name = "ranges"}), dtype);
+      testing::check_reference(
+          one({1, 1, 4200, 2 * heads, 2, 16, 16},
+              {.name = "window of ranges", .mask = Mask::window(2500, 0), .bias = {4200}}),
+          dtype);
+    }
     // Every length around the tiles' edges: blocks of 16 to 64 queries, tiles of 96 keys.
     for (const std::int64_t n : {1, 15, 16, 17, 31, 33, 48, 63, 64, 65, 95, 96, 97, 130, 193}) {
       testing::check_reference(one({2, n, n, 2, 2, 8, 8}, {.name = "causal", .mask = Mask::causal()}), dtype);
@@ -242,6 +250,7 @@ HEADWAY_OP_CHECK(attention, threads) {
         one({1, 70, 1100, 2, 1, 16, 16}, {.name = "cut in ranges of keys", .dropout = 0.1}), dtype);
     testing::check_threads(
         one({2, 70, 1100, 4, 2, 16, 16}, {.name = "by distance", .softcap = 2, .buckets = 8}), dtype);
+    testing::check_threads(one({2, 1, 9000, 6, 2, 16, 16}, {.name = "ranges of one query"}), dtype);
     testing::check_threads(one({2, 70, 1100, 4, 2, 16, 16}, {.name = "shaw", .reach = 20}), dtype);
     testing::check_threads(one({2, 140, 1100, 2, 2, 16, 16},
                                {.name = "gathered xl", .mask = Mask::strided(4), .transformer_xl = true}),

@@ -148,7 +148,6 @@ void finish_block(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
 
 void forward_head(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t next_head,
                   std::int64_t first, bool resumes, float* space) {
-  if (is_row(a, s) && !resumes) return attend_row(a, s, h, space);
   const QueryBlock block(first, s.query_count);
   const std::int64_t kv = h * a.kv_heads / a.heads;
   const ForwardSpace sizes(a);
@@ -216,6 +215,32 @@ void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t be
     forward_head(a, s, h, h + 1 < end ? h + 1 : -1, first, resumes, space);
 }
 
+// Heads [h0, h0 + heads) of a range of keys of a sequence with one query.
+void row_unit(const AttentionArgs& a, const RowRange& range, std::int64_t h0, std::int64_t heads,
+              float* results, float* space) {
+  RowPass pass(a, *range.sequence, h0, heads, space);
+  pass.run({range.begin, range.end});
+  if (range.ranges == 1) {
+    return pass.finish(
+        [&](std::int64_t h, const float* row, float lse) { store_row(a, *range.sequence, h, row, lse); });
+  }
+  const std::int64_t width = RowRange::width(a);
+  pass.finish([&](std::int64_t h, const float* row, float lse) {
+    float* own = results + range.results + h * width;
+    copy_floats(row, a.value_dim, own);
+    own[width - 1] = lse;
+  });
+}
+
+// All heads of the sequence whose first range this is.
+void row_merge(const AttentionArgs& a, const RowRange& first, const float* results, float* space) {
+  const std::int64_t width = RowRange::width(a), step = a.heads * width;
+  for (std::int64_t h = 0; h < a.heads; ++h) {
+    const float* own = results + first.results + h * width;
+    merge_row(a, *first.sequence, h, first.ranges, own, step, own + width - 1, step, space);
+  }
+}
+
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -225,16 +250,58 @@ namespace {
 HWY_EXPORT(forward_floats);
 HWY_EXPORT(forward_block);
 HWY_EXPORT(forward_unit);
+HWY_EXPORT(row_unit);
+HWY_EXPORT(row_merge);
+
+// Ranges of keys of the sequences with one query; each has room for its results where there are several.
+std::vector<RowRange> ranges_of_rows(const AttentionArgs& args) {
+  std::vector<RowRange> out;
+  std::int64_t offset = 0;
+  for (const SequenceDesc& s : args.sequences) {
+    if (!is_row(args, s)) continue;
+    const std::int64_t ranges = row_ranges(s);
+    const std::int64_t step = ((s.key_count + ranges - 1) / ranges + kAttentionTileKeys - 1) /
+                              kAttentionTileKeys * kAttentionTileKeys;
+    for (std::int64_t r = 0; r < ranges; ++r) {
+      out.push_back(
+          {&s, ranges, std::min(r * step, s.key_count), std::min((r + 1) * step, s.key_count), offset});
+      if (ranges > 1) offset += args.heads * RowRange::width(args);
+    }
+  }
+  return out;
+}
+
+std::int64_t range_floats(const AttentionArgs& args) {
+  const auto ranges = ranges_of_rows(args);
+  return ranges.empty() ? 0 : ranges.back().results + args.heads * RowRange::width(args);
+}
+
+void forward_rows(const AttentionArgs& args, float* results, float* spaces, std::int64_t floats) {
+  const std::vector<RowRange> ranges = ranges_of_rows(args);
+  // Heads that a plan may tell apart go alone.
+  const std::int64_t together = args.plan ? 1 : args.heads;
+  const std::int64_t groups = args.heads / together;
+  core::parallel_for(static_cast<std::int64_t>(ranges.size()) * groups, [&](std::int64_t unit) {
+    HWY_DYNAMIC_DISPATCH(row_unit)
+    (args, ranges[static_cast<std::size_t>(unit / groups)], unit % groups * together, together, results,
+     spaces + core::thread_index() * floats);
+  });
+  for (std::size_t i = 0; i < ranges.size(); i += static_cast<std::size_t>(ranges[i].ranges)) {
+    if (ranges[i].ranges > 1) HWY_DYNAMIC_DISPATCH(row_merge)(args, ranges[i], results, spaces);
+  }
+}
 }  // namespace
 
 std::size_t attention_forward_workspace(const AttentionArgs& args, int threads) {
-  return static_cast<std::size_t>(HWY_DYNAMIC_DISPATCH(forward_floats)(args)) * sizeof(float) *
-         static_cast<std::size_t>(threads);
+  return static_cast<std::size_t>(HWY_DYNAMIC_DISPATCH(forward_floats)(args) * threads + range_floats(args)) *
+         sizeof(float);
 }
 
 void attention_forward(const AttentionArgs& args, void* workspace) {
   const std::int64_t block = HWY_DYNAMIC_DISPATCH(forward_block)();
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(forward_floats)(args);
+  auto* results = static_cast<float*>(workspace);
+  float* spaces = results + range_floats(args);
   struct Unit {
     QueryUnit part;
     std::int64_t head_begin, head_end;
@@ -250,11 +317,12 @@ void attention_forward(const AttentionArgs& args, void* workspace) {
       const Unit& unit = units[static_cast<std::size_t>(i)];
       HWY_DYNAMIC_DISPATCH(forward_unit)
       (args, unit.part.sequence, unit.head_begin, unit.head_end, unit.part.first, resumes,
-       static_cast<float*>(workspace) + core::thread_index() * floats);
+       spaces + core::thread_index() * floats);
     });
   };
   const bool whole = !args.plan || args.plan->has_whole_tiles();
-  if (whole) run(query_blocks(args, block), false);
+  forward_rows(args, results, spaces, floats);
+  if (whole) run(forward_blocks(args, block), false);
   run(class_blocks(args, block), whole);
 }
 }  // namespace headway::inline v1::kernels

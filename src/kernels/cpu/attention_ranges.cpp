@@ -8,9 +8,9 @@ namespace headway::inline v1::kernels {
 namespace {
 
 // The rows of a table that a sequence's pairs can reach.
-struct RowRange {
+struct TableRange {
   std::int64_t first, count;
-  RowRange(const RelativeRows& rows, const SequenceDesc& s) {
+  TableRange(const RelativeRows& rows, const SequenceDesc& s) {
     const std::int64_t last = rows.number(s.distance(0, s.key_count - 1));
     first = std::max<std::int64_t>(rows.number(s.distance(s.query_count - 1, 0)), 0);
     count = std::max<std::int64_t>(std::min(last + 1, rows.count) - first, 0);
@@ -45,12 +45,12 @@ HeadLayout::HeadLayout(const AttentionGradArgs& args, const SequenceDesc& s) {
   const AttentionArgs& a = args.forward;
   if (args.ddistances) distances = DistanceSpan(s).count;
   if (args.d_relative_keys) {
-    const RowRange range(a.relative_keys, s);
+    const TableRange range(a.relative_keys, s);
     keys = range.count * a.relative_keys.width;
     first_key_row = range.first;
   }
   if (args.d_relative_values) {
-    const RowRange range(a.relative_values, s);
+    const TableRange range(a.relative_values, s);
     values = range.count * a.relative_values.width;
     first_value_row = range.first;
   }

@@ -1,5 +1,8 @@
 // Attention of a single query, as step-by-step decoding asks for: vectors along the head dimension, since one
-// query fills no vector of queries. Keys and values are read once, where they lie.
+// query fills no vector of queries. It is as fast as keys and values arrive. They are read once, key by key
+// for all heads, which is how they lie in memory: a head's rows alone are a power of two apart and share a
+// few sets of the cache. Values are fetched while keys are multiplied, and the next keys while values are.
+// Long sequences are cut in ranges of keys, whose results are merged in order.
 #if defined(HEADWAY_KERNELS_CPU_ATTENTION_ROW_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef HEADWAY_KERNELS_CPU_ATTENTION_ROW_INL_H_
 #undef HEADWAY_KERNELS_CPU_ATTENTION_ROW_INL_H_
@@ -8,74 +11,110 @@
 #endif
 
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/cpu/attention_scores-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// float32 workspace.
+constexpr std::int64_t kRowKeys = 32;   // between two looks at the largest score
+constexpr std::int64_t kScoreKeys = 2;  // whose products are made at a time: with four heads, 8 accumulators
+constexpr std::int64_t kSumKeys = 4;  // of which an output takes up its sum: a load and a store for four FMA
+constexpr int kRowHeads = 4;
+
+// float32 workspace, for all heads.
 struct RowSpace {
-  std::int64_t dim, value_dim;  // rounded up to vectors
-  explicit RowSpace(const AttentionArgs& a) : dim(round_up(a.dim)), value_dim(round_up(a.value_dim)) {}
-  std::int64_t total() const { return dim + value_dim + kKeys + kKeys * (dim + value_dim); }
+  std::int64_t dim, value_dim, heads;  // rounded up to vectors
+  explicit RowSpace(const AttentionArgs& a)
+      : dim(round_up(a.dim)), value_dim(round_up(a.value_dim)), heads(a.heads) {}
+  std::int64_t buffer() const { return std::max(kScoreKeys * dim, kRowKeys * value_dim); }
+  std::int64_t total() const {
+    return heads * (dim + value_dim + 2 + kRowKeys + kRowKeys * kLanes) + buffer() + kLanes * kRowKeys;
+  }
 };
 
-// scores[j] = query·row j, for rows of whole vectors.
-inline void row_scores(const float* query, const Rows& keys, std::int64_t count, std::int64_t dim,
-                       float* scores) {
+// Fetches a row of a key/value head into the L2 cache. Always inlined: a function that only prefetches has no
+// effect in GCC's eyes, and its calls are dropped.
+HWY_INLINE void fetch_row(DType dtype, const HeadRows& rows, std::int64_t row, std::int64_t head,
+                          std::int64_t dim) {
+  const auto* at = static_cast<const char*>(rows.at(dtype, row, head));
+  const std::int64_t bytes = dim * static_cast<std::int64_t>(size_of(dtype));
+  for (std::int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line, 0, 2);
+}
+
+// partial[h][j] = the lanes of query h · row j, for kHeads queries [kHeads][dim] and kCount rows.
+template <int kHeads, int kCount>
+HWY_INLINE void row_products(const float* query, const Rows& keys, std::int64_t dim, float* partial) {
   const FloatTag f;
-  std::int64_t j = 0;
-  for (; j + 4 <= count; j += 4) {
-    const float* k = keys.data + j * keys.row;
-    Floats sum0 = hn::Zero(f), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-    for (std::int64_t d = 0; d < dim; d += kLanes) {
-      const Floats q = hn::LoadU(f, query + d);
-      sum0 = hn::MulAdd(q, hn::LoadU(f, k + d), sum0);
-      sum1 = hn::MulAdd(q, hn::LoadU(f, k + keys.row + d), sum1);
-      sum2 = hn::MulAdd(q, hn::LoadU(f, k + 2 * keys.row + d), sum2);
-      sum3 = hn::MulAdd(q, hn::LoadU(f, k + 3 * keys.row + d), sum3);
-    }
-    scores[j] = hn::GetLane(hn::SumOfLanes(f, sum0));
-    scores[j + 1] = hn::GetLane(hn::SumOfLanes(f, sum1));
-    scores[j + 2] = hn::GetLane(hn::SumOfLanes(f, sum2));
-    scores[j + 3] = hn::GetLane(hn::SumOfLanes(f, sum3));
+  Floats acc[kHeads][kCount];
+  for (int h = 0; h < kHeads; ++h) {
+    for (int n = 0; n < kCount; ++n) acc[h][n] = hn::Zero(f);
   }
-  for (; j < count; ++j) {
-    Floats sum = hn::Zero(f);
-    for (std::int64_t d = 0; d < dim; d += kLanes) {
-      sum = hn::MulAdd(hn::LoadU(f, query + d), hn::LoadU(f, keys.data + j * keys.row + d), sum);
+  for (std::int64_t d = 0; d < dim; d += kLanes) {
+    Floats row[kCount];
+    for (int n = 0; n < kCount; ++n) row[n] = hn::LoadU(f, keys.data + n * keys.row + d);
+    for (int h = 0; h < kHeads; ++h) {
+      const Floats q = hn::LoadU(f, query + h * dim + d);
+      for (int n = 0; n < kCount; ++n) acc[h][n] = hn::MulAdd(q, row[n], acc[h][n]);
     }
-    scores[j] = hn::GetLane(hn::SumOfLanes(f, sum));
+  }
+  for (int h = 0; h < kHeads; ++h) {
+    for (int n = 0; n < kCount; ++n) hn::StoreU(acc[h][n], f, partial + (h * kRowKeys + n) * kLanes);
   }
 }
 
-// out = out·factor + Σ_j weights[j]·row j. A weight of 0 multiplies nothing: its row may be hidden, and not
-// finite.
-inline void add_weighted_rows(const float* weights, const Rows& values, std::int64_t count, std::int64_t dim,
-                              float factor, float* out) {
+// out[h] += Σ_j weights[h][j]·row j over kCount rows.
+template <int kHeads, int kCount>
+HWY_INLINE void add_rows(const float* weights, const Rows& values, std::int64_t dim, float* out) {
   const FloatTag f;
-  constexpr int kChunk = 4;  // vectors of `out` in registers
-  for (std::int64_t begin = 0; begin < dim; begin += kChunk * kLanes) {
-    const int vectors = static_cast<int>(std::min<std::int64_t>((dim - begin) / kLanes, kChunk));
-    Floats acc[kChunk];
-    for (int v = 0; v < kChunk; ++v) {
-      acc[v] =
-          v < vectors ? hn::Mul(hn::LoadU(f, out + begin + v * kLanes), hn::Set(f, factor)) : hn::Zero(f);
+  Floats weight[kHeads][kCount];
+  for (int h = 0; h < kHeads; ++h) {
+    for (int n = 0; n < kCount; ++n) weight[h][n] = hn::Set(f, weights[h * kRowKeys + n]);
+  }
+  for (std::int64_t d = 0; d < dim; d += kLanes) {
+    Floats row[kCount];
+    for (int n = 0; n < kCount; ++n) row[n] = hn::LoadU(f, values.data + n * values.row + d);
+    for (int h = 0; h < kHeads; ++h) {
+      Floats sum = hn::LoadU(f, out + h * dim + d);
+      for (int n = 0; n < kCount; ++n) sum = hn::MulAdd(weight[h][n], row[n], sum);
+      hn::StoreU(sum, f, out + h * dim + d);
     }
-    for (std::int64_t j = 0; j < count; ++j) {
-      if (weights[j] == 0.f) continue;
-      const Floats weight = hn::Set(f, weights[j]);
-      const float* row = values.data + j * values.row + begin;
-      if (vectors == kChunk) {
-        for (int v = 0; v < kChunk; ++v) acc[v] = hn::MulAdd(weight, hn::LoadU(f, row + v * kLanes), acc[v]);
-      } else {
-        for (int v = 0; v < kChunk; ++v) {
-          if (v < vectors) acc[v] = hn::MulAdd(weight, hn::LoadU(f, row + v * kLanes), acc[v]);
-        }
-      }
+  }
+}
+
+// The same for one head, where a hidden value may not be finite: a weight of 0 multiplies nothing.
+inline void add_seen_rows(const float* weights, const Rows& values, std::int64_t count, std::int64_t dim,
+                          float* out) {
+  const FloatTag f;
+  for (std::int64_t j = 0; j < count; ++j) {
+    if (weights[j] == 0.f) continue;
+    for (std::int64_t d = 0; d < dim; d += kLanes) {
+      const Floats row = hn::LoadU(f, values.data + j * values.row + d);
+      hn::StoreU(hn::MulAdd(hn::Set(f, weights[j]), row, hn::LoadU(f, out + d)), f, out + d);
     }
-    for (int v = 0; v < vectors; ++v) hn::StoreU(acc[v], f, out + begin + v * kLanes);
+  }
+}
+
+// Calls body(first head, heads as a constant) for the heads [begin, end), those of one key/value head, as
+// many at a time as registers hold.
+template <class Body>
+HWY_INLINE void for_row_heads(std::int64_t begin, std::int64_t end, const Body& body) {
+  std::int64_t h = begin;
+  for (; h + kRowHeads <= end; h += kRowHeads) body(h, std::integral_constant<int, kRowHeads>());
+  for (; h + 2 <= end; h += 2) body(h, std::integral_constant<int, 2>());
+  for (; h < end; ++h) body(h, std::integral_constant<int, 1>());
+}
+
+// scores[j] = the sum of the lanes of partial [count][kLanes], for all keys at once by a transpose.
+inline void sum_lanes(const float* partial, std::int64_t count, float* by_lane, float* scores) {
+  const FloatTag f;
+  transpose(partial, kLanes, count, kLanes, 1.f, by_lane, kRowKeys);
+  for (std::int64_t n = 0; n < count; n += kLanes) {
+    Floats sum = hn::LoadU(f, by_lane + n);
+    for (std::int64_t lane = 1; lane < kLanes; ++lane)
+      sum = hn::Add(sum, hn::LoadU(f, by_lane + lane * kRowKeys + n));
+    hn::StoreU(sum, f, scores + n);
   }
 }
 
@@ -91,6 +130,7 @@ inline void finish_row(const AttentionArgs& a, const SequenceDesc& s, std::int64
   const auto* bias = static_cast<const float*>(a.bias);
   const float* table = static_cast<const float*>(a.distances.data);
   if (table) table += h * a.distances.head + s.position - a.distances.least;
+  if (!table && !bias && !tile.bits) return;
   for (std::int64_t j = 0; j < tile.keys(); ++j) {
     if (table) scores[j] += kLog2e * table[-(tile.begin + j)];
     if (bias) scores[j] = biased(scores[j], bias[a.bias_strides.at(s.index, h, 0, tile.begin + j)]);
@@ -98,65 +138,205 @@ inline void finish_row(const AttentionArgs& a, const SequenceDesc& s, std::int64
   }
 }
 
-// True when a sequence is one that attend_row() takes.
-inline bool is_row(const AttentionArgs& a, const SequenceDesc& s) {
-  return s.query_count == 1 && s.step == 1 && !a.dropout.threshold && !a.relative_keys.data &&
-         !a.relative_values.data && !a.modifier;
+inline void store_row(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const float* row,
+                      float lse) {
+  static_cast<float*>(a.lse)[h * a.lse_rows + s.query_row(0)] = lse;
+  void* out = const_cast<void*>(a.o.at(a.dtype, s.query_row(0), h));
+  if (a.dtype == DType::float32) {
+    copy_floats(row, a.value_dim, static_cast<float*>(out));
+  } else {
+    from_floats(row, a.value_dim, static_cast<bfloat16*>(out));
+  }
 }
 
-// Head h of a sequence with one query.
-inline void attend_row(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, float* space) {
+// One head's scores become weights: exp2(score - largest). Largest and total go on; returns what sums made
+// before are worth now.
+inline float exponentiate_row(float* scores, std::int64_t count, float& largest, float& total) {
   const FloatTag f;
-  const RowSpace sizes(a);
-  float* query = space;  // times scale·log2(e)
-  float* output = query + sizes.dim;
-  float* scores = output + sizes.value_dim;
-  float* key_buffer = scores + kKeys;
-  float* value_buffer = key_buffer + kKeys * sizes.dim;
-  const std::int64_t kv = h * a.kv_heads / a.heads;
-
-  const Rows q = float_rows(a.dtype, a.q, queries_of(s, 0, 1), h, a.dim, key_buffer, sizes.dim);
-  for (std::int64_t d = 0; d < sizes.dim; d += kLanes) {
-    hn::StoreU(hn::Mul(hn::LoadU(f, q.data + d), hn::Set(f, static_cast<float>(a.scale) * kLog2e)), f,
-               query + d);
+  std::fill(scores + count, scores + round_up(count), -kInfinity);
+  Floats tops = hn::Set(f, largest);
+  for (std::int64_t j = 0; j < count; j += kLanes) tops = hn::Max(tops, hn::LoadU(f, scores + j));
+  const float top = hn::GetLane(hn::MaxOfLanes(f, tops));
+  // With nothing seen yet the maximum is -inf; subtracting a finite number instead leaves exp(-inf) = 0.
+  const Floats base = hn::Set(f, std::max(top, -1e30f));
+  Floats sums = hn::Zero(f);
+  for (std::int64_t j = 0; j < count; j += kLanes) {
+    const Floats p = exp2(hn::Sub(hn::LoadU(f, scores + j), base));
+    sums = hn::Add(sums, p);
+    hn::StoreU(p, f, scores + j);
   }
-  std::fill(output, output + sizes.value_dim, 0.f);
-  float largest = -kInfinity, total = 0;
-  for_tiles(a, s, h, QueryBlock(0, 1), {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
-    const std::int64_t count = tile.keys();
-    const RowSpan keys = keys_of(s, tile.begin, count);
-    const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, sizes.dim);
-    const Rows v = float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, sizes.value_dim);
-    row_scores(query, k, count, sizes.dim, scores);
-    finish_row(a, s, h, tile, scores);
-    std::fill(scores + count, scores + round_up(count), -kInfinity);
-    Floats tops = hn::Set(f, largest);
-    for (std::int64_t j = 0; j < count; j += kLanes) tops = hn::Max(tops, hn::LoadU(f, scores + j));
-    const float top = hn::GetLane(hn::MaxOfLanes(f, tops));
-    const Floats base = hn::Set(f, std::max(top, -1e30f));
-    Floats sums = hn::Zero(f);
-    for (std::int64_t j = 0; j < count; j += kLanes) {
-      const Floats p = exp2(hn::Sub(hn::LoadU(f, scores + j), base));
-      sums = hn::Add(sums, p);
-      hn::StoreU(p, f, scores + j);
+  const float factor = hn::GetLane(exp2(hn::Sub(hn::Set(f, largest), base)));
+  total = total * factor + hn::GetLane(hn::SumOfLanes(f, sums));
+  largest = top;
+  return factor;
+}
+
+// A single query over one range of keys, for heads [h0, h0 + heads).
+class RowPass {
+ public:
+  RowPass(const AttentionArgs& args, const SequenceDesc& sequence, std::int64_t first_head,
+          std::int64_t count, float* space)
+      : a(args),
+        s(sequence),
+        h0(first_head),
+        heads(count),
+        sizes(args),
+        query(space),
+        output(query + sizes.heads * sizes.dim),
+        scores(output + sizes.heads * sizes.value_dim),
+        largest(scores + sizes.heads * kRowKeys),
+        total(largest + sizes.heads),
+        partial(total + sizes.heads),
+        buffer(partial + sizes.heads * kRowKeys * kLanes),
+        by_lane(buffer + sizes.buffer()) {}
+
+  void run(const KeyRange& range) {
+    const FloatTag f;
+    const Floats unit = hn::Set(f, static_cast<float>(a.scale) * kLog2e);
+    for (std::int64_t n = 0; n < heads; ++n) {
+      const Rows q = float_rows(a.dtype, a.q, queries_of(s, 0, 1), h0 + n, a.dim, buffer, sizes.dim);
+      for (std::int64_t d = 0; d < sizes.dim; d += kLanes)
+        hn::StoreU(hn::Mul(hn::LoadU(f, q.data + d), unit), f, query + n * sizes.dim + d);
+      largest[n] = -kInfinity;
+      total[n] = 0;
     }
-    const float factor = hn::GetLane(exp2(hn::Sub(hn::Set(f, largest), base)));
-    total = total * factor + hn::GetLane(hn::SumOfLanes(f, sums));
-    add_weighted_rows(scores, v, count, sizes.value_dim, factor, output);
-    largest = top;
-  });
-
-  // A query that sees nothing gives 0; a NaN among what it sees stays.
-  const float inverse = total == 0.f ? 0.f : 1.f / total;
-  for (std::int64_t d = 0; d < a.value_dim; ++d) output[d] = total == 0.f ? 0.f : output[d] * inverse;
-  static_cast<float*>(a.lse)[h * a.lse_rows + s.query_begin] =
-      total == 0.f ? -kInfinity : largest * kLn2 + std::log(total);
-  void* out = const_cast<void*>(a.o.at(a.dtype, s.query_begin, h));
-  if (a.dtype == DType::float32) {
-    std::memcpy(out, output, static_cast<std::size_t>(a.value_dim) * sizeof(float));
-  } else {
-    from_floats(output, a.value_dim, static_cast<bfloat16*>(out));
+    std::fill(output, output + heads * sizes.value_dim, 0.f);
+    const QueryBlock block(0, 1);
+    for_tiles(a, s, h0, block, range, [&](const Tile& whole) HWY_ATTR {
+      for (std::int64_t begin = whole.begin; begin < whole.end; begin += kRowKeys) {
+        Tile tile = Tile::of(begin, std::min(begin + kRowKeys, whole.end));
+        tile.bits = whole.bits ? whole.bits + (begin - whole.begin) : nullptr;
+        attend(tile, std::min(tile.end + kRowKeys, range.end));
+      }
+    });
   }
+
+  // Calls put(head, output, log-sum-exp).
+  template <class Put>
+  void finish(const Put& put) {
+    for (std::int64_t n = 0; n < heads; ++n) {
+      // A query that sees nothing gives 0; a NaN among what it sees stays.
+      const float inverse = total[n] == 0.f ? 0.f : 1.f / total[n];
+      float* row = output + n * sizes.value_dim;
+      for (std::int64_t d = 0; d < a.value_dim; ++d) row[d] = total[n] == 0.f ? 0.f : row[d] * inverse;
+      put(h0 + n, row, total[n] == 0.f ? -kInfinity : largest[n] * kLn2 + std::log(total[n]));
+    }
+  }
+
+ private:
+  // Calls body(key/value head, its heads [begin, end), counted from h0).
+  template <class Body>
+  HWY_INLINE void for_groups(const Body& body) const {
+    const std::int64_t group = a.heads / a.kv_heads;
+    for (std::int64_t n = 0; n < heads;) {
+      const std::int64_t kv = (h0 + n) / group, end = std::min((kv + 1) * group - h0, heads);
+      body(kv, n, end);
+      n = end;
+    }
+  }
+
+  template <int kCount>
+  HWY_INLINE void score_keys(std::int64_t j, std::int64_t at) {
+    for_groups([&](std::int64_t kv, std::int64_t begin, std::int64_t end) HWY_ATTR {
+      for (int n = 0; n < kCount; ++n) fetch_row(a.dtype, a.v, s.key_row(j + n), kv, a.value_dim);
+      const Rows k = float_rows(a.dtype, a.k, keys_of(s, j, kCount), kv, a.dim, buffer, sizes.dim);
+      for_row_heads(begin, end, [&](std::int64_t n, auto count) HWY_ATTR {
+        row_products<decltype(count)::value, kCount>(query + n * sizes.dim, k, sizes.dim,
+                                                     partial + (n * kRowKeys + at) * kLanes);
+      });
+    });
+  }
+
+  template <int kCount>
+  HWY_INLINE void add_keys(std::int64_t j, std::int64_t at, std::int64_t next_end) {
+    for_groups([&](std::int64_t kv, std::int64_t begin, std::int64_t end) HWY_ATTR {
+      for (std::int64_t next = j + kRowKeys; next < std::min(j + kRowKeys + kCount, next_end); ++next)
+        fetch_row(a.dtype, a.k, s.key_row(next), kv, a.dim);
+      const Rows v =
+          float_rows(a.dtype, a.v, keys_of(s, j, kCount), kv, a.value_dim, buffer, sizes.value_dim);
+      for_row_heads(begin, end, [&](std::int64_t n, auto count) HWY_ATTR {
+        add_rows<decltype(count)::value, kCount>(scores + n * kRowKeys + at, v, sizes.value_dim,
+                                                 output + n * sizes.value_dim);
+      });
+    });
+  }
+
+  // The keys of one tile; those up to next_end are fetched.
+  void attend(const Tile& tile, std::int64_t next_end) {
+    const FloatTag f;
+    std::int64_t j = tile.begin;
+    for (; j + kScoreKeys <= tile.end; j += kScoreKeys) score_keys<kScoreKeys>(j, j - tile.begin);
+    for (; j < tile.end; ++j) score_keys<1>(j, j - tile.begin);
+    for (std::int64_t n = 0; n < heads; ++n) {
+      float* own = scores + n * kRowKeys;
+      sum_lanes(partial + n * kRowKeys * kLanes, tile.keys(), by_lane, own);
+      finish_row(a, s, h0 + n, tile, own);
+      const float factor = exponentiate_row(own, tile.keys(), largest[n], total[n]);
+      if (factor == 1.f) continue;
+      for (std::int64_t d = 0; d < sizes.value_dim; d += kLanes) {
+        float* at = output + n * sizes.value_dim + d;
+        hn::StoreU(hn::Mul(hn::LoadU(f, at), hn::Set(f, factor)), f, at);
+      }
+    }
+    if ((tile.bits || a.bias) && !all_finite_values(tile)) return add_seen(tile);
+    for (j = tile.begin; j + kSumKeys <= tile.end; j += kSumKeys)
+      add_keys<kSumKeys>(j, j - tile.begin, next_end);
+    for (; j < tile.end; ++j) add_keys<1>(j, j - tile.begin, next_end);
+  }
+
+  Rows tile_values(const Tile& tile, std::int64_t kv) const {
+    return float_rows(a.dtype, a.v, keys_of(s, tile.begin, tile.keys()), kv, a.value_dim, buffer,
+                      sizes.value_dim);
+  }
+  bool all_finite_values(const Tile& tile) const {
+    bool finite = true;
+    for_groups([&](std::int64_t kv, std::int64_t, std::int64_t) {
+      const Rows v = tile_values(tile, kv);
+      finite = finite && all_finite(v.data, tile.keys(), v.row, a.value_dim);
+    });
+    return finite;
+  }
+  void add_seen(const Tile& tile) {
+    for_groups([&](std::int64_t kv, std::int64_t begin, std::int64_t end) {
+      const Rows v = tile_values(tile, kv);
+      for (std::int64_t n = begin; n < end; ++n)
+        add_seen_rows(scores + n * kRowKeys, v, tile.keys(), sizes.value_dim, output + n * sizes.value_dim);
+    });
+  }
+
+  const AttentionArgs& a;
+  const SequenceDesc& s;
+  std::int64_t h0, heads;
+  RowSpace sizes;
+  float *query, *output;            // [heads][D], times scale·log2(e); [heads][Dv]
+  float *scores, *largest, *total;  // [heads][kRowKeys], [heads], [heads]
+  float *partial, *buffer, *by_lane;
+};
+
+// Head h of a sequence with one query, from its ranges of keys: `outputs` [ranges][Dv] and `sums` [ranges],
+// of which the next range's are `out_step` and `sum_step` on. Weights are those of the softmax over the sums.
+inline void merge_row(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t ranges,
+                      const float* outputs, std::int64_t out_step, const float* sums, std::int64_t sum_step,
+                      float* space) {
+  const FloatTag f;
+  float largest = -kInfinity, total = 0;
+  for (std::int64_t r = 0; r < ranges; ++r) {
+    const float sum = sums[r * sum_step];
+    largest = std::isnan(sum) || sum > largest ? sum : largest;
+  }
+  const std::int64_t width = round_up(a.value_dim);
+  std::fill(space, space + width, 0.f);
+  for (std::int64_t r = 0; r < ranges; ++r) {
+    if (sums[r * sum_step] == -kInfinity) continue;
+    const float weight = std::exp(sums[r * sum_step] - largest);
+    total += weight;
+    for (std::int64_t d = 0; d < width; d += kLanes) {
+      const Floats x = hn::LoadU(f, outputs + r * out_step + d);
+      hn::StoreU(hn::MulAdd(hn::Set(f, weight), x, hn::LoadU(f, space + d)), f, space + d);
+    }
+  }
+  for (std::int64_t d = 0; d < a.value_dim; ++d) space[d] = total == 0.f ? 0.f : space[d] / total;
+  store_row(a, s, h, space, total == 0.f ? -kInfinity : largest + std::log(total));
 }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE

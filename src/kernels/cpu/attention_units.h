@@ -18,6 +18,34 @@ inline SequenceDesc residue_class(const AttentionArgs& a, SequenceDesc s, std::i
   return s;
 }
 
+/// True when a sequence has a single query without what wants blocks: it goes along the head dimension, and
+/// in ranges of keys.
+inline bool is_row(const AttentionArgs& a, const SequenceDesc& s) {
+  const bool classes = a.plan && a.plan->step() > 1;
+  return s.query_count == 1 && !classes && !a.dropout.threshold && !a.relative_keys.data &&
+         !a.relative_values.data && !a.modifier;
+}
+
+/// How many ranges the keys of such a sequence are cut in, which are the only units there are. Depends on the
+/// sequence's shape alone.
+inline std::int64_t row_ranges(const SequenceDesc& s) {
+  constexpr std::int64_t kKeysWorth = 256, kUnitsWanted = 32;
+  return std::clamp<std::int64_t>(s.key_count / kKeysWorth, 1, kUnitsWanted);
+}
+
+/// One range of keys of a sequence with one query.
+struct RowRange {
+  const SequenceDesc* sequence;
+  std::int64_t ranges;  // of the sequence
+  std::int64_t begin, end;
+  std::int64_t
+      results;  // offset in floats of its [H][width]: an output in whole vectors, and its log-sum-exp
+  static std::int64_t width(const AttentionArgs& a) {
+    constexpr std::int64_t kLongestVector = 64;
+    return (a.value_dim + kLongestVector) / kLongestVector * kLongestVector + kLongestVector;
+  }
+};
+
 /// A block of queries of one sequence, or of one of its classes: with a head, a unit of work that depends on
 /// that sequence's shape alone.
 struct QueryUnit {
@@ -34,6 +62,15 @@ inline void add_query_blocks(const SequenceDesc& s, std::int64_t block, std::vec
 inline std::vector<QueryUnit> query_blocks(const AttentionArgs& args, std::int64_t block) {
   std::vector<QueryUnit> units;
   for (const SequenceDesc& s : args.sequences) add_query_blocks(s, block, units);
+  return units;
+}
+
+/// The same without the sequences that rows take.
+inline std::vector<QueryUnit> forward_blocks(const AttentionArgs& args, std::int64_t block) {
+  std::vector<QueryUnit> units;
+  for (const SequenceDesc& s : args.sequences) {
+    if (!is_row(args, s)) add_query_blocks(s, block, units);
+  }
   return units;
 }
 
