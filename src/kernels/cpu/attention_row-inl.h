@@ -43,9 +43,21 @@ HWY_INLINE void fetch_row(DType dtype, const HeadRows& rows, std::int64_t row, s
   for (std::int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line, 0, 2);
 }
 
+// Rows of bfloat16 where they lie.
+struct HalfRows {
+  const bfloat16* data;
+  std::int64_t row;
+};
+HWY_INLINE Floats row_vector(const Rows& rows, int n, std::int64_t d) {
+  return hn::LoadU(FloatTag(), rows.data + n * rows.row + d);
+}
+HWY_INLINE Floats row_vector(const HalfRows& rows, int n, std::int64_t d) {
+  return load_floats(rows.data + n * rows.row + d);
+}
+
 // partial[h][j] = the lanes of query h · row j, for kHeads queries [kHeads][dim] and kCount rows.
-template <int kHeads, int kCount>
-HWY_INLINE void row_products(const float* query, const Rows& keys, std::int64_t dim, float* partial) {
+template <int kHeads, int kCount, class AnyRows>
+HWY_INLINE void row_products(const float* query, const AnyRows& keys, std::int64_t dim, float* partial) {
   const FloatTag f;
   Floats acc[kHeads][kCount];
   for (int h = 0; h < kHeads; ++h) {
@@ -53,7 +65,7 @@ HWY_INLINE void row_products(const float* query, const Rows& keys, std::int64_t 
   }
   for (std::int64_t d = 0; d < dim; d += kLanes) {
     Floats row[kCount];
-    for (int n = 0; n < kCount; ++n) row[n] = hn::LoadU(f, keys.data + n * keys.row + d);
+    for (int n = 0; n < kCount; ++n) row[n] = row_vector(keys, n, d);
     for (int h = 0; h < kHeads; ++h) {
       const Floats q = hn::LoadU(f, query + h * dim + d);
       for (int n = 0; n < kCount; ++n) acc[h][n] = hn::MulAdd(q, row[n], acc[h][n]);
@@ -65,8 +77,8 @@ HWY_INLINE void row_products(const float* query, const Rows& keys, std::int64_t 
 }
 
 // out[h] += Σ_j weights[h][j]·row j over kCount rows.
-template <int kHeads, int kCount>
-HWY_INLINE void add_rows(const float* weights, const Rows& values, std::int64_t dim, float* out) {
+template <int kHeads, int kCount, class AnyRows>
+HWY_INLINE void add_rows(const float* weights, const AnyRows& values, std::int64_t dim, float* out) {
   const FloatTag f;
   Floats weight[kHeads][kCount];
   for (int h = 0; h < kHeads; ++h) {
@@ -74,7 +86,7 @@ HWY_INLINE void add_rows(const float* weights, const Rows& values, std::int64_t 
   }
   for (std::int64_t d = 0; d < dim; d += kLanes) {
     Floats row[kCount];
-    for (int n = 0; n < kCount; ++n) row[n] = hn::LoadU(f, values.data + n * values.row + d);
+    for (int n = 0; n < kCount; ++n) row[n] = row_vector(values, n, d);
     for (int h = 0; h < kHeads; ++h) {
       Floats sum = hn::LoadU(f, out + h * dim + d);
       for (int n = 0; n < kCount; ++n) sum = hn::MulAdd(weight[h][n], row[n], sum);
@@ -180,6 +192,8 @@ class RowPass {
         s(sequence),
         h0(first_head),
         heads(count),
+        group(args.heads / args.kv_heads),
+        first_kv(first_head / group),
         sizes(args),
         query(space),
         output(query + sizes.heads * sizes.dim),
@@ -227,22 +241,34 @@ class RowPass {
   // Calls body(key/value head, its heads [begin, end), counted from h0).
   template <class Body>
   HWY_INLINE void for_groups(const Body& body) const {
-    const std::int64_t group = a.heads / a.kv_heads;
-    for (std::int64_t n = 0; n < heads;) {
-      const std::int64_t kv = (h0 + n) / group, end = std::min((kv + 1) * group - h0, heads);
-      body(kv, n, end);
-      n = end;
+    std::int64_t kv = first_kv;
+    for (std::int64_t begin = 0; begin < heads; ++kv) {
+      const std::int64_t end = std::min((kv + 1) * group - h0, heads);
+      body(kv, begin, end);
+      begin = end;
     }
+  }
+
+  // Calls body(rows) with rows of whole vectors: in place, or copied.
+  template <class Body>
+  HWY_INLINE void with_rows(const HeadRows& from, std::int64_t j, int count, std::int64_t kv,
+                            std::int64_t dim, std::int64_t width, const Body& body) const {
+    const std::int64_t row = from.row * s.step;
+    const void* at = from.at(a.dtype, s.key_row(j), kv);
+    if (dim != width) return body(float_rows(a.dtype, from, keys_of(s, j, count), kv, dim, buffer, width));
+    if (a.dtype == DType::float32) return body(Rows{static_cast<const float*>(at), row});
+    body(HalfRows{static_cast<const bfloat16*>(at), row});
   }
 
   template <int kCount>
   HWY_INLINE void score_keys(std::int64_t j, std::int64_t at) {
     for_groups([&](std::int64_t kv, std::int64_t begin, std::int64_t end) HWY_ATTR {
       for (int n = 0; n < kCount; ++n) fetch_row(a.dtype, a.v, s.key_row(j + n), kv, a.value_dim);
-      const Rows k = float_rows(a.dtype, a.k, keys_of(s, j, kCount), kv, a.dim, buffer, sizes.dim);
-      for_row_heads(begin, end, [&](std::int64_t n, auto count) HWY_ATTR {
-        row_products<decltype(count)::value, kCount>(query + n * sizes.dim, k, sizes.dim,
-                                                     partial + (n * kRowKeys + at) * kLanes);
+      with_rows(a.k, j, kCount, kv, a.dim, sizes.dim, [&](const auto& rows) HWY_ATTR {
+        for_row_heads(begin, end, [&](std::int64_t n, auto count) HWY_ATTR {
+          row_products<decltype(count)::value, kCount>(query + n * sizes.dim, rows, sizes.dim,
+                                                       partial + (n * kRowKeys + at) * kLanes);
+        });
       });
     });
   }
@@ -252,11 +278,11 @@ class RowPass {
     for_groups([&](std::int64_t kv, std::int64_t begin, std::int64_t end) HWY_ATTR {
       for (std::int64_t next = j + kRowKeys; next < std::min(j + kRowKeys + kCount, next_end); ++next)
         fetch_row(a.dtype, a.k, s.key_row(next), kv, a.dim);
-      const Rows v =
-          float_rows(a.dtype, a.v, keys_of(s, j, kCount), kv, a.value_dim, buffer, sizes.value_dim);
-      for_row_heads(begin, end, [&](std::int64_t n, auto count) HWY_ATTR {
-        add_rows<decltype(count)::value, kCount>(scores + n * kRowKeys + at, v, sizes.value_dim,
-                                                 output + n * sizes.value_dim);
+      with_rows(a.v, j, kCount, kv, a.value_dim, sizes.value_dim, [&](const auto& rows) HWY_ATTR {
+        for_row_heads(begin, end, [&](std::int64_t n, auto count) HWY_ATTR {
+          add_rows<decltype(count)::value, kCount>(scores + n * kRowKeys + at, rows, sizes.value_dim,
+                                                   output + n * sizes.value_dim);
+        });
       });
     });
   }
@@ -306,7 +332,7 @@ class RowPass {
 
   const AttentionArgs& a;
   const SequenceDesc& s;
-  std::int64_t h0, heads;
+  std::int64_t h0, heads, group, first_kv;
   RowSpace sizes;
   float *query, *output;            // [heads][D], times scale·log2(e); [heads][Dv]
   float *scores, *largest, *total;  // [heads][kRowKeys], [heads], [heads]

@@ -153,15 +153,16 @@ inline void transpose(const float* in, std::int64_t in_row, std::int64_t rows, s
   }
 }
 
-// A bfloat16 is a float's upper half.
-inline void to_floats(const bfloat16* in, std::int64_t count, float* out) {
-  const FloatTag f;
+// A vector of bfloat16, which is a float's upper half.
+HWY_INLINE Floats load_floats(const bfloat16* in) {
   const WordTag w;
   const hn::Rebind<std::uint16_t, WordTag> half;
-  const auto* from = reinterpret_cast<const std::uint16_t*>(in);
+  const auto words = hn::PromoteTo(w, hn::LoadU(half, reinterpret_cast<const std::uint16_t*>(in)));
+  return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(words));
+}
+inline void to_floats(const bfloat16* in, std::int64_t count, float* out) {
   std::int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes)
-    hn::StoreU(hn::BitCast(f, hn::ShiftLeft<16>(hn::PromoteTo(w, hn::LoadU(half, from + i)))), f, out + i);
+  for (; i + kLanes <= count; i += kLanes) hn::StoreU(load_floats(in + i), FloatTag(), out + i);
   for (; i < count; ++i) out[i] = static_cast<float>(in[i]);
 }
 inline void from_floats(const float* in, std::int64_t count, bfloat16* out) {
