@@ -85,6 +85,15 @@ VariantCase::VariantCase(const VariantOptions& options) : options_(options) {
   } else if (name == "T5, learned") {
     extra_ = some({32, heads}, 2);
     call_.position = Position::t5(require_grad(extra_));
+  } else if (name == "Shaw") {  // Shaw et al. 2018, §4.1: distances are clipped at 16
+    call_.position =
+        Position::shaw(require_grad(some({33, options.dim}, 7)), require_grad(some({33, options.dim}, 8)));
+  } else if (name == "Transformer-XL") {
+    call_.position = Position::transformer_xl(require_grad(some({2 * length - 1, heads, options.dim}, 7)),
+                                              require_grad(some({heads, options.dim}, 8)),
+                                              require_grad(some({heads, options.dim}, 9)), 1 - length);
+  } else if (name == "rope") {
+    call_.position = Position::rope();
   } else if (name == "softcap") {
     call_.softcap = 30;
   } else if (name == "dropout") {
@@ -141,19 +150,14 @@ std::int64_t peak_bytes(VariantCase& work) {
 }
 
 void print_variants(std::int64_t length, int rounds) {
-  constexpr std::array kVariants{"plain",
-                                 "causal",
-                                 "allow",
-                                 "bias",
-                                 "bias, learned",
-                                 "ALiBi",
-                                 "T5, learned",
-                                 "softcap",
-                                 "dropout",
-                                 "window(512, 0)",
-                                 "window(256, 256) | global(0)",
-                                 "big_bird",
-                                 "strided(128)"};
+  constexpr std::array kVariants{"plain",          "causal",
+                                 "allow",          "bias",
+                                 "bias, learned",  "ALiBi",
+                                 "T5, learned",    "rope",
+                                 "Shaw",           "Transformer-XL",
+                                 "softcap",        "dropout",
+                                 "window(512, 0)", "window(256, 256) | global(0)",
+                                 "big_bird",       "strided(128)"};
   struct Row {
     std::string name;
     std::unique_ptr<VariantCase> work;

@@ -56,7 +56,9 @@ inline RelativeTile relative_tile(const RelativeRows& r, const SequenceDesc& s, 
   RelativeTile out(r, s, block, tile);
   const float* table = static_cast<const float*>(r.data) + h * r.head;
   const bool inside = r.number(out.top) >= 0 && r.number(out.bottom) < r.count;
-  if (out.constant || (inside && out.top <= r.clip && out.bottom >= -r.clip)) {
+  // Rows that lie apart are copied, as keys are: see Place.
+  const bool adjacent = r.row * s.step == r.width;
+  if (out.constant || (adjacent && inside && out.top <= r.clip && out.bottom >= -r.clip)) {
     out.rows = {table + r.number(out.top) * r.row, r.row * s.step};
     return out;
   }
