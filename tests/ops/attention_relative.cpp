@@ -162,6 +162,39 @@ struct LogDistance {
   }
 };
 
+TEST(AttentionRelative, packed_equals_padded_to_the_bit) {
+  const std::vector<std::int64_t> lengths = {5, 110, 1}, offsets = {0, 5, 115, 116};
+  const Tensor r = random({221, 2, 8}, 4, DType::float32), u = random({2, 8}, 5, DType::float32),
+               rows = random({2 * 9 + 1, 8}, 6, DType::float32), a = full({1}, 0.4);
+  const Tensor x = random({3, 110, 2, 8}, 1, DType::float32);
+  std::vector<Tensor> parts;
+  for (std::int64_t b = 0; b < 3; ++b) {
+    const std::int64_t length = lengths[static_cast<std::size_t>(b)];
+    parts.push_back(reshape(slice(slice(x, 0, b, b + 1), 1, 0, length), {length, 2, 8}));
+  }
+  const Tensor packed = concat(parts, 0);
+  for (int variant = 0; variant < 3; ++variant) {
+    AttentionOptions options;
+    if (variant == 0) options.position = Position::transformer_xl(r, u, u, -110);
+    if (variant == 1) options.position = Position::shaw(rows, rows);
+    if (variant == 2) options.modifier = ScoreModifier(LogDistance{}, a);
+    AttentionOptions of_packed = options, of_padded = options;
+    of_packed.mask = Mask::causal();
+    of_packed.query_offsets = of_packed.key_offsets = offsets;
+    of_padded.mask = Mask::causal() & Mask::padding(lengths);
+    const Tensor one = attention(packed, packed, packed, of_packed).output,
+                 other = attention(x, x, x, of_padded).output;
+    for (std::int64_t b = 0; b < 3; ++b) {
+      const std::int64_t begin = offsets[static_cast<std::size_t>(b)],
+                         end = offsets[static_cast<std::size_t>(b + 1)];
+      testing::expect_bitwise_equal(
+          slice(one, 0, begin, end),
+          reshape(slice(slice(other, 0, b, b + 1), 1, 0, end - begin), {end - begin, 2, 8}),
+          "variant " + std::to_string(variant));
+    }
+  }
+}
+
 TEST(ScoreModifier, equals_the_bias_that_it_computes_and_its_gradient) {
   Tensor bias = zeros({70, 110}, DType::float64);
   for (std::int64_t i = 0; i < 70; ++i) {

@@ -19,7 +19,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-std::int64_t backward_floats(const AttentionArgs& a) { return BackwardSpace(a).total(); }
+std::int64_t backward_floats(const AttentionArgs& a, const BackwardExtent& extent) {
+  return BackwardSpace(a, extent).total();
+}
 
 // Rows of `to` become `from`·factor, or have it added.
 void store_rows(DType dtype, const HeadRows& to, const RowSpan& span, std::int64_t head, std::int64_t dim,
@@ -63,13 +65,18 @@ void store_keys(const BackwardUnit& unit, const BackwardSpace& sizes, const Back
 
 // dQ of the queries of a sequence or class, from its blocks; added to what its other parts have stored.
 void store_queries(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h,
-                   const BackwardSpace& sizes, const float* d_query, float* rows, const HeadRows& to,
+                   const BackwardSpace& sizes, const BackwardBuffers& p, float* d_query, const HeadRows& to,
                    float* partial, bool add) {
   const AttentionArgs& a = unit.args.forward;
   const auto scale = static_cast<float>(a.scale);
   for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
     const QueryBlock block(first, s.query_count);
-    const float* from = d_query + first * sizes.dim;
+    float* from = d_query + first * sizes.dim;
+    float* rows = p.query_rows;
+    if (p.ready[first / kQueries] == 0.f) {  // nothing seen: dQ of 0, or nothing to add
+      if (add) continue;
+      clear_block(from, a.dim, block);
+    }
     const RowSpan span = queries_of(s, first, block.count);
     if (partial && !add) {
       transpose(from, kQueries, a.dim, block.count, scale,
@@ -93,15 +100,14 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
                    const BackwardSpace& sizes, const BackwardBuffers& p, const HeadSums& sums) {
   const AttentionGradArgs& args = unit.args;
   const AttentionArgs& a = args.forward;
-  const QueryRows rows = prepare(args, s, h, 0, s.query_count, sizes, p);
-  for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
-    clear_block(p.d_query + first * sizes.dim, a.dim, QueryBlock(first, s.query_count));
-    if (a.relative_keys.data)
-      clear_block(p.d_relative + first * sizes.dim, a.dim, QueryBlock(first, s.query_count));
-  }
+  std::fill(p.ready, p.ready + (s.query_count + kQueries - 1) / kQueries, 0.f);
   const auto visit = [&](const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
                          std::int64_t begin) {
-    backward_tile(args, s, h, block, tile, k, v, sizes, p, rows, sums, begin);
+    // Under a sparse mask a range of keys meets few of the queries.
+    float& ready = p.ready[block.begin / kQueries];
+    if (ready == 0.f) prepare(args, s, h, block, sizes, p, block.begin);
+    ready = 1.f;
+    backward_tile(args, s, h, block, tile, k, v, sizes, p, sums, begin);
   };
   const auto key_rows = [&](const KeyRange& keys) {
     return float_rows(a.dtype, a.k, keys_of(s, keys.begin, keys.end - keys.begin), unit.kv, a.dim, p.keys,
@@ -138,17 +144,17 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
     });
   }
   const bool add = s.step > 1 && a.plan->has_whole_tiles();
-  if (args.dq.data) store_queries(unit, s, h, sizes, p.d_query, p.query_rows, args.dq, unit.partial, add);
+  if (args.dq.data) store_queries(unit, s, h, sizes, p, p.d_query, args.dq, unit.partial, add);
   if (a.relative_keys.data) {
     float* partial = unit.partial ? unit.partial + a.heads * unit.sequence.query_count * a.dim : nullptr;
-    store_queries(unit, s, h, sizes, p.d_relative, p.query_rows, args.d_relative_query, partial, add);
+    store_queries(unit, s, h, sizes, p, p.d_relative, args.d_relative_query, partial, add);
   }
 }
 
-void backward_unit(const BackwardUnit& unit, float* space) {
+void backward_unit(const BackwardUnit& unit, const BackwardExtent& extent, float* space) {
   const AttentionArgs& a = unit.args.forward;
   const SequenceDesc& s = unit.sequence;
-  const BackwardSpace sizes(a);
+  const BackwardSpace sizes(a, extent);
   const BackwardBuffers p(sizes, space);
   const HeadLayout layout(unit.args, s);
   const std::int64_t group = a.heads / a.kv_heads;
@@ -179,14 +185,14 @@ void backward_unit(const BackwardUnit& unit, float* space) {
 // dbias where no unit of keys owns its elements: everything that adds to rows [first, last) of one slice, in
 // order, from tiles computed once more.
 void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int64_t slice_head,
-               std::int64_t first, std::int64_t last, float* space) {
+               std::int64_t first, std::int64_t last, const BackwardExtent& extent, float* space) {
   const AttentionArgs& a = args.forward;
-  const BackwardSpace sizes(a);
+  const BackwardSpace sizes(a, extent);
   const BackwardBuffers p(sizes, space);
   const auto add = [&](const SequenceDesc& s, std::int64_t h) {
     for (std::int64_t i = first; i < std::min(last, s.query_count); i += kQueries) {
       const QueryBlock block(i, s.query_count);
-      prepare(args, s, h, i, i + block.count, sizes, p);
+      prepare(args, s, h, block, sizes, p, 0);
       const std::int64_t kv = h * a.kv_heads / a.heads;
       for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
         const RowSpan keys = keys_of(s, tile.begin, tile.keys());
@@ -207,12 +213,12 @@ void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int
 }
 
 void backward_unit_of(const AttentionGradArgs& args, const KeyUnit& part, std::int64_t kv, bool own_bias,
-                      float* partial, float* sums, float* space) {
+                      const BackwardExtent& extent, float* partial, float* sums, float* space) {
   const SequenceDesc& s = args.forward.sequences[part.sequence];
   const std::int64_t group = args.forward.heads / args.forward.kv_heads;
   backward_unit(
       {args, s, kv, part.begin, part.end, own_bias, partial, sums + kv * group * HeadLayout(args, s).total()},
-      space);
+      extent, space);
 }
 std::int64_t backward_block() { return kQueries; }
 
@@ -227,18 +233,18 @@ HWY_EXPORT(backward_unit_of);
 HWY_EXPORT(backward_block);
 HWY_EXPORT(bias_unit);
 
-void add_shared_bias(const AttentionGradArgs& args, float* spaces, std::int64_t floats) {
+void add_shared_bias(const AttentionGradArgs& args, const BackwardExtent& extent, float* spaces,
+                     std::int64_t floats) {
   // Rows of a class lie all over a slice: one unit does all of it then.
   const bool classes = args.forward.plan && args.forward.plan->step() > 1;
-  std::int64_t longest = 0;
-  for (const SequenceDesc& s : args.forward.sequences) longest = std::max(longest, s.query_count);
+  const std::int64_t longest = extent.queries;
   const bool cut = args.bias_queries > 1 && !classes;
   const std::int64_t rows = cut ? HWY_DYNAMIC_DISPATCH(backward_block)() : std::max<std::int64_t>(longest, 1);
   const std::int64_t blocks = (longest + rows - 1) / rows;
   core::parallel_for(args.bias_batches * args.bias_heads * blocks, [&](std::int64_t unit) {
     const std::int64_t first = unit % blocks * rows;
     HWY_DYNAMIC_DISPATCH(bias_unit)
-    (args, unit / blocks / args.bias_heads, unit / blocks % args.bias_heads, first, first + rows,
+    (args, unit / blocks / args.bias_heads, unit / blocks % args.bias_heads, first, first + rows, extent,
      spaces + core::thread_index() * floats);
   });
 }
@@ -247,7 +253,8 @@ void add_shared_bias(const AttentionGradArgs& args, float* spaces, std::int64_t 
 std::size_t attention_backward_workspace(const AttentionGradArgs& args, int threads) {
   const Plan plan = plan_keys(args);
   const std::int64_t floats =
-      HWY_DYNAMIC_DISPATCH(backward_floats)(args.forward) * threads + plan.partial_floats + plan.sums_floats;
+      HWY_DYNAMIC_DISPATCH(backward_floats)(args.forward, BackwardExtent(args.forward)) * threads +
+      plan.partial_floats + plan.sums_floats;
   return static_cast<std::size_t>(floats) * sizeof(float);
 }
 
@@ -255,23 +262,24 @@ void attention_backward(const AttentionGradArgs& args, void* workspace) {
   const AttentionArgs& a = args.forward;
   sum_delta(args);
   const Plan plan = plan_keys(args);
+  const BackwardExtent extent(a);
   const bool shared_bias = bias_is_shared(args, plan);
   auto* partials = static_cast<float*>(workspace);
   float* sums = partials + plan.partial_floats;
   float* spaces = sums + plan.sums_floats;
-  const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(a);
+  const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(a, extent);
   for (const Wave& wave : plan.waves) {
     core::parallel_for(static_cast<std::int64_t>(wave.end - wave.begin) * a.kv_heads, [&](std::int64_t unit) {
       const KeyUnit& part = plan.units[wave.begin + static_cast<std::size_t>(unit / a.kv_heads)];
       HWY_DYNAMIC_DISPATCH(backward_unit_of)
-      (args, part, unit % a.kv_heads, args.dbias && !shared_bias,
+      (args, part, unit % a.kv_heads, args.dbias && !shared_bias, extent,
        part.partial >= 0 ? partials + part.partial : nullptr, sums + part.sums,
        spaces + core::thread_index() * floats);
     });
     add_sums(args, plan, wave, sums);
   }
   add_partials(args, plan, partials);
-  if (shared_bias) add_shared_bias(args, spaces, floats);
+  if (shared_bias) add_shared_bias(args, extent, spaces, floats);
 }
 }  // namespace headway::inline v1::kernels
 #endif

@@ -6,6 +6,7 @@
 
 #include <headway/core/parallel.h>
 
+#include "kernels/cpu/attention_rows.h"
 #include "kernels/cpu/attention_units.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -13,30 +14,28 @@
 #include <hwy/foreach_target.h>
 
 #include "kernels/cpu/attention_relative-inl.h"
-#include "kernels/cpu/attention_row-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
+
+// Blocks of queries that meet a tile one after another: K and V come from beyond the L2 cache once for all.
+constexpr int kBlocks = 4;
 
 // float32 workspace of one thread.
 struct ForwardSpace {
   std::int64_t dim, value_dim;  // rounded up to vectors
   RelativeSpace relative;
-  std::int64_t relative_query() const { return relative.width > 0 ? query() : 0; }
   explicit ForwardSpace(const AttentionArgs& a)
       : dim(round_up(a.dim)), value_dim(round_up(a.value_dim)), relative(a) {}
   std::int64_t query() const { return dim * kQueries; }
-  std::int64_t output() const { return value_dim * kQueries; }
-  std::int64_t tile() const { return kKeys * kQueries; }
+  std::int64_t relative_query() const { return relative.width > 0 ? query() : 0; }
+  std::int64_t block() const { return query() + relative_query() + (value_dim + 2) * kQueries; }
+  std::int64_t tile() const { return (kKeys + 1) * kQueries; }
   std::int64_t rows() const { return kQueries * std::max(dim, value_dim) + kKeys * (dim + value_dim); }
-  std::int64_t total() const {
-    return query() + output() + tile() + 3 * kQueries + rows() + relative_query() + relative.total();
-  }
+  std::int64_t total() const { return kBlocks * block() + tile() + rows() + relative.total(); }
 };
 
-std::int64_t forward_floats(const AttentionArgs& a) {
-  return std::max(ForwardSpace(a).total(), RowSpace(a).total());
-}
+std::int64_t forward_floats(const AttentionArgs& a) { return ForwardSpace(a).total(); }
 std::int64_t forward_block() { return kQueries; }
 
 // One vector of queries: scores [keys][kQueries] become exp2(score - largest), largest and total go on, and
@@ -77,25 +76,28 @@ HWY_INLINE void exponentiate(float* scores, std::int64_t keys, float* largest, f
   hn::StoreU(factor, f, rescale);
 }
 
-// Fetches the share `part` of `parts` of what comes next: the following tile's keys and values, or, after the
-// last tile, the rows of the next head (-1: there is none).
-void prefetch_next(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block, const Tile& tile,
-                   std::int64_t h, std::int64_t next_head, std::int64_t part, std::int64_t parts) {
-  const auto keys = [&](std::int64_t begin, std::int64_t end, std::int64_t head) {
+// What follows the tile at hand: keys of head `head`, and, where that is the next head, its first queries.
+// Rows are fetched share by share, while exponentials are computed, which want no memory.
+struct Ahead {
+  KeyRange keys{0, 0};
+  std::int64_t head = -1;  // -1: nothing follows
+  RowSpan queries{0, 0};
+  std::int64_t part = 0, parts = 1;
+
+  void fetch(const AttentionArgs& a, const SequenceDesc& s) {
+    if (head < 0 || part >= parts) return;
+    const auto share = [&](std::int64_t count, std::int64_t at) { return count * at / parts; };
+    const std::int64_t from = share(keys.end - keys.begin, part), to = share(keys.end - keys.begin, part + 1);
     const std::int64_t kv = head * a.kv_heads / a.heads;
-    const std::int64_t count = std::max<std::int64_t>(std::min(end, s.key_count) - begin, 0);
-    const std::int64_t from = count * part / parts, to = count * (part + 1) / parts;
-    prefetch_rows(a.dtype, a.k, keys_of(s, begin + from, to - from), kv, a.dim);
-    prefetch_rows(a.dtype, a.v, keys_of(s, begin + from, to - from), kv, a.value_dim);
-  };
-  const KeyRange seen = visible_keys(s, block);
-  if (tile.end < seen.end) return keys(tile.end, std::min(tile.end + kKeys, seen.end), h);
-  if (next_head < 0) return;
-  keys(seen.begin, std::min(seen.begin + kKeys, seen.end), next_head);
-  const std::int64_t from = block.count * part / parts, to = block.count * (part + 1) / parts;
-  prefetch_rows(a.dtype, a.q, queries_of(s, block.begin + from, to - from), next_head, a.dim);
-  prefetch_rows(a.dtype, a.o, queries_of(s, block.begin + from, to - from), next_head, a.value_dim);
-}
+    prefetch_rows(a.dtype, a.k, keys_of(s, keys.begin + from, to - from), kv, a.dim);
+    prefetch_rows(a.dtype, a.v, keys_of(s, keys.begin + from, to - from), kv, a.value_dim);
+    const std::int64_t first = share(queries.count, part), last = share(queries.count, part + 1);
+    const RowSpan rows{queries.first + first * queries.step, last - first, queries.step};
+    prefetch_rows(a.dtype, a.q, rows, head, a.dim);
+    prefetch_rows(a.dtype, a.o, rows, head, a.value_dim);
+    ++part;
+  }
+};
 
 // What a block has summed up so far, by vectors of queries.
 struct Sums {
@@ -146,100 +148,133 @@ void finish_block(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
     from_floats(row_buffer + i * a.value_dim, a.value_dim, static_cast<bfloat16*>(row(i)));
 }
 
-void forward_head(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t next_head,
-                  std::int64_t first, bool resumes, float* space) {
-  const QueryBlock block(first, s.query_count);
-  const std::int64_t kv = h * a.kv_heads / a.heads;
-  const ForwardSpace sizes(a);
-  float* query = space;                                     // [D][kQueries], times scale·log2(e)
-  float* relative_query = query + sizes.query();            // the same of Q'
-  float* output = relative_query + sizes.relative_query();  // [Dv][kQueries]
-  float* scores = output + sizes.output();                  // [kKeys][kQueries]
-  float* largest = scores + sizes.tile();                   // [kQueries]
-  float* total = largest + kQueries;                        // [kQueries]
-  float* rescale = total + kQueries;                        // [kQueries]
-  float* row_buffer = rescale + kQueries;
-  float* key_buffer = row_buffer + kQueries * std::max(sizes.dim, sizes.value_dim);
-  float* value_buffer = key_buffer + kKeys * sizes.dim;
-  const RelativeBuffers buffers(sizes.relative, value_buffer + kKeys * sizes.value_dim);
-  const Sums sums{output, largest, total};
+// Up to kBlocks blocks of queries of one head, over all their keys.
+class ForwardPass {
+ public:
+  ForwardPass(const AttentionArgs& args, const SequenceDesc& sequence, std::int64_t head, float* space)
+      : a(args),
+        s(sequence),
+        h(head),
+        kv(head * args.kv_heads / args.heads),
+        sizes(args),
+        blocks(space),
+        scores(blocks + kBlocks * sizes.block()),
+        rescale(scores + kKeys * kQueries),
+        row_buffer(rescale + kQueries),
+        key_buffer(row_buffer + kQueries * std::max(sizes.dim, sizes.value_dim)),
+        value_buffer(key_buffer + kKeys * sizes.dim),
+        relative(sizes.relative, value_buffer + kKeys * sizes.value_dim) {}
 
-  const auto load_query = [&](const HeadRows& from, float* to) {
-    const Rows rows =
-        float_rows(a.dtype, from, queries_of(s, first, block.count), h, a.dim, row_buffer, a.dim);
-    transpose_block(rows, block, a.dim, static_cast<float>(a.scale) * kLog2e, to);
-  };
-  load_query(a.q, query);
-  if (a.relative_keys.data) load_query(a.relative_query, relative_query);
-  std::fill(largest, largest + kQueries, -kInfinity);
-  std::fill(total, total + kQueries, 0.f);
-  if (resumes) {
-    resume(a, s, h, block, row_buffer, sums);
-  } else {
-    clear_block(output, a.value_dim, block);
+  // Queries from `first` on, `count` blocks of them. Afterwards come those of next_head (-1: none do).
+  void run(std::int64_t first, int count, bool resumes, std::int64_t next_head) {
+    for (int n = 0; n < count; ++n) begin_block(QueryBlock(first + n * kQueries, s.query_count), n, resumes);
+    const auto block = [&](int n) { return QueryBlock(first + n * kQueries, s.query_count); };
+    const KeyRange seen{visible_keys(s, block(0)).begin, visible_keys(s, block(count - 1)).end};
+    const RowSpan queries = queries_of(s, first, std::min(kQueries, s.query_count - first));
+    const auto ahead_of = [&](std::int64_t tile_end) {
+      Ahead ahead;
+      ahead.parts = count * block(0).vectors;
+      ahead.head = tile_end < seen.end ? h : next_head;
+      const std::int64_t from = tile_end < seen.end ? tile_end : seen.begin;
+      ahead.keys = {from, std::max(from, std::min(from + kKeys, seen.end))};
+      if (tile_end >= seen.end) ahead.queries = queries;
+      return ahead;
+    };
+    if (count == 1) {
+      for_tiles(a, s, h, block(0), {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
+        Ahead ahead = ahead_of(tile.end);
+        const RowSpan keys = keys_of(s, tile.begin, tile.keys());
+        const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, a.dim);
+        const Rows v =
+            float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, a.value_dim, Place::adjacent);
+        attend(block(0), 0, tile, k, v, ahead);
+      });
+    } else {
+      for (std::int64_t j0 = tile_begin(seen.begin); j0 < seen.end; j0 += kKeys) {
+        const KeyRange range{j0, std::min(j0 + kKeys, seen.end)};
+        Ahead ahead = ahead_of(range.end);
+        const RowSpan keys = keys_of(s, j0, range.end - j0);
+        const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, a.dim, Place::adjacent);
+        const Rows v =
+            float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, a.value_dim, Place::adjacent);
+        for (int n = 0; n < count; ++n) {
+          for_tiles(a, s, h, block(n), range, [&](const Tile& tile) HWY_ATTR {
+            const auto from = [&](const Rows& x) { return Rows{x.data + (tile.begin - j0) * x.row, x.row}; };
+            attend(block(n), n, tile, from(k), from(v), ahead);
+          });
+        }
+      }
+    }
+    for (int n = 0; n < count; ++n) finish_block(a, s, h, block(n), row_buffer, sums_of(n));
   }
 
-  for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
+ private:
+  float* query_of(int n) const { return blocks + n * sizes.block(); }  // [D][kQueries], times scale·log2(e)
+  float* relative_query_of(int n) const { return query_of(n) + sizes.query(); }  // the same of Q'
+  Sums sums_of(int n) const {
+    float* output = relative_query_of(n) + sizes.relative_query();
+    float* largest = output + sizes.value_dim * kQueries;
+    return {output, largest, largest + kQueries};
+  }
+
+  void begin_block(const QueryBlock& block, int n, bool resumes) {
+    const auto load_query = [&](const HeadRows& from, float* to) {
+      const Rows rows =
+          float_rows(a.dtype, from, queries_of(s, block.begin, block.count), h, a.dim, row_buffer, a.dim);
+      transpose_block(rows, block, a.dim, static_cast<float>(a.scale) * kLog2e, to);
+    };
+    load_query(a.q, query_of(n));
+    if (a.relative_keys.data) load_query(a.relative_query, relative_query_of(n));
+    const Sums sums = sums_of(n);
+    std::fill(sums.largest, sums.largest + kQueries, -kInfinity);
+    std::fill(sums.total, sums.total + kQueries, 0.f);
+    if (resumes) {
+      resume(a, s, h, block, row_buffer, sums);
+    } else {
+      clear_block(sums.output, a.value_dim, block);
+    }
+  }
+
+  // k and v are the tile's rows.
+  void attend(const QueryBlock& block, int n, const Tile& tile, const Rows& k, const Rows& v, Ahead& ahead) {
+    const Sums sums = sums_of(n);
     const std::int64_t j0 = tile.begin;
-    const RowSpan keys = keys_of(s, j0, tile.keys());
-    const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, a.dim);
-    const Rows v =
-        float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, a.value_dim, Place::adjacent);
-    score_tile(a, s, h, block, tile, k, query, relative_query, buffers, scores);
+    score_tile(a, s, h, block, tile, k, query_of(n), relative_query_of(n), relative, scores);
     for (int c = 0; c < block.vectors; ++c) {
-      // While the exponentials, which want no memory, are computed.
-      prefetch_next(a, s, block, tile, h, next_head, c, block.vectors);
+      ahead.fetch(a, s);
       const KeyRange seen = tile.vector_keys(c);
       exponentiate(scores + (seen.begin - j0) * kQueries + c * kLanes, seen.end - seen.begin,
-                   largest + c * kLanes, total + c * kLanes, rescale + c * kLanes);
+                   sums.largest + c * kLanes, sums.total + c * kLanes, rescale + c * kLanes);
     }
     if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
     const bool partial = is_partial(a, s, block, tile);
     const bool skip_zeros = partial && !all_finite(v.data, tile.keys(), v.row, a.value_dim);
     for_columns(block, tile, [&](const Run& run) HWY_ATTR {
-      query_product<Start::rescale>(v, a.value_dim, scores, run, j0, rescale, output, skip_zeros);
+      query_product<Start::rescale>(v, a.value_dim, scores, run, j0, rescale, sums.output, skip_zeros);
     });
-    if (a.relative_values.data) {
-      const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, buffers.rows);
-      sum_by_distance(r, block, tile, buffers, scores);
-      add_relative_product(r, block, tile, a.value_dim, buffers, partial, output);
-    }
-  });
-  finish_block(a, s, h, block, row_buffer, sums);
-}
+    if (!a.relative_values.data) return;
+    const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, relative.rows);
+    sum_by_distance(r, block, tile, relative, scores);
+    add_relative_product(r, block, tile, a.value_dim, relative, partial, sums.output);
+  }
 
-// One block of queries of the heads [begin, end).
+  const AttentionArgs& a;
+  const SequenceDesc& s;
+  std::int64_t h, kv;
+  ForwardSpace sizes;
+  float *blocks, *scores, *rescale;  // kBlocks times query, Q', sums; [kKeys][kQueries]; [kQueries]
+  float *row_buffer, *key_buffer, *value_buffer;
+  RelativeBuffers relative;
+};
+
+// Blocks of queries, from `first` on, of the heads [begin, end).
 void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t begin, std::int64_t end,
-                  std::int64_t first, bool resumes, float* space) {
+                  std::int64_t first, int blocks, bool resumes, float* space) {
+  const auto rest = static_cast<int>((s.query_count - first + kQueries - 1) / kQueries);
   for (std::int64_t h = begin; h < end; ++h)
-    forward_head(a, s, h, h + 1 < end ? h + 1 : -1, first, resumes, space);
+    ForwardPass(a, s, h, space).run(first, std::min(blocks, rest), resumes, h + 1 < end ? h + 1 : -1);
 }
-
-// Heads [h0, h0 + heads) of a range of keys of a sequence with one query.
-void row_unit(const AttentionArgs& a, const RowRange& range, std::int64_t h0, std::int64_t heads,
-              float* results, float* space) {
-  RowPass pass(a, *range.sequence, h0, heads, space);
-  pass.run({range.begin, range.end});
-  if (range.ranges == 1) {
-    return pass.finish(
-        [&](std::int64_t h, const float* row, float lse) { store_row(a, *range.sequence, h, row, lse); });
-  }
-  const std::int64_t width = RowRange::width(a);
-  pass.finish([&](std::int64_t h, const float* row, float lse) {
-    float* own = results + range.results + h * width;
-    copy_floats(row, a.value_dim, own);
-    own[width - 1] = lse;
-  });
-}
-
-// All heads of the sequence whose first range this is.
-void row_merge(const AttentionArgs& a, const RowRange& first, const float* results, float* space) {
-  const std::int64_t width = RowRange::width(a), step = a.heads * width;
-  for (std::int64_t h = 0; h < a.heads; ++h) {
-    const float* own = results + first.results + h * width;
-    merge_row(a, *first.sequence, h, first.ranges, own, step, own + width - 1, step, space);
-  }
-}
+int most_blocks() { return kBlocks; }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -250,63 +285,30 @@ namespace {
 HWY_EXPORT(forward_floats);
 HWY_EXPORT(forward_block);
 HWY_EXPORT(forward_unit);
-HWY_EXPORT(row_unit);
-HWY_EXPORT(row_merge);
+HWY_EXPORT(most_blocks);
 
-// Ranges of keys of the sequences with one query; each has room for its results where there are several.
-std::vector<RowRange> ranges_of_rows(const AttentionArgs& args) {
-  std::vector<RowRange> out;
-  std::int64_t offset = 0;
-  for (const SequenceDesc& s : args.sequences) {
-    if (!is_row(args, s)) continue;
-    const std::int64_t ranges = row_ranges(s);
-    const std::int64_t step = ((s.key_count + ranges - 1) / ranges + kAttentionTileKeys - 1) /
-                              kAttentionTileKeys * kAttentionTileKeys;
-    for (std::int64_t r = 0; r < ranges; ++r) {
-      out.push_back(
-          {&s, ranges, std::min(r * step, s.key_count), std::min((r + 1) * step, s.key_count), offset});
-      if (ranges > 1) offset += args.heads * RowRange::width(args);
-    }
-  }
-  return out;
-}
-
-std::int64_t range_floats(const AttentionArgs& args) {
-  const auto ranges = ranges_of_rows(args);
-  return ranges.empty() ? 0 : ranges.back().results + args.heads * RowRange::width(args);
-}
-
-void forward_rows(const AttentionArgs& args, float* results, float* spaces, std::int64_t floats) {
-  const std::vector<RowRange> ranges = ranges_of_rows(args);
-  // Heads that a plan may tell apart go alone.
-  const std::int64_t together = args.plan ? 1 : args.heads;
-  const std::int64_t groups = args.heads / together;
-  core::parallel_for(static_cast<std::int64_t>(ranges.size()) * groups, [&](std::int64_t unit) {
-    HWY_DYNAMIC_DISPATCH(row_unit)
-    (args, ranges[static_cast<std::size_t>(unit / groups)], unit % groups * together, together, results,
-     spaces + core::thread_index() * floats);
-  });
-  for (std::size_t i = 0; i < ranges.size(); i += static_cast<std::size_t>(ranges[i].ranges)) {
-    if (ranges[i].ranges > 1) HWY_DYNAMIC_DISPATCH(row_merge)(args, ranges[i], results, spaces);
-  }
+// As many as leave each thread some units to take.
+int blocks_together(const AttentionArgs& args, std::int64_t block, int most) {
+  constexpr std::int64_t kUnitsEach = 8;
+  const auto units = static_cast<std::int64_t>(forward_blocks(args, block).size()) * args.heads;
+  return static_cast<int>(std::clamp<std::int64_t>(units / (kUnitsEach * threads()), 1, most));
 }
 }  // namespace
 
 std::size_t attention_forward_workspace(const AttentionArgs& args, int threads) {
-  return static_cast<std::size_t>(HWY_DYNAMIC_DISPATCH(forward_floats)(args) * threads + range_floats(args)) *
-         sizeof(float);
+  const std::int64_t floats = HWY_DYNAMIC_DISPATCH(forward_floats)(args) * threads;
+  return static_cast<std::size_t>(std::max(floats, rows_workspace(args, threads))) * sizeof(float);
 }
 
 void attention_forward(const AttentionArgs& args, void* workspace) {
   const std::int64_t block = HWY_DYNAMIC_DISPATCH(forward_block)();
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(forward_floats)(args);
-  auto* results = static_cast<float*>(workspace);
-  float* spaces = results + range_floats(args);
+  auto* spaces = static_cast<float*>(workspace);
   struct Unit {
     QueryUnit part;
     std::int64_t head_begin, head_end;
   };
-  const auto run = [&](const std::vector<QueryUnit>& parts, bool resumes) {
+  const auto run = [&](const std::vector<QueryUnit>& parts, int blocks, bool resumes) {
     std::vector<Unit> units;
     for (const QueryUnit& part : parts) {
       const std::int64_t together = heads_together(args, part.sequence, block);
@@ -316,14 +318,18 @@ void attention_forward(const AttentionArgs& args, void* workspace) {
     core::parallel_for(static_cast<std::int64_t>(units.size()), [&](std::int64_t i) {
       const Unit& unit = units[static_cast<std::size_t>(i)];
       HWY_DYNAMIC_DISPATCH(forward_unit)
-      (args, unit.part.sequence, unit.head_begin, unit.head_end, unit.part.first, resumes,
+      (args, unit.part.sequence, unit.head_begin, unit.head_end, unit.part.first, blocks, resumes,
        spaces + core::thread_index() * floats);
     });
   };
   const bool whole = !args.plan || args.plan->has_whole_tiles();
-  forward_rows(args, results, spaces, floats);
-  if (whole) run(forward_blocks(args, block), false);
-  run(class_blocks(args, block), whole);
+  forward_rows(args, spaces);
+  if (whole) {
+    // A plan lists the tiles of each block by itself. How many blocks go together changes no bits.
+    const int blocks = args.plan ? 1 : blocks_together(args, block, HWY_DYNAMIC_DISPATCH(most_blocks)());
+    run(forward_blocks(args, block * blocks), blocks, false);
+  }
+  run(class_blocks(args, block), 1, whole);
 }
 }  // namespace headway::inline v1::kernels
 #endif

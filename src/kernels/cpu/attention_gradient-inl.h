@@ -11,34 +11,27 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// float32 workspace of one thread. `queries` is the longest query count, rounded up to whole blocks; `keys`
-// is how many keys dK and dV are kept for: one tile, or all of them while a group of query heads, or a plan
-// that is walked by queries, adds to them.
+// float32 workspace of one thread.
 struct BackwardSpace {
   std::int64_t dim, value_dim, queries, keys;
   bool all_keys, relative_keys;
   RelativeSpace relative;
-  explicit BackwardSpace(const AttentionArgs& a)
+  BackwardSpace(const AttentionArgs& a, const BackwardExtent& extent)
       : dim(round_up(a.dim)),
         value_dim(round_up(a.value_dim)),
-        queries(0),
-        keys(kKeys),
-        all_keys(a.heads > a.kv_heads || a.plan),
+        queries((extent.queries + kQueries - 1) / kQueries * kQueries),
+        keys(kKeys + (extent.all_keys ? extent.keys : 0)),
+        all_keys(extent.all_keys),
         relative_keys(a.relative_keys.data),
-        relative(a) {
-    for (const SequenceDesc& s : a.sequences) {
-      queries = std::max(queries, s.query_count);
-      if (all_keys) keys = std::max(keys, s.key_count + kKeys);
-    }
-    queries = (queries + kQueries - 1) / kQueries * kQueries;
-  }
+        relative(a) {}
   // Q, dO and Q', each by rows and transposed, and dQ and dQ' transposed.
   std::int64_t per_query() const { return (relative_keys ? 6 : 3) * dim + 2 * value_dim + 2; }
+  std::int64_t blocks() const { return queries / kQueries; }
   std::int64_t buffers() const { return kKeys * (dim + value_dim); }
   std::int64_t sums() const { return keys * (dim + value_dim); }
   std::int64_t tiles() const { return 4 * kKeys * kQueries; }
   std::int64_t total() const {
-    return queries * per_query() + buffers() + sums() + tiles() + relative.total();
+    return queries * per_query() + buffers() + sums() + tiles() + relative.total() + blocks();
   }
 };
 
@@ -63,6 +56,7 @@ struct BackwardBuffers {
   float *key_sums, *value_sums;  // dK and dV
   GradientTiles tiles;
   RelativeBuffers relative;
+  float* ready;  // of each block of queries: 0 until it has been prepared
   BackwardBuffers(const BackwardSpace& sizes, float* space)
       : query(space),
         query_rows(query + sizes.queries * sizes.dim),
@@ -76,7 +70,8 @@ struct BackwardBuffers {
         key_sums(keys + sizes.buffers()),
         value_sums(key_sums + sizes.keys * sizes.dim),
         tiles(key_sums + sizes.sums()),
-        relative(sizes.relative, key_sums + sizes.sums() + sizes.tiles()) {
+        relative(sizes.relative, key_sums + sizes.sums() + sizes.tiles()),
+        ready(key_sums + sizes.sums() + sizes.tiles() + sizes.relative.total()) {
     if (!sizes.relative_keys) return;
     relative_query = delta + sizes.queries;
     relative_rows = relative_query + sizes.queries * sizes.dim;
@@ -84,43 +79,51 @@ struct BackwardBuffers {
   }
 };
 
-// Q, dO and Q' by rows: in place, or copied.
+// Q, dO and Q' of one block by rows: in place, or copied to row `at` of the thread's own.
 struct QueryRows {
   Rows q, g, relative;
+  QueryRows(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+            const BackwardSpace& sizes, const BackwardBuffers& p, std::int64_t at) {
+    const AttentionArgs& a = args.forward;
+    const RowSpan span = queries_of(s, block.begin, block.count);
+    q = place_of(a.dtype, a.q, span, h, a.dim, p.query_rows + at * sizes.dim, sizes.dim, Place::adjacent);
+    g = place_of(a.dtype, args.d_o, span, h, a.value_dim, p.d_out_rows + at * sizes.value_dim,
+                 sizes.value_dim, Place::adjacent);
+    if (a.relative_keys.data)
+      relative = place_of(a.dtype, a.relative_query, span, h, a.dim, p.relative_rows + at * sizes.dim,
+                          sizes.dim, Place::adjacent);
+  }
 };
 
-QueryRows prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t first,
-                  std::int64_t last, const BackwardSpace& sizes, const BackwardBuffers& p) {
+// Makes one block of queries ready, at row `at`, and clears its dQ.
+void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+             const BackwardSpace& sizes, const BackwardBuffers& p, std::int64_t at) {
   const AttentionArgs& a = args.forward;
-  const RowSpan span = queries_of(s, first, last - first);
-  QueryRows rows;
-  rows.q = float_rows(a.dtype, a.q, span, h, a.dim, p.query_rows, sizes.dim, Place::adjacent);
-  rows.g =
-      float_rows(a.dtype, args.d_o, span, h, a.value_dim, p.d_out_rows, sizes.value_dim, Place::adjacent);
-  if (a.relative_keys.data)
-    rows.relative =
-        float_rows(a.dtype, a.relative_query, span, h, a.dim, p.relative_rows, sizes.dim, Place::adjacent);
+  const RowSpan span = queries_of(s, block.begin, block.count);
   const auto* lse = static_cast<const float*>(a.lse) + h * a.lse_rows;
   const auto* delta = static_cast<const float*>(args.delta) + h * a.lse_rows;
   const float factor = static_cast<float>(a.scale) * kLog2e;
-  for (std::int64_t begin = first; begin < last; begin += kQueries) {
-    const QueryBlock block(begin, last);
-    const std::int64_t at = begin - first;
-    const auto from = [&](const Rows& x) { return Rows{x.data + at * x.row, x.row}; };
-    transpose_block(from(rows.q), block, a.dim, factor, p.query + at * sizes.dim);
-    transpose_block(from(rows.g), block, a.value_dim, 1.f, p.d_out + at * sizes.value_dim);
-    if (a.relative_keys.data)
-      transpose_block(from(rows.relative), block, a.dim, factor, p.relative_query + at * sizes.dim);
-    for (std::int64_t i = 0; i < kQueries; ++i) {
-      const bool inside = i < block.count;
-      const std::int64_t row = inside ? s.query_row(begin + i) : 0;
-      const float value = inside ? lse[row] : -kInfinity;
-      // A query that saw nothing has lse -inf; subtracting +inf instead makes its weights exp(-inf) = 0.
-      p.lse[at + i] = value == -kInfinity ? kInfinity : value * kLog2e;
-      p.delta[at + i] = inside ? delta[row] : 0.f;
-    }
+  const Rows q =
+      float_rows(a.dtype, a.q, span, h, a.dim, p.query_rows + at * sizes.dim, sizes.dim, Place::adjacent);
+  transpose_block(q, block, a.dim, factor, p.query + at * sizes.dim);
+  const Rows g = float_rows(a.dtype, args.d_o, span, h, a.value_dim, p.d_out_rows + at * sizes.value_dim,
+                            sizes.value_dim, Place::adjacent);
+  transpose_block(g, block, a.value_dim, 1.f, p.d_out + at * sizes.value_dim);
+  clear_block(p.d_query + at * sizes.dim, a.dim, block);
+  if (a.relative_keys.data) {
+    const Rows r = float_rows(a.dtype, a.relative_query, span, h, a.dim, p.relative_rows + at * sizes.dim,
+                              sizes.dim, Place::adjacent);
+    transpose_block(r, block, a.dim, factor, p.relative_query + at * sizes.dim);
+    clear_block(p.d_relative + at * sizes.dim, a.dim, block);
   }
-  return rows;
+  for (std::int64_t i = 0; i < kQueries; ++i) {
+    const bool inside = i < block.count;
+    const std::int64_t row = inside ? s.query_row(block.begin + i) : 0;
+    const float value = inside ? lse[row] : -kInfinity;
+    // A query that saw nothing has lse -inf; subtracting +inf instead makes its weights exp(-inf) = 0.
+    p.lse[at + i] = value == -kInfinity ? kInfinity : value * kLog2e;
+    p.delta[at + i] = inside ? delta[row] : 0.f;
+  }
 }
 
 // Fills the tiles of weights and dS for one block of queries, which is `at` rows from the first prepared.
@@ -197,14 +200,14 @@ struct HeadSums {
 // is number `begin` of the sequence.
 void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
                    const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
-                   const BackwardSpace& sizes, const BackwardBuffers& p, const QueryRows& rows,
-                   const HeadSums& sums, std::int64_t begin) {
+                   const BackwardSpace& sizes, const BackwardBuffers& p, const HeadSums& sums,
+                   std::int64_t begin) {
   const AttentionArgs& a = args.forward;
   const GradientTiles& t = p.tiles;
   const std::int64_t first = block.begin;
   differentiate(a, s, h, block, tile, k, v, sizes, p, first);
-  const auto from = [&](const Rows& x) { return Rows{x.data + first * x.row, x.row}; };
-  const Rows q = from(rows.q), g = from(rows.g);
+  const QueryRows rows(args, s, h, block, sizes, p, first);
+  const Rows &q = rows.q, &g = rows.g;
   const bool partial = is_partial(a, s, block, tile);
   const bool finite_g = !partial || all_finite(g.data, block.count, g.row, a.value_dim);
   const bool skip_keys = partial && !all_finite(k.data, tile.keys(), k.row, a.dim);
@@ -220,7 +223,7 @@ void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::in
   if (a.modifier) derive_modifier(a, s, h, block, tile, t, sums.parameters);
   if (a.softcap > 0) apply_slopes(block, tile, t);
   if (a.relative_keys.data) {
-    const Rows query = from(rows.relative);
+    const Rows& query = rows.relative;
     const RelativeTile r = relative_tile(a.relative_keys, s, h, block, tile, p.relative.rows);
     sum_by_distance(r, block, tile, p.relative, t.d_scores);
     add_relative_product(r, block, tile, a.dim, p.relative, partial, p.d_relative + first * sizes.dim);

@@ -41,6 +41,13 @@ void add_queries(const AttentionGradArgs& args, const Plan& plan, std::size_t fi
 
 }  // namespace
 
+BackwardExtent::BackwardExtent(const AttentionArgs& a) : all_keys(a.heads > a.kv_heads || a.plan) {
+  for (const SequenceDesc& s : a.sequences) {
+    queries = std::max(queries, s.query_count);
+    keys = std::max(keys, s.key_count);
+  }
+}
+
 HeadLayout::HeadLayout(const AttentionGradArgs& args, const SequenceDesc& s) {
   const AttentionArgs& a = args.forward;
   if (args.ddistances) distances = DistanceSpan(s).count;

@@ -26,6 +26,14 @@ struct HeadLayout {
   std::int64_t total() const { return distances + keys + values + parameters; }
 };
 
+// What a thread of the backward pass has room for: the longest sequence. dK and dV are kept for one tile, or
+// for all keys while a group of query heads, or a plan that is walked by queries, adds to them.
+struct BackwardExtent {
+  std::int64_t queries = 0, keys = 0;
+  bool all_keys;
+  explicit BackwardExtent(const AttentionArgs& a);
+};
+
 // A range of keys of one sequence. Few key/value heads alone would leave threads idle, so long sequences are
 // cut, in at most four: every cut costs a copy of dQ.
 struct KeyUnit {

@@ -34,8 +34,7 @@ struct RowSpace {
   }
 };
 
-// Fetches a row of a key/value head into the L2 cache. Always inlined: a function that only prefetches has no
-// effect in GCC's eyes, and its calls are dropped.
+// Fetches a row of a key/value head into the L2 cache. Always inlined, as prefetch_rows() is.
 HWY_INLINE void fetch_row(DType dtype, const HeadRows& rows, std::int64_t row, std::int64_t head,
                           std::int64_t dim) {
   const auto* at = static_cast<const char*>(rows.at(dtype, row, head));

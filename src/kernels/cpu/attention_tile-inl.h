@@ -197,14 +197,20 @@ inline RowSpan keys_of(const SequenceDesc& s, std::int64_t begin, std::int64_t c
   return {s.key_row(begin), count, s.step};
 }
 
-// A block of rows as float32: where it lies already, or converted into `buffer`, rows padded to `width` with
-// zeros.
-inline Rows float_rows(DType dtype, const HeadRows& from, const RowSpan& span, std::int64_t head,
-                       std::int64_t dim, float* buffer, std::int64_t width, Place place = Place::anywhere) {
+// Where a block of rows is as float32: in place, or in `buffer`, rows padded to `width`.
+inline Rows place_of(DType dtype, const HeadRows& from, const RowSpan& span, std::int64_t head,
+                     std::int64_t dim, float* buffer, std::int64_t width, Place place) {
   const std::int64_t row = from.row * span.step;
   if (dtype == DType::float32 && width <= dim && (place == Place::anywhere || row == dim))
     return {static_cast<const float*>(from.at(dtype, span.first, head)), row};
-  for (std::int64_t r = 0; r < span.count; ++r) {
+  return {buffer, width};
+}
+
+// The same, converted into the buffer where it does not lie in place, with zeros for padding.
+inline Rows float_rows(DType dtype, const HeadRows& from, const RowSpan& span, std::int64_t head,
+                       std::int64_t dim, float* buffer, std::int64_t width, Place place = Place::anywhere) {
+  const Rows rows = place_of(dtype, from, span, head, dim, buffer, width, place);
+  for (std::int64_t r = 0; rows.data == buffer && r < span.count; ++r) {
     float* out = buffer + r * width;
     const void* in = from.at(dtype, span.first + r * span.step, head);
     if (dtype == DType::bfloat16) {
@@ -214,13 +220,14 @@ inline Rows float_rows(DType dtype, const HeadRows& from, const RowSpan& span, s
     }
     std::fill(out + dim, out + std::max(dim, width), 0.f);
   }
-  return {buffer, width};
+  return rows;
 }
 
 // Rows of heads lie far apart: the hardware's own prefetching, which follows adjacent lines, does not find
-// the next.
-inline void prefetch_rows(DType dtype, const HeadRows& rows, const RowSpan& span, std::int64_t head,
-                          std::int64_t dim) {
+// the next. Always inlined: a function that only prefetches has no effect in GCC's eyes, and its calls are
+// dropped.
+HWY_INLINE void prefetch_rows(DType dtype, const HeadRows& rows, const RowSpan& span, std::int64_t head,
+                              std::int64_t dim) {
   constexpr std::int64_t kLine = 64;
   const auto size = static_cast<std::int64_t>(size_of(dtype));
   const auto* row = static_cast<const char*>(rows.at(dtype, span.first, head));
