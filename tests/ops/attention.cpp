@@ -195,6 +195,12 @@ OpCase large() {
 HEADWAY_OP_CHECK(attention, reference) {
   for (const DType dtype : {DType::float32, DType::bfloat16}) {
     for (const OpCase& test : small()) testing::check_reference(test, dtype);
+    // Blocks of queries that share their tiles of keys.
+    testing::check_reference(
+        one({4, 300, 310, 8, 4, 16, 16}, {.name = "blocks", .mask = Mask::causal(), .dropout = 0.2}), dtype);
+    testing::check_reference(
+        one({4, 300, 310, 8, 8, 16, 16}, {.name = "blocks", .mask = Mask::window(60, 20), .reach = 5}),
+        dtype);
     // Single queries over ranges of keys, for groups of heads larger and smaller than go at a time.
     for (const std::int64_t heads : {1, 3, 8, 9}) {
       testing::check_reference(one({2, 1, 4500, heads, 1, 20, 12}, {.name = "ranges"}), dtype);
@@ -250,6 +256,8 @@ HEADWAY_OP_CHECK(attention, threads) {
         one({1, 70, 1100, 2, 1, 16, 16}, {.name = "cut in ranges of keys", .dropout = 0.1}), dtype);
     testing::check_threads(
         one({2, 70, 1100, 4, 2, 16, 16}, {.name = "by distance", .softcap = 2, .buckets = 8}), dtype);
+    testing::check_threads(
+        one({2, 300, 400, 8, 8, 16, 16}, {.name = "blocks", .mask = Mask::causal(), .dropout = 0.1}), dtype);
     testing::check_threads(one({2, 1, 9000, 6, 2, 16, 16}, {.name = "ranges of one query"}), dtype);
     testing::check_threads(one({2, 70, 1100, 4, 2, 16, 16}, {.name = "shaw", .reach = 20}), dtype);
     testing::check_threads(one({2, 140, 1100, 2, 2, 16, 16},
