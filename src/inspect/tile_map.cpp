@@ -101,12 +101,17 @@ std::string tile_map(const TilePlan& plan, std::int64_t sequence, std::int64_t h
       "<rect width='{:.1f}' height='{:.1f}' fill='none' stroke='#9aa5b1'/>\n</g>\n"
       "<g transform='translate({} {:.1f})'><rect y='-11' width='12' height='12' class='f'/>"
       "<text x='18'>seen whole</text><rect x='110' y='-11' width='12' height='12' class='p'/>"
-      "<text x='128'>in part</text>{}<text x='{}'>{} queries down, {} keys across</text></g>\n</svg>\n",
-      width, height, kMargin, kTitle + height + 22,
-      plan.step() > 1
-          ? "<rect x='190' y='-11' width='12' height='12' class='g'/><text x='208'>gathered</text>"
-          : "",
-      plan.step() > 1 ? 290 : 200, queries, keys);
+      "<text x='128'>in part</text>",
+      width, height, kMargin, kTitle + height + 22);
+  if (plan.step() > 1) {
+    out += fmt::format(
+        "<rect x='190' y='-11' width='12' height='12' class='g'/><text x='208'>gathered</text>"
+        "<text x='290'>{} queries, {} keys</text>",
+        queries, keys);
+  } else {
+    out += fmt::format("<text x='200'>{} queries down, {} keys across</text>", queries, keys);
+  }
+  out += "</g>\n</svg>\n";
   return out;
 }
 

@@ -61,7 +61,7 @@ HWY_INLINE void exponentiate(float* scores, std::int64_t keys, float* largest, f
     hn::StoreU(p, f, scores + key * kQueries);
     return p;
   };
-  const Floats factor = exp2(hn::Sub(before, base));
+  const Floats factor = rescale_factor(before, base);
   Floats sum0 = hn::Zero(f), sum1 = sum0, sum2 = sum0, sum3 = sum0;
   for (j = 0; j + 4 <= keys; j += 4) {
     sum0 = hn::Add(sum0, power(j));

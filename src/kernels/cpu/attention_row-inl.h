@@ -176,7 +176,7 @@ inline float exponentiate_row(float* scores, std::int64_t count, float& largest,
     sums = hn::Add(sums, p);
     hn::StoreU(p, f, scores + j);
   }
-  const float factor = hn::GetLane(exp2(hn::Sub(hn::Set(f, largest), base)));
+  const float factor = hn::GetLane(rescale_factor(hn::Set(f, largest), base));
   total = total * factor + hn::GetLane(hn::SumOfLanes(f, sums));
   largest = top;
   return factor;
