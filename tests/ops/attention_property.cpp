@@ -171,7 +171,7 @@ OpCase random_case(unsigned seed, DType dtype) {
 }
 
 TEST(AttentionProperty, random_calls_agree_with_the_oracle_forward_and_backward) {
-  for (int round = 0; round < rounds(250); ++round) {
+  for (int round = 0; round < rounds(600); ++round) {
     const DType dtype = round % 4 ? DType::float32 : DType::bfloat16;
     testing::check_reference(random_case(static_cast<unsigned>(round) * 10, dtype), dtype);
     if (::testing::Test::HasFailure()) FAIL() << "after " << round << " rounds";
