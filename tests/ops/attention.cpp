@@ -212,6 +212,9 @@ HEADWAY_OP_CHECK(attention, reference) {
     // Every length around the tiles' edges: blocks of 16 to 64 queries, tiles of 96 keys.
     for (const std::int64_t n : {1, 15, 16, 17, 31, 33, 48, 63, 64, 65, 95, 96, 97, 130, 193}) {
       testing::check_reference(one({2, n, n, 2, 2, 8, 8}, {.name = "causal", .mask = Mask::causal()}), dtype);
+      // A tile's first key is the last that a group of queries sees.
+      testing::check_reference(one({1, n, n + 1, 2, 2, 8, 8}, {.name = "causal", .mask = Mask::causal()}),
+                               dtype);
       testing::check_reference(one({1, 20, n, 4, 2, 16, 16}, {.name = "dropout", .dropout = 0.2}), dtype);
       testing::check_reference(one({1, n, 40, 2, 1, n % 70 + 1, 7}, {.name = "dims"}), dtype);
       testing::check_reference(
