@@ -30,8 +30,8 @@ constexpr float kLog2e = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// What sums by a maximum of `before` are worth by one of `base`: exactly 1 where it has not changed. exp2(0) is
-// one rounding above that, and so would weigh every tile by how many follow it.
+// What sums by a maximum of `before` are worth by one of `base`: exactly 1 where it has not changed. exp2(0)
+// is one rounding above that, and so would weigh every tile by how many follow it.
 HWY_INLINE Floats rescale_factor(Floats before, Floats base) {
   const FloatTag f;
   return hn::IfThenElse(hn::Eq(before, base), hn::Set(f, 1.f), exp2(hn::Sub(before, base)));
