@@ -73,9 +73,7 @@ Plan plan_keys(const AttentionGradArgs& args) {
   std::int64_t held = 0;
   for (std::size_t i = 0; i < a.sequences.size(); ++i) {
     const SequenceDesc& s = a.sequences[i];
-    // Classes are small as they are: a cut would go through every one of them.
-    const bool whole = a.kv_heads >= 4 || (a.plan && a.plan->step() > 1);
-    const std::int64_t ranges = whole ? 1 : std::clamp<std::int64_t>(s.key_count / 512, 1, 4);
+    const std::int64_t ranges = a.kv_heads >= 4 ? 1 : std::clamp<std::int64_t>(s.key_count / 512, 1, 4);
     const std::int64_t tiles = (s.key_count + kAttentionTileKeys - 1) / kAttentionTileKeys;
     const std::int64_t step = std::max<std::int64_t>((tiles + ranges - 1) / ranges, 1) * kAttentionTileKeys;
     const std::int64_t sums = a.heads * HeadLayout(args, s).total();
