@@ -46,9 +46,7 @@ struct BackwardUnit {
   const AttentionGradArgs& args;
   const SequenceDesc& sequence;
   std::int64_t kv, begin, end;  // head, keys
-  bool own_bias;
-  float* partial;  // dQ of this range of keys [H][queries][D], or null: args.dq itself
-  float* sums;     // [group][HeadLayout], where wanted
+  float* partial;               // dQ of this range of keys [H][queries][D], or null: args.dq itself
 };
 
 // dK and dV of these keys.
@@ -151,21 +149,24 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
   }
 }
 
-void backward_unit(const BackwardUnit& unit, const BackwardExtent& extent, float* space) {
-  const AttentionArgs& a = unit.args.forward;
-  const SequenceDesc& s = unit.sequence;
+// A range of keys of one key/value head. `sums`: [H][HeadLayout] of the range.
+void backward_unit(const AttentionGradArgs& args, const KeyUnit& part, std::int64_t kv, bool own_bias,
+                   const BackwardExtent& extent, float* partial, float* sums_of_heads, float* space) {
+  const AttentionArgs& a = args.forward;
+  const SequenceDesc& s = a.sequences[part.sequence];
+  const BackwardUnit unit{args, s, kv, part.begin, part.end, partial};
   const BackwardSpace sizes(a, extent);
   const BackwardBuffers p(sizes, space);
-  const HeadLayout layout(unit.args, s);
+  const HeadLayout layout(args, s);
   const std::int64_t group = a.heads / a.kv_heads;
   if (sizes.all_keys) {
     std::fill(p.key_sums, p.key_sums + (unit.end - unit.begin) * sizes.dim, 0.f);
     std::fill(p.value_sums, p.value_sums + (unit.end - unit.begin) * sizes.value_dim, 0.f);
   }
   for (std::int64_t g = 0; g < group; ++g) {
-    HeadSums sums{.own_bias = unit.own_bias};
+    HeadSums sums{.own_bias = own_bias};
     if (layout.total() > 0) {
-      float* own = unit.sums + g * layout.total();
+      float* own = sums_of_heads + (kv * group + g) * layout.total();
       std::fill(own, own + layout.total(), 0.f);
       if (layout.distances > 0) sums.distances = own;
       if (layout.keys > 0) sums.keys = own + layout.distances;
@@ -175,9 +176,8 @@ void backward_unit(const BackwardUnit& unit, const BackwardExtent& extent, float
       sums.first_key_row = layout.first_key_row;
       sums.first_value_row = layout.first_value_row;
     }
-    for_classes(a, s, [&](const SequenceDesc& part) {
-      backward_head(unit, part, unit.kv * group + g, sizes, p, sums);
-    });
+    for_classes(a, s,
+                [&](const SequenceDesc& of) { backward_head(unit, of, kv * group + g, sizes, p, sums); });
   }
   if (sizes.all_keys) store_keys(unit, sizes, p, {unit.begin, unit.end});
 }
@@ -212,14 +212,6 @@ void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int
   }
 }
 
-void backward_unit_of(const AttentionGradArgs& args, const KeyUnit& part, std::int64_t kv, bool own_bias,
-                      const BackwardExtent& extent, float* partial, float* sums, float* space) {
-  const SequenceDesc& s = args.forward.sequences[part.sequence];
-  const std::int64_t group = args.forward.heads / args.forward.kv_heads;
-  backward_unit(
-      {args, s, kv, part.begin, part.end, own_bias, partial, sums + kv * group * HeadLayout(args, s).total()},
-      extent, space);
-}
 std::int64_t backward_block() { return kQueries; }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE
@@ -229,16 +221,15 @@ HWY_AFTER_NAMESPACE();
 namespace headway::inline v1::kernels {
 namespace {
 HWY_EXPORT(backward_floats);
-HWY_EXPORT(backward_unit_of);
+HWY_EXPORT(backward_unit);
 HWY_EXPORT(backward_block);
 HWY_EXPORT(bias_unit);
 
 void add_shared_bias(const AttentionGradArgs& args, const BackwardExtent& extent, float* spaces,
                      std::int64_t floats) {
   // Rows of a class lie all over a slice: one unit does all of it then.
-  const bool classes = args.forward.plan && args.forward.plan->step() > 1;
   const std::int64_t longest = extent.queries;
-  const bool cut = args.bias_queries > 1 && !classes;
+  const bool cut = args.bias_queries > 1 && !has_classes(args.forward);
   const std::int64_t rows = cut ? HWY_DYNAMIC_DISPATCH(backward_block)() : std::max<std::int64_t>(longest, 1);
   const std::int64_t blocks = (longest + rows - 1) / rows;
   core::parallel_for(args.bias_batches * args.bias_heads * blocks, [&](std::int64_t unit) {
@@ -271,7 +262,7 @@ void attention_backward(const AttentionGradArgs& args, void* workspace) {
   for (const Wave& wave : plan.waves) {
     core::parallel_for(static_cast<std::int64_t>(wave.end - wave.begin) * a.kv_heads, [&](std::int64_t unit) {
       const KeyUnit& part = plan.units[wave.begin + static_cast<std::size_t>(unit / a.kv_heads)];
-      HWY_DYNAMIC_DISPATCH(backward_unit_of)
+      HWY_DYNAMIC_DISPATCH(backward_unit)
       (args, part, unit % a.kv_heads, args.dbias && !shared_bias, extent,
        part.partial >= 0 ? partials + part.partial : nullptr, sums + part.sums,
        spaces + core::thread_index() * floats);

@@ -218,13 +218,8 @@ class ForwardPass {
   }
 
   void begin_block(const QueryBlock& block, int n, bool resumes) {
-    const auto load_query = [&](const HeadRows& from, float* to) {
-      const Rows rows =
-          float_rows(a.dtype, from, queries_of(s, block.begin, block.count), h, a.dim, row_buffer, a.dim);
-      transpose_block(rows, block, a.dim, static_cast<float>(a.scale) * kLog2e, to);
-    };
-    load_query(a.q, query_of(n));
-    if (a.relative_keys.data) load_query(a.relative_query, relative_query_of(n));
+    load_query(a, s, h, block, a.q, row_buffer, query_of(n));
+    if (a.relative_keys.data) load_query(a, s, h, block, a.relative_query, row_buffer, relative_query_of(n));
     const Sums sums = sums_of(n);
     std::fill(sums.largest, sums.largest + kQueries, -kInfinity);
     std::fill(sums.total, sums.total + kQueries, 0.f);
@@ -290,8 +285,10 @@ HWY_EXPORT(most_blocks);
 // As many as leave each thread some units to take.
 int blocks_together(const AttentionArgs& args, std::int64_t block, int most) {
   constexpr std::int64_t kUnitsEach = 8;
-  const auto units = static_cast<std::int64_t>(forward_blocks(args, block).size()) * args.heads;
-  return static_cast<int>(std::clamp<std::int64_t>(units / (kUnitsEach * threads()), 1, most));
+  std::int64_t blocks = 0;
+  for (const SequenceDesc& s : args.sequences)
+    blocks += is_row(args, s) ? 0 : (s.query_count + block - 1) / block;
+  return static_cast<int>(std::clamp<std::int64_t>(blocks * args.heads / (kUnitsEach * threads()), 1, most));
 }
 }  // namespace
 
@@ -322,7 +319,7 @@ void attention_forward(const AttentionArgs& args, void* workspace) {
        spaces + core::thread_index() * floats);
     });
   };
-  const bool whole = !args.plan || args.plan->has_whole_tiles();
+  const bool whole = has_whole_tiles(args);
   forward_rows(args, spaces);
   if (whole) {
     // A plan lists the tiles of each block by itself. How many blocks go together changes no bits.

@@ -100,7 +100,6 @@ void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t 
              const BackwardSpace& sizes, const BackwardBuffers& p, std::int64_t at) {
   const AttentionArgs& a = args.forward;
   const RowSpan span = queries_of(s, block.begin, block.count);
-  const auto* lse = static_cast<const float*>(a.lse) + h * a.lse_rows;
   const auto* delta = static_cast<const float*>(args.delta) + h * a.lse_rows;
   const float factor = static_cast<float>(a.scale) * kLog2e;
   const Rows q =
@@ -116,14 +115,9 @@ void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t 
     transpose_block(r, block, a.dim, factor, p.relative_query + at * sizes.dim);
     clear_block(p.d_relative + at * sizes.dim, a.dim, block);
   }
-  for (std::int64_t i = 0; i < kQueries; ++i) {
-    const bool inside = i < block.count;
-    const std::int64_t row = inside ? s.query_row(block.begin + i) : 0;
-    const float value = inside ? lse[row] : -kInfinity;
-    // A query that saw nothing has lse -inf; subtracting +inf instead makes its weights exp(-inf) = 0.
-    p.lse[at + i] = value == -kInfinity ? kInfinity : value * kLog2e;
-    p.delta[at + i] = inside ? delta[row] : 0.f;
-  }
+  load_lse(a, s, h, block, p.lse + at);
+  for (std::int64_t i = 0; i < kQueries; ++i)
+    p.delta[at + i] = i < block.count ? delta[s.query_row(block.begin + i)] : 0.f;
 }
 
 // Fills the tiles of weights and dS for one block of queries, which is `at` rows from the first prepared.

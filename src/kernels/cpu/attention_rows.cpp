@@ -73,22 +73,21 @@ std::vector<RowRange> ranges_of_rows(const AttentionArgs& args) {
   return out;
 }
 
-std::int64_t range_floats(const AttentionArgs& args) {
-  const auto ranges = ranges_of_rows(args);
+std::int64_t range_floats(const AttentionArgs& args, const std::vector<RowRange>& ranges) {
   return ranges.empty() ? 0 : ranges.back().results + args.heads * RowRange::width(args);
 }
 
 }  // namespace
 
 std::int64_t rows_workspace(const AttentionArgs& args, int threads) {
-  return HWY_DYNAMIC_DISPATCH(row_floats)(args) * threads + range_floats(args);
+  return HWY_DYNAMIC_DISPATCH(row_floats)(args) * threads + range_floats(args, ranges_of_rows(args));
 }
 
 void forward_rows(const AttentionArgs& args, float* workspace) {
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(row_floats)(args);
-  float* results = workspace;
-  float* spaces = results + range_floats(args);
   const std::vector<RowRange> ranges = ranges_of_rows(args);
+  float* results = workspace;
+  float* spaces = results + range_floats(args, ranges);
   // Heads that a plan may tell apart go alone.
   const std::int64_t together = args.plan ? 1 : args.heads;
   const std::int64_t groups = args.heads / together;

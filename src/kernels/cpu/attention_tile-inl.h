@@ -253,6 +253,25 @@ inline void transpose_block(const Rows& rows, const QueryBlock& block, std::int6
   transpose(rows.data, rows.row, block.count, dim, factor, out, kQueries);
 }
 
+// The block's queries of `from`, times scale·log2(e), as [dim][kQueries]: what scores are made of.
+inline void load_query(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                       const HeadRows& from, float* buffer, float* out) {
+  const RowSpan span = queries_of(s, block.begin, block.count);
+  transpose_block(float_rows(a.dtype, from, span, h, a.dim, buffer, a.dim), block, a.dim,
+                  static_cast<float>(a.scale) * kLog2e, out);
+}
+
+// The block's log-sum-exps in units of log 2. A query that saw nothing has lse -inf; subtracting +inf instead
+// makes its weights exp(-inf) = 0, as it does for lanes without a query.
+inline void load_lse(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                     float* out) {
+  const auto* lse = static_cast<const float*>(a.lse) + h * a.lse_rows;
+  for (std::int64_t i = 0; i < kQueries; ++i) {
+    const float value = i < block.count ? lse[s.query_row(block.begin + i)] : -kInfinity;
+    out[i] = value == -kInfinity ? kInfinity : value * kLog2e;
+  }
+}
+
 // Zeros in the block's vectors of [rows][kQueries].
 inline void clear_block(float* x, std::int64_t rows, const QueryBlock& block) {
   const FloatTag f;

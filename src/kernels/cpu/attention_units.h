@@ -7,6 +7,10 @@
 
 namespace headway::inline v1::kernels {
 
+/// True when a plan gathers classes, and when there is anything beside them.
+inline bool has_classes(const AttentionArgs& a) { return a.plan && a.plan->step() > 1; }
+inline bool has_whole_tiles(const AttentionArgs& a) { return !a.plan || a.plan->has_whole_tiles(); }
+
 /// Class `residue` of a sequence, as its plan numbers it.
 inline SequenceDesc residue_class(const AttentionArgs& a, SequenceDesc s, std::int64_t residue) {
   const TilePlan::ResidueClass part = a.plan->residue_class(s.index, residue);
@@ -21,8 +25,7 @@ inline SequenceDesc residue_class(const AttentionArgs& a, SequenceDesc s, std::i
 /// True when a sequence has a single query without what wants blocks: it goes along the head dimension, and
 /// in ranges of keys.
 inline bool is_row(const AttentionArgs& a, const SequenceDesc& s) {
-  const bool classes = a.plan && a.plan->step() > 1;
-  return s.query_count == 1 && !classes && !a.dropout.threshold && !a.relative_keys.data &&
+  return s.query_count == 1 && !has_classes(a) && !a.dropout.threshold && !a.relative_keys.data &&
          !a.relative_values.data && !a.modifier;
 }
 
@@ -42,7 +45,7 @@ struct RowRange {
       results;  // offset in floats of its [H][width]: an output in whole vectors, and its log-sum-exp
   static std::int64_t width(const AttentionArgs& a) {
     constexpr std::int64_t kLongestVector = 64;
-    return (a.value_dim + kLongestVector) / kLongestVector * kLongestVector + kLongestVector;
+    return (a.value_dim / kLongestVector + 1) * kLongestVector;
   }
 };
 
@@ -78,7 +81,7 @@ inline std::vector<QueryUnit> forward_blocks(const AttentionArgs& args, std::int
 inline std::vector<QueryUnit> class_blocks(const AttentionArgs& args, std::int64_t block) {
   std::vector<QueryUnit> units;
   for (const SequenceDesc& s : args.sequences) {
-    for (std::int64_t r = 0; args.plan && args.plan->step() > 1 && r < args.plan->step(); ++r)
+    for (std::int64_t r = 0; has_classes(args) && r < args.plan->step(); ++r)
       add_query_blocks(residue_class(args, s, r), block, units);
   }
   return units;

@@ -195,8 +195,8 @@ void for_columns(const QueryBlock& block, const Tile& tile, const Body& body) {
 // Calls body(sequence) for a sequence, and for the classes that a plan makes of it.
 template <class Body>
 void for_classes(const AttentionArgs& a, const SequenceDesc& s, const Body& body) {
-  if (!a.plan || a.plan->has_whole_tiles()) body(s);
-  for (std::int64_t residue = 0; a.plan && a.plan->step() > 1 && residue < a.plan->step(); ++residue)
+  if (has_whole_tiles(a)) body(s);
+  for (std::int64_t residue = 0; has_classes(a) && residue < a.plan->step(); ++residue)
     body(residue_class(a, s, residue));
 }
 

@@ -59,18 +59,9 @@ void add_block(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, st
   const RelativeBuffers buffers(RelativeSpace(a), lse + kQueries);
   const bool weights = to.value == PairValue::weight;
 
-  const auto load_query = [&](const HeadRows& from, float* out) {
-    const Rows rows =
-        float_rows(a.dtype, from, queries_of(s, first, block.count), h, a.dim, row_buffer, a.dim);
-    transpose_block(rows, block, a.dim, static_cast<float>(a.scale) * kLog2e, out);
-  };
-  load_query(a.q, query);
-  if (a.relative_keys.data) load_query(a.relative_query, relative_query);
-  for (std::int64_t i = 0; weights && i < kQueries; ++i) {
-    const auto* sums = static_cast<const float*>(a.lse) + h * a.lse_rows;
-    const float sum = i < block.count ? sums[s.query_row(first + i)] : -kInfinity;
-    lse[i] = sum != -kInfinity ? sum * kLog2e : kInfinity;
-  }
+  load_query(a, s, h, block, a.q, row_buffer, query);
+  if (a.relative_keys.data) load_query(a, s, h, block, a.relative_query, row_buffer, relative_query);
+  if (weights) load_lse(a, s, h, block, lse);
   for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
     const Rows k = float_rows(a.dtype, a.k, keys_of(s, tile.begin, tile.keys()), h * a.kv_heads / a.heads,
                               a.dim, key_buffer, a.dim);
@@ -137,7 +128,7 @@ void attention_weights(const AttentionArgs& args, const PairOutput& out, void* w
   };
   each(query_blocks(args, block), [&](const QueryUnit& unit, std::int64_t head) {
     HWY_DYNAMIC_DISPATCH(clear_rows)(unit.sequence, head, unit.first, out);
-    if (!args.plan || args.plan->has_whole_tiles()) add(unit, head);
+    if (has_whole_tiles(args)) add(unit, head);
   });
   each(class_blocks(args, block), add);
 }
