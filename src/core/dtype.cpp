@@ -5,23 +5,6 @@
 
 namespace headway::inline v1 {
 
-std::size_t size_of(DType dtype) {
-  switch (dtype) {
-    case DType::float64:
-    case DType::int64:
-      return 8;
-    case DType::float32:
-    case DType::int32:
-      return 4;
-    case DType::bfloat16:
-    case DType::float16:
-      return 2;
-    case DType::boolean:
-      return 1;
-  }
-  return 0;
-}
-
 std::string_view name_of(DType dtype) {
   switch (dtype) {
     case DType::float32:

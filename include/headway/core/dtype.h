@@ -1,5 +1,6 @@
 #pragma once
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -10,7 +11,22 @@ namespace headway::inline v1 {
 enum class DType : std::uint8_t { float32, float64, bfloat16, float16, int32, int64, boolean };
 
 /// Bytes of one element.
-HEADWAY_API std::size_t size_of(DType dtype);
+constexpr std::size_t size_of(DType dtype) {
+  switch (dtype) {
+    case DType::float64:
+    case DType::int64:
+      return 8;
+    case DType::float32:
+    case DType::int32:
+      return 4;
+    case DType::bfloat16:
+    case DType::float16:
+      return 2;
+    case DType::boolean:
+      return 1;
+  }
+  return 0;
+}
 /// "float32", "bfloat16", … "bool".
 HEADWAY_API std::string_view name_of(DType dtype);
 HEADWAY_API bool is_floating(DType dtype);

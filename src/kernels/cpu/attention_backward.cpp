@@ -23,22 +23,10 @@ std::int64_t backward_floats(const AttentionArgs& a, const BackwardExtent& exten
   return BackwardSpace(a, extent).total();
 }
 
-// Rows of `to` become `from`·factor, or have it added.
 void store_rows(DType dtype, const HeadRows& to, const RowSpan& span, std::int64_t head, std::int64_t dim,
                 const float* from, std::int64_t width, float factor, bool add = false) {
-  for (std::int64_t r = 0; r < span.count; ++r) {
-    void* out = const_cast<void*>(to.at(dtype, span.first + r * span.step, head));
-    const float* in = from + r * width;
-    const auto store = [&](auto* row) {
-      for (std::int64_t d = 0; d < dim; ++d)
-        row[d] = std::decay_t<decltype(*row)>((add ? static_cast<float>(row[d]) : 0.f) + in[d] * factor);
-    };
-    if (dtype == DType::bfloat16) {
-      store(static_cast<bfloat16*>(out));
-    } else {
-      store(static_cast<float*>(out));
-    }
-  }
+  for (std::int64_t r = 0; r < span.count; ++r)
+    store_row(dtype, to, span.first + r * span.step, head, dim, from + r * width, factor, add);
 }
 
 // What one unit works on.
@@ -70,25 +58,15 @@ void store_queries(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
   for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
     const QueryBlock block(first, s.query_count);
     float* from = d_query + first * sizes.dim;
-    float* rows = p.query_rows;
     if (p.ready[first / kQueries] == 0.f) {  // nothing seen: dQ of 0, or nothing to add
       if (add) continue;
-      clear_block(from, a.dim, block);
+      std::fill(from, from + block.count * sizes.dim, 0.f);
     }
-    const RowSpan span = queries_of(s, first, block.count);
-    if (partial && !add) {
-      transpose(from, kQueries, a.dim, block.count, scale,
-                partial + (h * unit.sequence.query_count + s.query_at(first)) * a.dim, a.dim * s.step);
-    } else if (partial) {
-      transpose(from, kQueries, a.dim, block.count, 1.f, rows, sizes.dim);
+    if (partial) {
       const RowSpan own{h * unit.sequence.query_count + s.query_at(first), block.count, s.step};
-      store_rows(DType::float32, {partial, a.dim, 0}, own, 0, a.dim, rows, sizes.dim, scale, true);
-    } else if (a.dtype == DType::float32 && !add) {
-      transpose(from, kQueries, a.dim, block.count, scale,
-                static_cast<float*>(const_cast<void*>(to.at(a.dtype, span.first, h))), to.row * s.step);
+      store_rows(DType::float32, {partial, a.dim, 0}, own, 0, a.dim, from, sizes.dim, scale, add);
     } else {
-      transpose(from, kQueries, a.dim, block.count, 1.f, rows, sizes.dim);
-      store_rows(a.dtype, to, span, h, a.dim, rows, sizes.dim, scale, add);
+      store_rows(a.dtype, to, queries_of(s, first, block.count), h, a.dim, from, sizes.dim, scale, add);
     }
   }
 }
@@ -109,7 +87,7 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
   };
   const auto key_rows = [&](const KeyRange& keys) {
     return float_rows(a.dtype, a.k, keys_of(s, keys.begin, keys.end - keys.begin), unit.kv, a.dim, p.keys,
-                      a.dim, Place::adjacent);
+                      sizes.dim, Place::adjacent);
   };
   const auto value_rows = [&](const KeyRange& keys) {
     return float_rows(a.dtype, a.v, keys_of(s, keys.begin, keys.end - keys.begin), unit.kv, a.value_dim,

@@ -2,7 +2,7 @@
 // 2022).
 #include <headway/kernels/attention.h>
 
-#include <cmath>
+#include <cstring>
 
 #include <headway/core/parallel.h>
 
@@ -12,6 +12,8 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_forward.cpp"
 #include <hwy/foreach_target.h>
+
+#include <hwy/contrib/math/math-inl.h>
 
 #include "kernels/cpu/attention_relative-inl.h"
 
@@ -31,7 +33,7 @@ struct ForwardSpace {
   std::int64_t relative_query() const { return relative.width > 0 ? query() : 0; }
   std::int64_t block() const { return query() + relative_query() + (value_dim + 2) * kQueries; }
   std::int64_t tile() const { return (kKeys + 1) * kQueries; }
-  std::int64_t rows() const { return kQueries * std::max(dim, value_dim) + kKeys * (dim + value_dim); }
+  std::int64_t rows() const { return kQueries * dim + kKeys * (dim + value_dim); }
   std::int64_t total() const { return kBlocks * block() + tile() + rows() + relative.total(); }
 };
 
@@ -62,54 +64,69 @@ HWY_INLINE void exponentiate(float* scores, std::int64_t keys, float* largest, f
     return p;
   };
   const Floats factor = rescale_factor(before, base);
-  Floats sum0 = hn::Zero(f), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-  for (j = 0; j + 4 <= keys; j += 4) {
+  Floats sum0 = hn::Zero(f), sum1 = sum0;
+  for (j = 0; j + 2 <= keys; j += 2) {
     sum0 = hn::Add(sum0, power(j));
     sum1 = hn::Add(sum1, power(j + 1));
-    sum2 = hn::Add(sum2, power(j + 2));
-    sum3 = hn::Add(sum3, power(j + 3));
   }
-  for (; j < keys; ++j) sum0 = hn::Add(sum0, power(j));
+  if (j < keys) sum0 = hn::Add(sum0, power(j));
   hn::StoreU(top, f, largest);
-  const Floats sum = hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3));
+  const Floats sum = hn::Add(sum0, sum1);
   hn::StoreU(hn::MulAdd(hn::LoadU(f, total), factor, sum), f, total);
   hn::StoreU(factor, f, rescale);
 }
 
-// What follows the tile at hand: keys of head `head`, and, where that is the next head, its first queries.
-// Rows are fetched share by share, while exponentials are computed, which want no memory.
+// Blocks of queries of one head: what a pass takes on, and what this thread is likely to take on after it.
+struct Work {
+  const SequenceDesc* sequence = nullptr;  // null: nothing
+  std::int64_t head = 0, first = 0;        // query
+  int blocks = 0;
+  RowSpan queries() const {
+    return queries_of(*sequence, first, std::min(blocks * kQueries, sequence->query_count - first));
+  }
+  QueryBlock block(int n) const { return {first + n * kQueries, sequence->query_count}; }
+  // Keys that at least one of them may see.
+  KeyRange seen() const {
+    return {visible_keys(*sequence, block(0)).begin, visible_keys(*sequence, block(blocks - 1)).end};
+  }
+};
+
+// What follows the tile at hand: keys of a head, and, where they belong to other work, its queries. Rows are
+// fetched share by share, while exponentials are computed, which want no memory.
 struct Ahead {
+  Work work;
   KeyRange keys{0, 0};
-  std::int64_t head = -1;  // -1: nothing follows
-  RowSpan queries{0, 0};
+  bool begins = false;  // the work
   std::int64_t part = 0, parts = 1;
 
-  void fetch(const AttentionArgs& a, const SequenceDesc& s) {
-    if (head < 0 || part >= parts) return;
-    const auto share = [&](std::int64_t count, std::int64_t at) { return count * at / parts; };
-    const std::int64_t from = share(keys.end - keys.begin, part), to = share(keys.end - keys.begin, part + 1);
-    const std::int64_t kv = head * a.kv_heads / a.heads;
-    prefetch_rows(a.dtype, a.k, keys_of(s, keys.begin + from, to - from), kv, a.dim);
-    prefetch_rows(a.dtype, a.v, keys_of(s, keys.begin + from, to - from), kv, a.value_dim);
-    const std::int64_t first = share(queries.count, part), last = share(queries.count, part + 1);
-    const RowSpan rows{queries.first + first * queries.step, last - first, queries.step};
-    prefetch_rows(a.dtype, a.q, rows, head, a.dim);
-    prefetch_rows(a.dtype, a.o, rows, head, a.value_dim);
+  void fetch(const AttentionArgs& a) {
+    if (!work.sequence || part >= parts) return;
+    const auto share = [&](const RowSpan& rows) {
+      const std::int64_t begin = rows.count * part / parts, end = rows.count * (part + 1) / parts;
+      return RowSpan{rows.first + begin * rows.step, end - begin, rows.step};
+    };
+    const std::int64_t kv = work.head * a.kv_heads / a.heads;
+    const RowSpan key_rows = share(keys_of(*work.sequence, keys.begin, keys.end - keys.begin));
+    prefetch_rows(a.dtype, a.k, key_rows, kv, a.dim);
+    prefetch_rows(a.dtype, a.v, key_rows, kv, a.value_dim);
+    if (begins) {
+      const RowSpan rows = share(work.queries());
+      prefetch_rows(a.dtype, a.q, rows, work.head, a.dim);
+      prefetch_rows(a.dtype, a.o, rows, work.head, a.value_dim);
+    }
     ++part;
   }
 };
 
 // What a block has summed up so far, by vectors of queries.
 struct Sums {
-  float *output, *largest, *total;  // [Dv][kQueries], [kQueries], [kQueries]
+  float *output, *largest, *total;  // [kQueries][Dv, rounded up], [kQueries], [kQueries]
 };
 
 // Takes up where other keys have left off: O and the log-sum-exp are a maximum, a sum of 1 and an output.
 void resume(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-            float* row_buffer, const Sums& sums) {
-  const Rows o = float_rows(a.dtype, a.o, queries_of(s, block.begin, block.count), h, a.value_dim, row_buffer,
-                            a.value_dim);
-  transpose_block(o, block, a.value_dim, 1.f, sums.output);
+            std::int64_t width, const Sums& sums) {
+  copy_rows(a.dtype, a.o, queries_of(s, block.begin, block.count), h, a.value_dim, sums.output, width);
   const auto* lse = static_cast<const float*>(a.lse) + h * a.lse_rows;
   for (std::int64_t i = 0; i < block.count; ++i) {
     const float before = lse[s.query_row(block.begin + i)];
@@ -118,76 +135,78 @@ void resume(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const
   }
 }
 
-// O = output / total, and the log-sum-exp.
-void finish_block(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                  float* row_buffer, const Sums& sums) {
+// The log-sum-exp; and O of 0, even where a dropped -inf met a NaN, for a query that sees nothing.
+void finish_rows(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                 const Sums& sums) {
   const FloatTag f;
+  HWY_ALIGN float values[kQueries];
   for (int c = 0; c < block.vectors; ++c) {
-    const Floats sum = hn::LoadU(f, sums.total + c * kLanes);
-    const auto seen = hn::Not(hn::Eq(sum, hn::Zero(f)));  // true for NaN, too
-    const Floats inverse = hn::IfThenElseZero(seen, hn::Div(hn::Set(f, 1.f), sum));
-    for (std::int64_t d = 0; d < a.value_dim; ++d) {
-      float* at = sums.output + d * kQueries + c * kLanes;
-      // A query that sees nothing gives 0 even where a dropped -inf met a NaN.
-      hn::StoreU(hn::IfThenElseZero(seen, hn::Mul(hn::LoadU(f, at), inverse)), f, at);
-    }
+    const Floats total = hn::LoadU(f, sums.total + c * kLanes);
+    const Floats logs =
+        hn::MulAdd(hn::LoadU(f, sums.largest + c * kLanes), hn::Set(f, kLn2), hn::Log(f, total));
+    const Floats known = hn::IfThenElse(hn::IsNaN(total), total, logs);
+    hn::Store(hn::IfThenElse(hn::Eq(total, hn::Zero(f)), hn::Set(f, -kInfinity), known), f,
+              values + c * kLanes);
   }
   auto* lse = static_cast<float*>(a.lse) + h * a.lse_rows;
   for (std::int64_t i = 0; i < block.count; ++i) {
-    lse[s.query_row(block.begin + i)] =
-        sums.total[i] == 0.f ? -kInfinity : sums.largest[i] * kLn2 + std::log(sums.total[i]);
+    const std::int64_t row = s.query_row(block.begin + i);
+    lse[row] = values[i];
+    if (sums.total[i] == 0.f)
+      std::memset(const_cast<void*>(a.o.at(a.dtype, row, h)), 0,
+                  static_cast<std::size_t>(a.value_dim) * size_of(a.dtype));
   }
-  const auto row = [&](std::int64_t i) {
-    return const_cast<void*>(a.o.at(a.dtype, s.query_row(block.begin + i), h));
-  };
-  if (a.dtype == DType::float32)
-    return transpose(sums.output, kQueries, a.value_dim, block.count, 1.f, static_cast<float*>(row(0)),
-                     a.o.row * s.step);
-  transpose(sums.output, kQueries, a.value_dim, block.count, 1.f, row_buffer, a.value_dim);
-  for (std::int64_t i = 0; i < block.count; ++i)
-    from_floats(row_buffer + i * a.value_dim, a.value_dim, static_cast<bfloat16*>(row(i)));
+}
+
+// O = output / total.
+void store_output(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+                  std::int64_t width, const Sums& sums) {
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    store_row(a.dtype, a.o, s.query_row(block.begin + i), h, a.value_dim, sums.output + i * width,
+              1.f / sums.total[i]);
+  }
 }
 
 // Up to kBlocks blocks of queries of one head, over all their keys.
 class ForwardPass {
  public:
-  ForwardPass(const AttentionArgs& args, const SequenceDesc& sequence, std::int64_t head, float* space)
+  ForwardPass(const AttentionArgs& args, const Work& w, float* space)
       : a(args),
-        s(sequence),
-        h(head),
-        kv(head * args.kv_heads / args.heads),
+        work(w),
+        s(*w.sequence),
+        h(w.head),
+        kv(h * args.kv_heads / args.heads),
         sizes(args),
         blocks(space),
         scores(blocks + kBlocks * sizes.block()),
         rescale(scores + kKeys * kQueries),
         row_buffer(rescale + kQueries),
-        key_buffer(row_buffer + kQueries * std::max(sizes.dim, sizes.value_dim)),
+        key_buffer(row_buffer + kQueries * sizes.dim),
         value_buffer(key_buffer + kKeys * sizes.dim),
         relative(sizes.relative, value_buffer + kKeys * sizes.value_dim) {}
 
-  // Queries from `first` on, `count` blocks of them. Afterwards come those of next_head (-1: none do).
-  void run(std::int64_t first, int count, bool resumes, std::int64_t next_head) {
-    for (int n = 0; n < count; ++n) begin_block(QueryBlock(first + n * kQueries, s.query_count), n, resumes);
-    const auto block = [&](int n) { return QueryBlock(first + n * kQueries, s.query_count); };
-    const KeyRange seen{visible_keys(s, block(0)).begin, visible_keys(s, block(count - 1)).end};
-    const RowSpan queries = queries_of(s, first, std::min(kQueries, s.query_count - first));
+  // `next` comes after it.
+  void run(bool resumes, const Work& next) {
+    const int count = work.blocks;
+    const KeyRange seen = work.seen();
+    const bool alone = writes_at_once(seen, resumes);
+    for (int n = 0; n < count; ++n) begin_block(work.block(n), n, resumes, alone);
     const auto ahead_of = [&](std::int64_t tile_end) {
-      Ahead ahead;
-      ahead.parts = count * block(0).vectors;
-      ahead.head = tile_end < seen.end ? h : next_head;
-      const std::int64_t from = tile_end < seen.end ? tile_end : seen.begin;
-      ahead.keys = {from, std::max(from, std::min(from + kKeys, seen.end))};
-      if (tile_end >= seen.end) ahead.queries = queries;
+      const bool begins = tile_end >= seen.end;
+      Ahead ahead{.work = begins ? next : work, .begins = begins, .parts = count * work.block(0).vectors};
+      if (!ahead.work.sequence) return ahead;
+      const KeyRange keys = begins ? next.seen() : KeyRange{tile_end, seen.end};
+      ahead.keys = {keys.begin, std::min(keys.begin + kKeys, keys.end)};
       return ahead;
     };
     if (count == 1) {
-      for_tiles(a, s, h, block(0), {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
+      for_tiles(a, s, h, work.block(0), {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
         Ahead ahead = ahead_of(tile.end);
         const RowSpan keys = keys_of(s, tile.begin, tile.keys());
         const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, a.dim);
         const Rows v =
-            float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, a.value_dim, Place::adjacent);
-        attend(block(0), 0, tile, k, v, ahead);
+            float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, sizes.value_dim, Place::adjacent);
+        attend(work.block(0), 0, tile, k, v, alone, ahead);
       });
     } else {
       for (std::int64_t j0 = tile_begin(seen.begin); j0 < seen.end; j0 += kKeys) {
@@ -196,16 +215,19 @@ class ForwardPass {
         const RowSpan keys = keys_of(s, j0, range.end - j0);
         const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, a.dim, Place::adjacent);
         const Rows v =
-            float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, a.value_dim, Place::adjacent);
+            float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, sizes.value_dim, Place::adjacent);
         for (int n = 0; n < count; ++n) {
-          for_tiles(a, s, h, block(n), range, [&](const Tile& tile) HWY_ATTR {
+          for_tiles(a, s, h, work.block(n), range, [&](const Tile& tile) HWY_ATTR {
             const auto from = [&](const Rows& x) { return Rows{x.data + (tile.begin - j0) * x.row, x.row}; };
-            attend(block(n), n, tile, from(k), from(v), ahead);
+            attend(work.block(n), n, tile, from(k), from(v), false, ahead);
           });
         }
       }
     }
-    for (int n = 0; n < count; ++n) finish_block(a, s, h, block(n), row_buffer, sums_of(n));
+    for (int n = 0; n < count; ++n) {
+      if (!alone) store_output(a, s, h, work.block(n), sizes.value_dim, sums_of(n));
+      finish_rows(a, s, h, work.block(n), sums_of(n));
+    }
   }
 
  private:
@@ -217,26 +239,33 @@ class ForwardPass {
     return {output, largest, largest + kQueries};
   }
 
-  void begin_block(const QueryBlock& block, int n, bool resumes) {
+  // True when one tile is all that its queries see, and its product can go to O as it is.
+  bool writes_at_once(const KeyRange& seen, bool resumes) const {
+    return work.blocks == 1 && !resumes && !a.plan && !a.relative_values.data && a.dtype == DType::float32 &&
+           a.value_dim == sizes.value_dim && seen.end - tile_begin(seen.begin) <= kKeys;
+  }
+
+  void begin_block(const QueryBlock& block, int n, bool resumes, bool alone) {
     load_query(a, s, h, block, a.q, row_buffer, query_of(n));
     if (a.relative_keys.data) load_query(a, s, h, block, a.relative_query, row_buffer, relative_query_of(n));
     const Sums sums = sums_of(n);
     std::fill(sums.largest, sums.largest + kQueries, -kInfinity);
     std::fill(sums.total, sums.total + kQueries, 0.f);
     if (resumes) {
-      resume(a, s, h, block, row_buffer, sums);
-    } else {
-      clear_block(sums.output, a.value_dim, block);
+      resume(a, s, h, block, sizes.value_dim, sums);
+    } else if (!alone) {
+      std::fill(sums.output, sums.output + block.count * sizes.value_dim, 0.f);
     }
   }
 
   // k and v are the tile's rows.
-  void attend(const QueryBlock& block, int n, const Tile& tile, const Rows& k, const Rows& v, Ahead& ahead) {
+  void attend(const QueryBlock& block, int n, const Tile& tile, const Rows& k, const Rows& v, bool alone,
+              Ahead& ahead) {
     const Sums sums = sums_of(n);
     const std::int64_t j0 = tile.begin;
     score_tile(a, s, h, block, tile, k, query_of(n), relative_query_of(n), relative, scores);
     for (int c = 0; c < block.vectors; ++c) {
-      ahead.fetch(a, s);
+      ahead.fetch(a);
       const KeyRange seen = tile.vector_keys(c);
       exponentiate(scores + (seen.begin - j0) * kQueries + c * kLanes, seen.end - seen.begin,
                    sums.largest + c * kLanes, sums.total + c * kLanes, rescale + c * kLanes);
@@ -244,16 +273,28 @@ class ForwardPass {
     if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
     const bool partial = is_partial(a, s, block, tile);
     const bool skip_zeros = partial && !all_finite(v.data, tile.keys(), v.row, a.value_dim);
+    if (alone) {
+      const FloatTag f;
+      for (int c = 0; c < block.vectors; ++c)
+        hn::StoreU(hn::Div(hn::Set(f, 1.f), hn::LoadU(f, sums.total + c * kLanes)), f, rescale + c * kLanes);
+      auto* out = static_cast<float*>(const_cast<void*>(a.o.at(a.dtype, s.query_row(block.begin), h)));
+      return for_columns(block, tile, [&](const Run& run) HWY_ATTR {
+        query_product<Start::scale>(v, sizes.value_dim, scores, block, run, j0, rescale, out,
+                                    a.o.row * s.step, skip_zeros);
+      });
+    }
     for_columns(block, tile, [&](const Run& run) HWY_ATTR {
-      query_product<Start::rescale>(v, a.value_dim, scores, run, j0, rescale, sums.output, skip_zeros);
+      query_product<Start::rescale>(v, sizes.value_dim, scores, block, run, j0, rescale, sums.output,
+                                    sizes.value_dim, skip_zeros);
     });
     if (!a.relative_values.data) return;
     const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, relative.rows);
     sum_by_distance(r, block, tile, relative, scores);
-    add_relative_product(r, block, tile, a.value_dim, relative, partial, sums.output);
+    add_relative_product(r, block, tile, sizes.value_dim, relative, partial, sums.output);
   }
 
   const AttentionArgs& a;
+  Work work;
   const SequenceDesc& s;
   std::int64_t h, kv;
   ForwardSpace sizes;
@@ -262,12 +303,21 @@ class ForwardPass {
   RelativeBuffers relative;
 };
 
-// Blocks of queries, from `first` on, of the heads [begin, end).
-void forward_unit(const AttentionArgs& a, const SequenceDesc& s, std::int64_t begin, std::int64_t end,
-                  std::int64_t first, int blocks, bool resumes, float* space) {
-  const auto rest = static_cast<int>((s.query_count - first + kQueries - 1) / kQueries);
-  for (std::int64_t h = begin; h < end; ++h)
-    ForwardPass(a, s, h, space).run(first, std::min(blocks, rest), resumes, h + 1 < end ? h + 1 : -1);
+// Up to `blocks` blocks of the unit's queries, for its heads one after another; `next` is the unit after it.
+void forward_unit(const AttentionArgs& a, const HeadsUnit& unit, const HeadsUnit* next, int blocks,
+                  bool resumes, float* space) {
+  const auto work_of = [&](const HeadsUnit& of, std::int64_t head) {
+    const auto rest = static_cast<int>((of.sequence.query_count - of.first + kQueries - 1) / kQueries);
+    return Work{&of.sequence, head, of.first, std::min(blocks, rest)};
+  };
+  for (std::int64_t h = unit.head_begin; h < unit.head_end; ++h) {
+    Work after;
+    if (h + 1 < unit.head_end)
+      after = work_of(unit, h + 1);
+    else if (next)
+      after = work_of(*next, next->head_begin);
+    ForwardPass(a, work_of(unit, h), space).run(resumes, after);
+  }
 }
 int most_blocks() { return kBlocks; }
 
@@ -301,21 +351,12 @@ void attention_forward(const AttentionArgs& args, void* workspace) {
   const std::int64_t block = HWY_DYNAMIC_DISPATCH(forward_block)();
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(forward_floats)(args);
   auto* spaces = static_cast<float*>(workspace);
-  struct Unit {
-    QueryUnit part;
-    std::int64_t head_begin, head_end;
-  };
   const auto run = [&](const std::vector<QueryUnit>& parts, int blocks, bool resumes) {
-    std::vector<Unit> units;
-    for (const QueryUnit& part : parts) {
-      const std::int64_t together = heads_together(args, part.sequence, block);
-      for (std::int64_t h = 0; h < args.heads; h += together)
-        units.push_back({part, h, std::min(h + together, args.heads)});
-    }
+    const std::vector<HeadsUnit> units = with_heads(args, parts, block);
     core::parallel_for(static_cast<std::int64_t>(units.size()), [&](std::int64_t i) {
-      const Unit& unit = units[static_cast<std::size_t>(i)];
+      const auto at = static_cast<std::size_t>(i), after = at + static_cast<std::size_t>(threads());
       HWY_DYNAMIC_DISPATCH(forward_unit)
-      (args, unit.part.sequence, unit.head_begin, unit.head_end, unit.part.first, blocks, resumes,
+      (args, units[at], after < units.size() ? &units[after] : nullptr, blocks, resumes,
        spaces + core::thread_index() * floats);
     });
   };

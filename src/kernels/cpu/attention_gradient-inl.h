@@ -24,7 +24,7 @@ struct BackwardSpace {
         all_keys(extent.all_keys),
         relative_keys(a.relative_keys.data),
         relative(a) {}
-  // Q, dO and Q', each by rows and transposed, and dQ and dQ' transposed.
+  // Q, dO and Q', each by rows and transposed, and dQ and dQ'.
   std::int64_t per_query() const { return (relative_keys ? 6 : 3) * dim + 2 * value_dim + 2; }
   std::int64_t blocks() const { return queries / kQueries; }
   std::int64_t buffers() const { return kKeys * (dim + value_dim); }
@@ -108,12 +108,12 @@ void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t 
   const Rows g = float_rows(a.dtype, args.d_o, span, h, a.value_dim, p.d_out_rows + at * sizes.value_dim,
                             sizes.value_dim, Place::adjacent);
   transpose_block(g, block, a.value_dim, 1.f, p.d_out + at * sizes.value_dim);
-  clear_block(p.d_query + at * sizes.dim, a.dim, block);
+  std::fill(p.d_query + at * sizes.dim, p.d_query + (at + block.count) * sizes.dim, 0.f);
   if (a.relative_keys.data) {
     const Rows r = float_rows(a.dtype, a.relative_query, span, h, a.dim, p.relative_rows + at * sizes.dim,
                               sizes.dim, Place::adjacent);
     transpose_block(r, block, a.dim, factor, p.relative_query + at * sizes.dim);
-    clear_block(p.d_relative + at * sizes.dim, a.dim, block);
+    std::fill(p.d_relative + at * sizes.dim, p.d_relative + (at + block.count) * sizes.dim, 0.f);
   }
   load_lse(a, s, h, block, p.lse + at);
   for (std::int64_t i = 0; i < kQueries; ++i)
@@ -220,7 +220,7 @@ void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::in
     const Rows& query = rows.relative;
     const RelativeTile r = relative_tile(a.relative_keys, s, h, block, tile, p.relative.rows);
     sum_by_distance(r, block, tile, p.relative, t.d_scores);
-    add_relative_product(r, block, tile, a.dim, p.relative, partial, p.d_relative + first * sizes.dim);
+    add_relative_product(r, block, tile, sizes.dim, p.relative, partial, p.d_relative + first * sizes.dim);
     if (sums.keys) {
       const bool skip = partial && !all_finite(query.data, block.count, query.row, a.dim);
       add_relative_gradient(a.relative_keys, r, s, block, tile, query, p.relative, skip, sums.first_key_row,
@@ -228,8 +228,8 @@ void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::in
     }
   }
   for_columns(block, tile, [&](const Run& run) HWY_ATTR {
-    query_product<Start::load>(k, a.dim, t.d_scores, run, tile.begin, nullptr, p.d_query + first * sizes.dim,
-                               skip_keys);
+    query_product<Start::load>(k, sizes.dim, t.d_scores, block, run, tile.begin, nullptr,
+                               p.d_query + first * sizes.dim, sizes.dim, skip_keys);
   });
   float* dk = p.key_sums + (s.key_at(tile.begin) - begin) * sizes.dim;
   float* dv = p.value_sums + (s.key_at(tile.begin) - begin) * sizes.value_dim;

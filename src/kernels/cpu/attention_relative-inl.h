@@ -56,22 +56,21 @@ inline RelativeTile relative_tile(const RelativeRows& r, const SequenceDesc& s, 
   RelativeTile out(r, s, block, tile);
   const float* table = static_cast<const float*>(r.data) + h * r.head;
   const bool inside = r.number(out.top) >= 0 && r.number(out.bottom) < r.count;
-  // Rows that lie apart are copied, as keys are: see Place.
-  const bool adjacent = r.row * s.step == r.width;
-  if (out.constant || (adjacent && inside && out.top <= r.clip && out.bottom >= -r.clip)) {
+  // Rows that lie apart are copied, as keys are: see Place; and those that do not end with a vector.
+  const std::int64_t width = round_up(r.width);
+  const bool in_place = r.row * s.step == r.width && r.width == width;
+  if (in_place && (out.constant || (inside && out.top <= r.clip && out.bottom >= -r.clip))) {
     out.rows = {table + r.number(out.top) * r.row, r.row * s.step};
     return out;
   }
   for (std::int64_t u = 0; u < out.count; ++u) {
     const std::int64_t row = r.number(out.top - u * s.step);
     // Only hidden pairs are farther apart than a table without a clip knows.
-    if (row >= 0 && row < r.count) {
-      copy_floats(table + row * r.row, r.width, buffer + u * r.width);
-    } else {
-      std::fill(buffer + u * r.width, buffer + (u + 1) * r.width, 0.f);
-    }
+    const bool known = row >= 0 && row < r.count;
+    if (known) copy_floats(table + row * r.row, r.width, buffer + u * width);
+    std::fill(buffer + u * width + (known ? r.width : 0), buffer + (u + 1) * width, 0.f);
   }
-  out.rows = {buffer, r.width};
+  out.rows = {buffer, width};
   return out;
 }
 
@@ -156,12 +155,13 @@ HWY_INLINE void for_distance_runs(const RelativeTile& r, const QueryBlock& block
   for_bands(block, tile, [&](const Run& band, std::int64_t, std::int64_t, const KeyRange&) { body(band); });
 }
 
-// out[d][query] += Σ_distance C[distance][d]·panel[distance][query]
+// out[query][d] += Σ_distance panel[distance][query]·C[distance][d], `width` columns of them.
 inline void add_relative_product(const RelativeTile& r, const QueryBlock& block, const Tile& tile,
-                                 std::int64_t dim, const RelativeBuffers& buffers, bool partial, float* out) {
-  const bool skip_zeros = partial && !all_finite(r.rows.data, r.count, r.rows.row, dim);
+                                 std::int64_t width, const RelativeBuffers& buffers, bool partial,
+                                 float* out) {
+  const bool skip_zeros = partial && !all_finite(r.rows.data, r.count, r.rows.row, width);
   for_distance_runs(r, block, tile, [&](const Run& band) HWY_ATTR {
-    query_product<Start::load>(r.rows, dim, buffers.panel, band, 0, nullptr, out, skip_zeros);
+    query_product<Start::load>(r.rows, width, buffers.panel, block, band, 0, nullptr, out, width, skip_zeros);
   });
 }
 

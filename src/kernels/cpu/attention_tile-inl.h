@@ -37,8 +37,9 @@ HWY_INLINE Floats rescale_factor(Floats before, Floats base) {
   return hn::IfThenElse(hn::Eq(before, base), hn::Set(f, 1.f), exp2(hn::Sub(before, base)));
 }
 
-// What becomes of C: it is written, added to, or first multiplied by `rescale` (per column) and added to.
-enum class Start { zero, load, rescale };
+// What becomes of C: the product, the product times `factor` (of its row), C plus the product, or C times
+// `factor` plus the product.
+enum class Start { zero, scale, load, rescale };
 
 struct Panel {
   std::int64_t rows = 0, depth = 0;
@@ -48,7 +49,7 @@ struct Panel {
   std::int64_t b_row = 0;
   float* c = nullptr;
   std::int64_t c_row = 0;
-  const float* rescale = nullptr;
+  const float* factor = nullptr;
 };
 
 // Rows from `first` on, vectors from `column` on.
@@ -56,80 +57,88 @@ template <int kRows, int kVectors, Start kStart>
 HWY_INLINE void register_tile(const Panel& p, std::int64_t first, int column) {
   const FloatTag f;
   Floats acc[kRows][kVectors];
-  float* c = p.c + first * p.c_row + column * kLanes;
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::Zero(f);
   }
-  const float* a = p.a + first * p.a_row;
+  // Copies: a store through a vector's pointer might change `p`, for all the compiler knows.
+  const std::int64_t a_row = p.a_row, a_step = p.a_step, b_row = p.b_row, c_row = p.c_row;
+  const float* a = p.a + first * a_row;
   const float* b = p.b + column * kLanes;
   for (std::int64_t l = 0; l < p.depth; ++l) {
     Floats row[kVectors];
     for (int v = 0; v < kVectors; ++v) row[v] = hn::LoadU(f, b + v * kLanes);
     for (int r = 0; r < kRows; ++r) {
-      const Floats x = hn::Set(f, a[r * p.a_row]);
+      const Floats x = hn::Set(f, a[r * a_row]);
       for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::MulAdd(x, row[v], acc[r][v]);
     }
-    a += p.a_step;
-    b += p.b_row;
+    a += a_step;
+    b += b_row;
   }
   // C joins at the end: a sum over all keys is then one of tiles, whose rounding grows with their number, not
   // with that of the keys.
-  for (int r = 0; r < kRows; ++r) {
+  float* to = p.c + first * c_row + column * kLanes;
+  const float* factor = p.factor ? p.factor + first : nullptr;
+  for (int r = 0; r < kRows; ++r, to += c_row) {
     for (int v = 0; v < kVectors; ++v) {
-      float* to = c + r * p.c_row + v * kLanes;
-      if constexpr (kStart == Start::load) acc[r][v] = hn::Add(acc[r][v], hn::LoadU(f, to));
+      if constexpr (kStart == Start::load) acc[r][v] = hn::Add(acc[r][v], hn::LoadU(f, to + v * kLanes));
+      if constexpr (kStart == Start::scale) acc[r][v] = hn::Mul(acc[r][v], hn::Set(f, factor[r]));
       if constexpr (kStart == Start::rescale)
-        acc[r][v] = hn::MulAdd(hn::LoadU(f, to), hn::LoadU(f, p.rescale + (column + v) * kLanes), acc[r][v]);
-      hn::StoreU(acc[r][v], f, to);
+        acc[r][v] = hn::MulAdd(hn::LoadU(f, to + v * kLanes), hn::Set(f, factor[r]), acc[r][v]);
+      hn::StoreU(acc[r][v], f, to + v * kLanes);
     }
   }
 }
 
 template <int kRows, int kVectors, Start kStart>
 HWY_INLINE void rest_of_row(const Panel& p, std::int64_t first, int column, int vectors) {
-  if constexpr (kVectors > 0 && kRows * kVectors <= kAccumulators) {
+  if constexpr (kVectors > 0) {
     if (vectors == kVectors) return register_tile<kRows, kVectors, kStart>(p, first, column);
+    rest_of_row<kRows, kVectors - 1, kStart>(p, first, column, vectors);
   }
-  if constexpr (kVectors > 1) rest_of_row<kRows, kVectors - 1, kStart>(p, first, column, vectors);
 }
 
-// All columns of kRows rows, before the next rows: A is read once, and B, at most a few dozen KiB, from the
-// cache.
-template <int kRows, Start kStart>
+// All columns of kRows rows, kWide vectors at a time, before the next rows: A is read once, and B, at most a
+// few dozen KiB, from the cache.
+template <int kRows, int kWide, Start kStart>
 void row_group(const Panel& p, std::int64_t first, int vectors) {
   int column = 0;
-  if constexpr (kRows * kMaxVectors <= kAccumulators) {
-    for (; column + kMaxVectors <= vectors; column += kMaxVectors)
-      register_tile<kRows, kMaxVectors, kStart>(p, first, column);
-  }
-  if (column < vectors) rest_of_row<kRows, kMaxVectors, kStart>(p, first, column, vectors - column);
+  for (; column + kWide <= vectors; column += kWide) register_tile<kRows, kWide, kStart>(p, first, column);
+  if (column < vectors) rest_of_row<kRows, kWide - 1, kStart>(p, first, column, vectors - column);
 }
 
-template <int kRows, Start kStart>
-void last_rows(const Panel& p, std::int64_t first, int vectors) {
-  if (p.rows - first == kRows) return row_group<kRows, kStart>(p, first, vectors);
-  if constexpr (kRows > 1) last_rows<kRows - 1, kStart>(p, first, vectors);
+// So many rows, at most kRows.
+template <int kRows, int kWide, Start kStart>
+void last_rows(const Panel& p, std::int64_t first, std::int64_t rows, int vectors) {
+  if (rows == kRows) return row_group<kRows, kWide, kStart>(p, first, vectors);
+  if constexpr (kRows > 1) last_rows<kRows - 1, kWide, kStart>(p, first, rows, vectors);
 }
 
-// As many rows at a time as the registers hold, and the rest in one tile, or in one of six and one.
-template <int kRows, Start kStart>
+// As many rows at a time as the registers hold, and what is left in one tile. Below eight accumulators a tile
+// waits for its own sums (two pipes, four cycles): so few rows share the last full tile's.
+template <int kWide, Start kStart>
 void panel_rows(const Panel& p, int vectors) {
+  constexpr int kRows = std::min(kAccumulators / kWide, 12);
+  constexpr int kEnough = (8 + kWide - 1) / kWide;
+  std::int64_t full = p.rows / kRows;
+  const std::int64_t rest = p.rows - full * kRows;
+  const bool shares = full > 0 && rest > 0 && rest < kEnough;
+  if (shares) --full;
   std::int64_t first = 0;
-  for (; first + kRows <= p.rows; first += kRows) row_group<kRows, kStart>(p, first, vectors);
-  if constexpr (kRows > 6) {
-    if (p.rows - first >= 6) {
-      row_group<6, kStart>(p, first, vectors);
-      first += 6;
-    }
+  for (; first < full * kRows; first += kRows) row_group<kRows, kWide, kStart>(p, first, vectors);
+  if (shares) {
+    const std::int64_t half = (kRows + rest + 1) / 2;
+    last_rows<(kRows + kEnough) / 2, kWide, kStart>(p, first, half, vectors);
+    first += half;
   }
-  if (first < p.rows) last_rows<5, kStart>(p, first, vectors);
+  if (first < p.rows) last_rows<kRows - 1, kWide, kStart>(p, first, p.rows - first, vectors);
 }
 
 template <Start kStart>
 void panel(const Panel& p, int vectors) {
-  if (vectors >= kMaxVectors) return panel_rows<kAccumulators / kMaxVectors, kStart>(p, vectors);
-  if (vectors == 3) return panel_rows<kAccumulators / 3, kStart>(p, vectors);
-  panel_rows<12, kStart>(p, vectors);
+  if (vectors == 3) return panel_rows<3, kStart>(p, vectors);
+  if (vectors >= kMaxVectors) return panel_rows<kMaxVectors, kStart>(p, vectors);
+  if (vectors == 2) return panel_rows<2, kStart>(p, vectors);
+  panel_rows<1, kStart>(p, vectors);
 }
 
 // The same where a hidden pair may stand beside a NaN or an infinity: a weight of exactly 0, on either side,
@@ -148,8 +157,8 @@ void panel_skipping_zeros(const Panel& p, int vectors) {
         acc = hn::IfThenElse(hn::Eq(y, hn::Zero(f)), acc, hn::MulAdd(hn::Set(f, x), y, acc));
       }
       if (kStart == Start::load) acc = hn::Add(acc, hn::LoadU(f, c));
-      if (kStart == Start::rescale)
-        acc = hn::MulAdd(hn::LoadU(f, c), hn::LoadU(f, p.rescale + v * kLanes), acc);
+      if (kStart == Start::scale) acc = hn::Mul(acc, hn::Set(f, p.factor[r]));
+      if (kStart == Start::rescale) acc = hn::MulAdd(hn::LoadU(f, c), hn::Set(f, p.factor[r]), acc);
       hn::StoreU(acc, f, c);
     }
   }
@@ -213,11 +222,10 @@ inline Rows place_of(DType dtype, const HeadRows& from, const RowSpan& span, std
   return {buffer, width};
 }
 
-// The same, converted into the buffer where it does not lie in place, with zeros for padding.
-inline Rows float_rows(DType dtype, const HeadRows& from, const RowSpan& span, std::int64_t head,
-                       std::int64_t dim, float* buffer, std::int64_t width, Place place = Place::anywhere) {
-  const Rows rows = place_of(dtype, from, span, head, dim, buffer, width, place);
-  for (std::int64_t r = 0; rows.data == buffer && r < span.count; ++r) {
+// Copies them, with zeros for padding.
+inline void copy_rows(DType dtype, const HeadRows& from, const RowSpan& span, std::int64_t head,
+                      std::int64_t dim, float* buffer, std::int64_t width) {
+  for (std::int64_t r = 0; r < span.count; ++r) {
     float* out = buffer + r * width;
     const void* in = from.at(dtype, span.first + r * span.step, head);
     if (dtype == DType::bfloat16) {
@@ -227,7 +235,36 @@ inline Rows float_rows(DType dtype, const HeadRows& from, const RowSpan& span, s
     }
     std::fill(out + dim, out + std::max(dim, width), 0.f);
   }
+}
+
+// place_of(), copied where they do not lie in place.
+inline Rows float_rows(DType dtype, const HeadRows& from, const RowSpan& span, std::int64_t head,
+                       std::int64_t dim, float* buffer, std::int64_t width, Place place = Place::anywhere) {
+  const Rows rows = place_of(dtype, from, span, head, dim, buffer, width, place);
+  if (rows.data == buffer) copy_rows(dtype, from, span, head, dim, buffer, width);
   return rows;
+}
+
+// Row `out` becomes from·factor, or has it added.
+inline void store_row(const float* from, std::int64_t dim, float factor, bool add, float* out) {
+  const FloatTag f;
+  const Floats scale = hn::Set(f, factor);
+  std::int64_t d = 0;
+  for (; d + kLanes <= dim; d += kLanes) {
+    const Floats x = hn::Mul(hn::LoadU(f, from + d), scale);
+    hn::StoreU(add ? hn::Add(x, hn::LoadU(f, out + d)) : x, f, out + d);
+  }
+  for (; d < dim; ++d) out[d] = from[d] * factor + (add ? out[d] : 0.f);
+}
+inline void store_row(const float* from, std::int64_t dim, float factor, bool add, bfloat16* out) {
+  for (std::int64_t d = 0; d < dim; ++d)
+    out[d] = bfloat16(from[d] * factor + (add ? static_cast<float>(out[d]) : 0.f));
+}
+inline void store_row(DType dtype, const HeadRows& to, std::int64_t row, std::int64_t head, std::int64_t dim,
+                      const float* from, float factor, bool add = false) {
+  void* out = const_cast<void*>(to.at(dtype, row, head));
+  if (dtype == DType::bfloat16) return store_row(from, dim, factor, add, static_cast<bfloat16*>(out));
+  store_row(from, dim, factor, add, static_cast<float*>(out));
 }
 
 // Rows of heads lie far apart: the hardware's own prefetching, which follows adjacent lines, does not find
@@ -272,14 +309,6 @@ inline void load_lse(const AttentionArgs& a, const SequenceDesc& s, std::int64_t
   }
 }
 
-// Zeros in the block's vectors of [rows][kQueries].
-inline void clear_block(float* x, std::int64_t rows, const QueryBlock& block) {
-  const FloatTag f;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    for (int v = 0; v < block.vectors; ++v) hn::StoreU(hn::Zero(f), f, x + r * kQueries + v * kLanes);
-  }
-}
-
 // The three kinds of product of a run within the tile of keys from j0 on.
 
 // scores[key][query] = Σ_d keys[key][d]·query[d][query]
@@ -296,21 +325,24 @@ inline void score_product(const Rows& keys, std::int64_t dim, const float* query
                      run.vectors());
 }
 
-// out[d][query] += Σ_key rows[key][d]·weights[key][query]
+// out[query][d] += Σ_key weights[key][query]·rows[key][d], `width` columns of them; queries of `out` are
+// `out_row` apart.
 template <Start kStart>
-void query_product(const Rows& rows, std::int64_t dim, const float* weights, const Run& run, std::int64_t j0,
-                   const float* rescale, float* out, bool skip_zeros) {
-  product<kStart>({.rows = dim,
+void query_product(const Rows& rows, std::int64_t width, const float* weights, const QueryBlock& block,
+                   const Run& run, std::int64_t j0, const float* factor, float* out, std::int64_t out_row,
+                   bool skip_zeros) {
+  const std::int64_t first = run.first * kLanes;
+  product<kStart>({.rows = std::min(run.last * kLanes, block.count) - first,
                    .depth = run.keys(),
-                   .a = rows.data + (run.begin - j0) * rows.row,
+                   .a = weights + (run.begin - j0) * kQueries + first,
                    .a_row = 1,
-                   .a_step = rows.row,
-                   .b = weights + (run.begin - j0) * kQueries + run.first * kLanes,
-                   .b_row = kQueries,
-                   .c = out + run.first * kLanes,
-                   .c_row = kQueries,
-                   .rescale = rescale ? rescale + run.first * kLanes : nullptr},
-                  run.vectors(), skip_zeros);
+                   .a_step = kQueries,
+                   .b = rows.data + (run.begin - j0) * rows.row,
+                   .b_row = rows.row,
+                   .c = out + first * out_row,
+                   .c_row = out_row,
+                   .factor = factor ? factor + first : nullptr},
+                  static_cast<int>(width / kLanes), skip_zeros);
 }
 
 // out[key][d] += Σ_query weights[key][query]·rows[query][d], `width` columns of them; keys of `out` are

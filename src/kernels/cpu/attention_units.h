@@ -98,4 +98,20 @@ inline std::int64_t heads_together(const AttentionArgs& args, const SequenceDesc
                                   args.heads);
 }
 
+/// A block of queries with heads [head_begin, head_end).
+struct HeadsUnit : QueryUnit {
+  std::int64_t head_begin, head_end;
+};
+
+inline std::vector<HeadsUnit> with_heads(const AttentionArgs& args, const std::vector<QueryUnit>& parts,
+                                         std::int64_t block) {
+  std::vector<HeadsUnit> units;
+  for (const QueryUnit& part : parts) {
+    const std::int64_t together = heads_together(args, part.sequence, block);
+    for (std::int64_t h = 0; h < args.heads; h += together)
+      units.push_back({part, h, std::min(h + together, args.heads)});
+  }
+  return units;
+}
+
 }  // namespace headway::inline v1::kernels

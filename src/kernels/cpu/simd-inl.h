@@ -33,8 +33,8 @@ HWY_INLINE Floats exp2(Floats x) {
   // x86's max gives its second operand where one is NaN.
   const Floats clamped = hn::Max(hn::Set(f, -127.f), x);
   // Beside 1.5·2^23 the last bit of a float is worth 1: the sum is x rounded, and its low bits are that
-  // integer.
-  const Floats magic = hn::Set(f, 12582912.f);
+  // integer plus 127, an exponent.
+  const Floats magic = hn::Set(f, 12582912.f + 127.f);
   const Floats shifted = hn::Add(clamped, magic);
   const Floats r = hn::Sub(clamped, hn::Sub(shifted, magic));
   Floats p = hn::Set(f, 1.327638785998897e-3f);
@@ -43,8 +43,7 @@ HWY_INLINE Floats exp2(Floats x) {
   p = hn::MulAdd(p, r, hn::Set(f, 2.4022120142933878e-1f));
   p = hn::MulAdd(p, r, hn::Set(f, 6.931469671838598e-1f));
   p = hn::MulAdd(p, r, hn::Set(f, 1.0000000715661854f));
-  const auto power = hn::Add(hn::ShiftLeft<23>(hn::BitCast(i, shifted)), hn::Set(i, 127 << 23));
-  return hn::Mul(p, hn::BitCast(f, power));
+  return hn::Mul(p, hn::BitCast(f, hn::ShiftLeft<23>(hn::BitCast(i, shifted))));
 }
 
 // High words of 32x32-bit products.
