@@ -12,21 +12,8 @@
 namespace headway::bench {
 namespace {
 
-enum Array {
-  kQuery,
-  kKey,
-  kValue,
-  kOutputGrad,
-  kOutput,
-  kQueryGrad,
-  kKeyGrad,
-  kValueGrad,
-  kLogSum,
-  kDelta,
-  kArrays
-};
-constexpr std::array<const char*, kArrays> kNames{"q",  "k",  "v",  "d_o", "o",
-                                                  "dq", "dk", "dv", "lse", "delta"};
+enum Array { kQuery, kKey, kValue, kOutputGrad, kOutput, kQueryGrad, kKeyGrad, kValueGrad, kLogSum, kArrays };
+constexpr std::array<const char*, kArrays> kNames{"q", "k", "v", "d_o", "o", "dq", "dk", "dv", "lse"};
 
 // [B, T, H, D] for queries and what belongs to them, [B, S, G, D] for keys and values; statistics are [H,
 // B·T].
@@ -34,7 +21,7 @@ bool of_keys(int array) {
   return array == kKey || array == kValue || array == kKeyGrad || array == kValueGrad;
 }
 std::int64_t elements(const CaseOptions& o, int array) {
-  if (array == kLogSum || array == kDelta) return o.heads * o.batch * o.queries;
+  if (array == kLogSum) return o.heads * o.batch * o.queries;
   return o.batch * o.dim * (of_keys(array) ? o.keys * o.kv_heads : o.queries * o.heads);
 }
 
@@ -108,7 +95,7 @@ double key_value_bytes(const CaseOptions& o) {
 Case::Case(const CaseOptions& options) : options_(options) {
   constexpr std::int64_t kFar = std::int64_t{1} << 60;
   for (int i = 0; i < kArrays; ++i) {
-    const bool statistic = i == kLogSum || i == kDelta;
+    const bool statistic = i == kLogSum;
     const std::size_t width = options.dtype == DType::float64 ? 8 : statistic ? 4 : size_of(options.dtype);
     const std::int64_t count = elements(options, i);
     arrays_.push_back(std::make_unique<core::Workspace>(static_cast<std::size_t>(count) * width));
@@ -144,7 +131,6 @@ Case::Case(const CaseOptions& options) : options_(options) {
   args_.dq = rows(kQueryGrad);
   args_.dk = rows(kKeyGrad);
   args_.dv = rows(kValueGrad);
-  args_.delta = at(kDelta);
   if (options.masked) {
     mask_ = Mask::allow(nine_of_ten(options.queries));
     plan_ = TilePlan(mask_, PlanShape::padded(options.batch, options.heads, options.queries, options.keys));

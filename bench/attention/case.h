@@ -43,7 +43,7 @@ class Case {
  private:
   kernels::HeadRows rows(int array) const;
   CaseOptions options_;
-  std::vector<std::unique_ptr<core::Workspace>> arrays_;  // q, k, v, d_o, o, dq, dk, dv, lse, delta
+  std::vector<std::unique_ptr<core::Workspace>> arrays_;  // q, k, v, d_o, o, dq, dk, dv, lse
   std::vector<kernels::SequenceDesc> sequences_;
   Mask mask_;
   TilePlan plan_;

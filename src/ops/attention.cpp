@@ -156,8 +156,6 @@ struct Backward {
 
   static void run_kernel(kernels::AttentionGradArgs& args, DType dtype) {
     if (dtype == DType::float64) return kernels::reference::attention_backward(args);
-    const Tensor delta = Tensor::empty({args.forward.heads, args.forward.lse_rows}, DType::float32);
-    args.delta = delta.raw();
     const core::Workspace workspace(kernels::attention_backward_workspace(args, threads()));
     kernels::attention_backward(args, workspace.as<void>());
   }

@@ -110,8 +110,7 @@ struct AttentionGradArgs {
   AttentionArgs forward;
   HeadRows d_o;
   const void* d_lse = nullptr;  ///< gradient of lse, laid out as lse; null: none
-  HeadRows dq, dk, dv;    ///< outputs, written whole for the rows that sequences name; data null: not wanted
-  void* delta = nullptr;  ///< [H, lse_rows] workspace
+  HeadRows dq, dk, dv;  ///< outputs, written whole for the rows that sequences name; data null: not wanted
   void* dbias =
       nullptr;  ///< float32 (reference: float64), added to; elements where bias is broadcast are summed
   PairStrides dbias_strides;

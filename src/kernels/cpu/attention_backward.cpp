@@ -35,7 +35,42 @@ struct BackwardUnit {
   const SequenceDesc& sequence;
   std::int64_t kv, begin, end;  // head, keys
   float* partial;               // dQ of this range of keys [H][queries][D], or null: args.dq itself
+  const BackwardUnit* next;     // what this thread is likely to take on afterwards, or null
 };
+
+// What follows a block of queries and its tile: the next block, where it is still to be made ready; after the
+// last block the next tile; after the last tile the next unit, with the rows it writes.
+Ahead ahead_of(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+               const KeyRange& keys, const BackwardBuffers& p) {
+  Ahead ahead(block.vectors);
+  const auto add_queries = [&](const SequenceDesc& of, std::int64_t first, std::int64_t head) {
+    const AttentionArgs& a = unit.args.forward;
+    const RowSpan rows = queries_of(of, first, std::min(kQueries, of.query_count - first));
+    ahead.add(a.q, rows, head, a.dim);
+    ahead.add(a.o, rows, head, a.value_dim);
+    ahead.add(unit.args.d_o, rows, head, a.value_dim);
+    ahead.add(unit.args.dq, rows, head, a.dim);
+  };
+  const auto add_keys = [&](const BackwardUnit& of, std::int64_t first) {
+    const AttentionArgs& a = of.args.forward;
+    const RowSpan rows = keys_of(of.sequence, first, std::min(kKeys, of.end - first));
+    ahead.add(a.k, rows, of.kv, a.dim);
+    ahead.add(a.v, rows, of.kv, a.value_dim);
+    ahead.add(of.args.dk, rows, of.kv, a.dim);
+    ahead.add(of.args.dv, rows, of.kv, a.value_dim);
+  };
+  const std::int64_t next = block.begin + kQueries;
+  if (next < s.query_count) {
+    if (p.ready[next / kQueries] == 0.f) add_queries(s, next, h);
+  } else if (keys.end < unit.end) {
+    add_keys(unit, keys.end);
+  } else if (const BackwardUnit* then = unit.next) {
+    add_keys(*then, then->begin);
+    const AttentionArgs& a = then->args.forward;
+    add_queries(then->sequence, 0, then->kv * (a.heads / a.kv_heads));
+  }
+  return ahead;
+}
 
 // dK and dV of these keys.
 void store_keys(const BackwardUnit& unit, const BackwardSpace& sizes, const BackwardBuffers& p,
@@ -83,7 +118,8 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
     float& ready = p.ready[block.begin / kQueries];
     if (ready == 0.f) prepare(args, s, h, block, sizes, p, block.begin);
     ready = 1.f;
-    backward_tile(args, s, h, block, tile, k, v, sizes, p, sums, begin);
+    Ahead ahead = ahead_of(unit, s, h, block, {tile.begin, tile.end}, p);
+    backward_tile(args, s, h, block, tile, k, v, sizes, p, sums, begin, ahead);
   };
   const auto key_rows = [&](const KeyRange& keys) {
     return float_rows(a.dtype, a.k, keys_of(s, keys.begin, keys.end - keys.begin), unit.kv, a.dim, p.keys,
@@ -127,12 +163,20 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
   }
 }
 
-// A range of keys of one key/value head. `sums`: [H][HeadLayout] of the range.
-void backward_unit(const AttentionGradArgs& args, const KeyUnit& part, std::int64_t kv, bool own_bias,
-                   const BackwardExtent& extent, float* partial, float* sums_of_heads, float* space) {
+// A range of keys of one key/value head; `next` follows. `sums`: [H][HeadLayout] of the range.
+void backward_unit(const AttentionGradArgs& args, const KeyUnit& part, std::int64_t kv, const KeyUnit* next,
+                   std::int64_t next_kv, bool own_bias, const BackwardExtent& extent, float* partial,
+                   float* sums_of_heads, float* space) {
   const AttentionArgs& a = args.forward;
   const SequenceDesc& s = a.sequences[part.sequence];
-  const BackwardUnit unit{args, s, kv, part.begin, part.end, partial};
+  const BackwardUnit then{args,
+                          a.sequences[next ? next->sequence : part.sequence],
+                          next_kv,
+                          next ? next->begin : 0,
+                          next ? next->end : 0,
+                          nullptr,
+                          nullptr};
+  const BackwardUnit unit{args, s, kv, part.begin, part.end, partial, next ? &then : nullptr};
   const BackwardSpace sizes(a, extent);
   const BackwardBuffers p(sizes, space);
   const HeadLayout layout(args, s);
@@ -176,7 +220,8 @@ void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int
         const RowSpan keys = keys_of(s, tile.begin, tile.keys());
         const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, p.keys, a.dim);
         const Rows v = float_rows(a.dtype, a.v, keys, kv, a.value_dim, p.values, a.value_dim);
-        differentiate(a, s, h, block, tile, k, v, sizes, p, 0);
+        Ahead nothing(0);
+        differentiate(a, s, h, block, tile, k, v, sizes, p, 0, nothing);
         add_bias_gradient(args, s, h, block, tile, p.tiles.d_scores);
       });
     }
@@ -229,7 +274,6 @@ std::size_t attention_backward_workspace(const AttentionGradArgs& args, int thre
 
 void attention_backward(const AttentionGradArgs& args, void* workspace) {
   const AttentionArgs& a = args.forward;
-  sum_delta(args);
   const Plan plan = plan_keys(args);
   const BackwardExtent extent(a);
   const bool shared_bias = bias_is_shared(args, plan);
@@ -238,12 +282,17 @@ void attention_backward(const AttentionGradArgs& args, void* workspace) {
   float* spaces = sums + plan.sums_floats;
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(a, extent);
   for (const Wave& wave : plan.waves) {
-    core::parallel_for(static_cast<std::int64_t>(wave.end - wave.begin) * a.kv_heads, [&](std::int64_t unit) {
-      const KeyUnit& part = plan.units[wave.begin + static_cast<std::size_t>(unit / a.kv_heads)];
+    const std::int64_t units = static_cast<std::int64_t>(wave.end - wave.begin) * a.kv_heads;
+    const auto unit_of = [&](std::int64_t unit) {
+      return &plan.units[wave.begin + static_cast<std::size_t>(unit / a.kv_heads)];
+    };
+    core::parallel_for(units, [&](std::int64_t unit) {
+      const KeyUnit& part = *unit_of(unit);
+      const std::int64_t next = unit + threads();
       HWY_DYNAMIC_DISPATCH(backward_unit)
-      (args, part, unit % a.kv_heads, args.dbias && !shared_bias, extent,
-       part.partial >= 0 ? partials + part.partial : nullptr, sums + part.sums,
-       spaces + core::thread_index() * floats);
+      (args, part, unit % a.kv_heads, next < units ? unit_of(next) : nullptr, next % a.kv_heads,
+       args.dbias && !shared_bias, extent, part.partial >= 0 ? partials + part.partial : nullptr,
+       sums + part.sums, spaces + core::thread_index() * floats);
     });
     add_sums(args, plan, wave, sums);
   }

@@ -91,33 +91,6 @@ struct Work {
   }
 };
 
-// What follows the tile at hand: keys of a head, and, where they belong to other work, its queries. Rows are
-// fetched share by share, while exponentials are computed, which want no memory.
-struct Ahead {
-  Work work;
-  KeyRange keys{0, 0};
-  bool begins = false;  // the work
-  std::int64_t part = 0, parts = 1;
-
-  void fetch(const AttentionArgs& a) {
-    if (!work.sequence || part >= parts) return;
-    const auto share = [&](const RowSpan& rows) {
-      const std::int64_t begin = rows.count * part / parts, end = rows.count * (part + 1) / parts;
-      return RowSpan{rows.first + begin * rows.step, end - begin, rows.step};
-    };
-    const std::int64_t kv = work.head * a.kv_heads / a.heads;
-    const RowSpan key_rows = share(keys_of(*work.sequence, keys.begin, keys.end - keys.begin));
-    prefetch_rows(a.dtype, a.k, key_rows, kv, a.dim);
-    prefetch_rows(a.dtype, a.v, key_rows, kv, a.value_dim);
-    if (begins) {
-      const RowSpan rows = share(work.queries());
-      prefetch_rows(a.dtype, a.q, rows, work.head, a.dim);
-      prefetch_rows(a.dtype, a.o, rows, work.head, a.value_dim);
-    }
-    ++part;
-  }
-};
-
 // What a block has summed up so far, by vectors of queries.
 struct Sums {
   float *output, *largest, *total;  // [kQueries][Dv, rounded up], [kQueries], [kQueries]
@@ -192,11 +165,18 @@ class ForwardPass {
     const bool alone = writes_at_once(seen, resumes);
     for (int n = 0; n < count; ++n) begin_block(work.block(n), n, resumes, alone);
     const auto ahead_of = [&](std::int64_t tile_end) {
+      Ahead ahead(count * work.block(0).vectors);
       const bool begins = tile_end >= seen.end;
-      Ahead ahead{.work = begins ? next : work, .begins = begins, .parts = count * work.block(0).vectors};
-      if (!ahead.work.sequence) return ahead;
+      const Work& then = begins ? next : work;
+      if (!then.sequence) return ahead;
       const KeyRange keys = begins ? next.seen() : KeyRange{tile_end, seen.end};
-      ahead.keys = {keys.begin, std::min(keys.begin + kKeys, keys.end)};
+      const RowSpan rows = keys_of(*then.sequence, keys.begin, std::min(kKeys, keys.end - keys.begin));
+      ahead.add(a.k, rows, then.head * a.kv_heads / a.heads, a.dim);
+      ahead.add(a.v, rows, then.head * a.kv_heads / a.heads, a.value_dim);
+      if (begins) {
+        ahead.add(a.q, next.queries(), next.head, a.dim);
+        ahead.add(a.o, next.queries(), next.head, a.value_dim);
+      }
       return ahead;
     };
     if (count == 1) {
@@ -265,7 +245,7 @@ class ForwardPass {
     const std::int64_t j0 = tile.begin;
     score_tile(a, s, h, block, tile, k, query_of(n), relative_query_of(n), relative, scores);
     for (int c = 0; c < block.vectors; ++c) {
-      ahead.fetch(a);
+      ahead.fetch(a.dtype);
       const KeyRange seen = tile.vector_keys(c);
       exponentiate(scores + (seen.begin - j0) * kQueries + c * kLanes, seen.end - seen.begin,
                    sums.largest + c * kLanes, sums.total + c * kLanes, rescale + c * kLanes);

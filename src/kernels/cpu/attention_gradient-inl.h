@@ -6,6 +6,8 @@
 #define HEADWAY_KERNELS_CPU_ATTENTION_GRADIENT_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "kernels/cpu/attention_relative-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -95,12 +97,46 @@ struct QueryRows {
   }
 };
 
+// Σ_d o[d]·g[d]
+template <class T>
+float dot(const T* o, const float* g, std::int64_t dim) {
+  const FloatTag f;
+  Floats sum = hn::Zero(f);
+  std::int64_t d = 0;
+  for (; d + kLanes <= dim; d += kLanes) {
+    if constexpr (std::is_same_v<T, float>) {
+      sum = hn::MulAdd(hn::LoadU(f, o + d), hn::LoadU(f, g + d), sum);
+    } else {
+      sum = hn::MulAdd(load_floats(o + d), hn::LoadU(f, g + d), sum);
+    }
+  }
+  float total = hn::GetLane(hn::SumOfLanes(f, sum));
+  for (; d < dim; ++d) total += static_cast<float>(o[d]) * g[d];
+  return total;
+}
+
+// delta = Σ_d dO∘O - dlse, a number for each query: what every dS of its row has subtracted. The
+// log-sum-exp's own gradient adds P·dlse to dS, and so joins in here.
+inline void load_delta(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
+                       const QueryBlock& block, const Rows& g, float* out) {
+  const AttentionArgs& a = args.forward;
+  const auto* d_lse = static_cast<const float*>(args.d_lse);
+  std::fill(out, out + kQueries, 0.f);
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    const std::int64_t row = s.query_row(block.begin + i);
+    const void* o = a.o.at(a.dtype, row, h);
+    const float* of = g.data + i * g.row;
+    out[i] = a.dtype == DType::bfloat16 ? dot(static_cast<const bfloat16*>(o), of, a.value_dim)
+                                        : dot(static_cast<const float*>(o), of, a.value_dim);
+    if (d_lse) out[i] -= d_lse[h * a.lse_rows + row];
+  }
+}
+
 // Makes one block of queries ready, at row `at`, and clears its dQ.
 void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
              const BackwardSpace& sizes, const BackwardBuffers& p, std::int64_t at) {
   const AttentionArgs& a = args.forward;
   const RowSpan span = queries_of(s, block.begin, block.count);
-  const auto* delta = static_cast<const float*>(args.delta) + h * a.lse_rows;
   const float factor = static_cast<float>(a.scale) * kLog2e;
   const Rows q =
       float_rows(a.dtype, a.q, span, h, a.dim, p.query_rows + at * sizes.dim, sizes.dim, Place::adjacent);
@@ -116,14 +152,14 @@ void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t 
     std::fill(p.d_relative + at * sizes.dim, p.d_relative + (at + block.count) * sizes.dim, 0.f);
   }
   load_lse(a, s, h, block, p.lse + at);
-  for (std::int64_t i = 0; i < kQueries; ++i)
-    p.delta[at + i] = i < block.count ? delta[s.query_row(block.begin + i)] : 0.f;
+  load_delta(args, s, h, block, g, p.delta + at);
 }
 
 // Fills the tiles of weights and dS for one block of queries, which is `at` rows from the first prepared.
+// Fetches what is `ahead` meanwhile.
 void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
                    const Tile& tile, const Rows& k, const Rows& v, const BackwardSpace& sizes,
-                   const BackwardBuffers& p, std::int64_t at) {
+                   const BackwardBuffers& p, std::int64_t at, Ahead& ahead) {
   const FloatTag f;
   const std::int64_t j0 = tile.begin;
   const GradientTiles& t = p.tiles;
@@ -137,6 +173,7 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
   }
   if (a.dropout.threshold) drop(a, s, h, block, tile, t.d_scores, t.d_scores);
   for (int c = 0; c < block.vectors; ++c) {
+    ahead.fetch(a.dtype);
     const Floats sums = hn::LoadU(f, p.lse + at + c * kLanes);
     const Floats base = hn::LoadU(f, p.delta + at + c * kLanes);
     const KeyRange seen_keys = tile.vector_keys(c);
@@ -195,11 +232,11 @@ struct HeadSums {
 void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
                    const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
                    const BackwardSpace& sizes, const BackwardBuffers& p, const HeadSums& sums,
-                   std::int64_t begin) {
+                   std::int64_t begin, Ahead& ahead) {
   const AttentionArgs& a = args.forward;
   const GradientTiles& t = p.tiles;
   const std::int64_t first = block.begin;
-  differentiate(a, s, h, block, tile, k, v, sizes, p, first);
+  differentiate(a, s, h, block, tile, k, v, sizes, p, first, ahead);
   const QueryRows rows(args, s, h, block, sizes, p, first);
   const Rows &q = rows.q, &g = rows.g;
   const bool partial = is_partial(a, s, block, tile);

@@ -65,9 +65,6 @@ bool bias_is_shared(const AttentionGradArgs& args, const Plan& plan);
 /// dQ (and dQ') of sequences that were cut: the parts of their ranges added in order.
 void add_partials(const AttentionGradArgs& args, const Plan& plan, const float* partials);
 
-/// Fills args.delta.
-void sum_delta(const AttentionGradArgs& args);
-
 /// What the units of a wave have summed up is added to where it belongs, in order.
 void add_sums(const AttentionGradArgs& args, const Plan& plan, const Wave& wave, const float* sums);
 
