@@ -46,21 +46,22 @@ Ahead ahead_of(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h, 
   const auto add_queries = [&](const SequenceDesc& of, std::int64_t first, std::int64_t head) {
     const AttentionArgs& a = unit.args.forward;
     const RowSpan rows = queries_of(of, first, std::min(kQueries, of.query_count - first));
-    ahead.add(a.q, rows, head, a.dim);
-    ahead.add(a.o, rows, head, a.value_dim);
-    ahead.add(unit.args.d_o, rows, head, a.value_dim);
-    ahead.add(unit.args.dq, rows, head, a.dim);
+    ahead.add(a.dtype, a.q, rows, head, a.dim);
+    ahead.add(a.dtype, a.o, rows, head, a.value_dim);
+    ahead.add(a.dtype, unit.args.d_o, rows, head, a.value_dim);
+    ahead.add(a.dtype, unit.args.dq, rows, head, a.dim);
   };
   const auto add_keys = [&](const BackwardUnit& of, std::int64_t first) {
     const AttentionArgs& a = of.args.forward;
     const RowSpan rows = keys_of(of.sequence, first, std::min(kKeys, of.end - first));
-    ahead.add(a.k, rows, of.kv, a.dim);
-    ahead.add(a.v, rows, of.kv, a.value_dim);
-    ahead.add(of.args.dk, rows, of.kv, a.dim);
-    ahead.add(of.args.dv, rows, of.kv, a.value_dim);
+    ahead.add(a.dtype, a.k, rows, of.kv, a.dim);
+    ahead.add(a.dtype, a.v, rows, of.kv, a.value_dim);
+    ahead.add(a.dtype, of.args.dk, rows, of.kv, a.dim);
+    ahead.add(a.dtype, of.args.dv, rows, of.kv, a.value_dim);
   };
   const std::int64_t next = block.begin + kQueries;
   if (next < s.query_count) {
+    add_bias_rows(unit.args.forward, s, h, next, std::min(kQueries, s.query_count - next), keys, ahead);
     if (p.ready[next / kQueries] == 0.f) add_queries(s, next, h);
   } else if (keys.end < unit.end) {
     add_keys(unit, keys.end);

@@ -171,11 +171,11 @@ class ForwardPass {
       if (!then.sequence) return ahead;
       const KeyRange keys = begins ? next.seen() : KeyRange{tile_end, seen.end};
       const RowSpan rows = keys_of(*then.sequence, keys.begin, std::min(kKeys, keys.end - keys.begin));
-      ahead.add(a.k, rows, then.head * a.kv_heads / a.heads, a.dim);
-      ahead.add(a.v, rows, then.head * a.kv_heads / a.heads, a.value_dim);
+      ahead.add(a.dtype, a.k, rows, then.head * a.kv_heads / a.heads, a.dim);
+      ahead.add(a.dtype, a.v, rows, then.head * a.kv_heads / a.heads, a.value_dim);
       if (begins) {
-        ahead.add(a.q, next.queries(), next.head, a.dim);
-        ahead.add(a.o, next.queries(), next.head, a.value_dim);
+        ahead.add(a.dtype, a.q, next.queries(), next.head, a.dim);
+        ahead.add(a.dtype, a.o, next.queries(), next.head, a.value_dim);
       }
       return ahead;
     };
@@ -238,20 +238,32 @@ class ForwardPass {
     }
   }
 
+  // The bias of the next block, or of the first block and the next tile.
+  void add_bias_after(int n, const Tile& tile, Ahead& ahead) const {
+    const bool last = n + 1 == work.blocks;
+    const QueryBlock next = work.block(last ? 0 : n + 1);
+    const KeyRange keys =
+        last ? KeyRange{tile.end, std::min(tile.end + kKeys, s.key_count)} : KeyRange{tile.begin, tile.end};
+    add_bias_rows(a, s, h, next.begin, next.count, keys, ahead);
+  }
+
   // k and v are the tile's rows.
   void attend(const QueryBlock& block, int n, const Tile& tile, const Rows& k, const Rows& v, bool alone,
               Ahead& ahead) {
     const Sums sums = sums_of(n);
     const std::int64_t j0 = tile.begin;
-    score_tile(a, s, h, block, tile, k, query_of(n), relative_query_of(n), relative, scores);
+    const bool partial =
+        score_tile(a, s, h, block, tile, k, query_of(n), relative_query_of(n), relative, scores);
+    Ahead bias(block.vectors);
+    add_bias_after(n, tile, bias);
     for (int c = 0; c < block.vectors; ++c) {
-      ahead.fetch(a.dtype);
+      ahead.fetch();
+      bias.fetch();
       const KeyRange seen = tile.vector_keys(c);
       exponentiate(scores + (seen.begin - j0) * kQueries + c * kLanes, seen.end - seen.begin,
                    sums.largest + c * kLanes, sums.total + c * kLanes, rescale + c * kLanes);
     }
     if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
-    const bool partial = is_partial(a, s, block, tile);
     const bool skip_zeros = partial && !all_finite(v.data, tile.keys(), v.row, a.value_dim);
     if (alone) {
       const FloatTag f;

@@ -156,15 +156,15 @@ void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t 
 }
 
 // Fills the tiles of weights and dS for one block of queries, which is `at` rows from the first prepared.
-// Fetches what is `ahead` meanwhile.
-void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+// Fetches what is `ahead` meanwhile. True where some pair is hidden.
+bool differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
                    const Tile& tile, const Rows& k, const Rows& v, const BackwardSpace& sizes,
                    const BackwardBuffers& p, std::int64_t at, Ahead& ahead) {
   const FloatTag f;
   const std::int64_t j0 = tile.begin;
   const GradientTiles& t = p.tiles;
-  score_tile(a, s, h, block, tile, k, p.query + at * sizes.dim, p.relative_query + at * sizes.dim, p.relative,
-             t.weights, t.history);
+  const bool partial = score_tile(a, s, h, block, tile, k, p.query + at * sizes.dim,
+                                  p.relative_query + at * sizes.dim, p.relative, t.weights, t.history);
   const float* d_out = p.d_out + at * sizes.value_dim;
   for_runs(tile, [&](const Run& run) HWY_ATTR { score_product(v, a.value_dim, d_out, run, j0, t.d_scores); });
   if (a.relative_values.data) {
@@ -173,7 +173,7 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
   }
   if (a.dropout.threshold) drop(a, s, h, block, tile, t.d_scores, t.d_scores);
   for (int c = 0; c < block.vectors; ++c) {
-    ahead.fetch(a.dtype);
+    ahead.fetch();
     const Floats sums = hn::LoadU(f, p.lse + at + c * kLanes);
     const Floats base = hn::LoadU(f, p.delta + at + c * kLanes);
     const KeyRange seen_keys = tile.vector_keys(c);
@@ -190,6 +190,7 @@ void differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
     }
   }
   if (a.dropout.threshold) drop(a, s, h, block, tile, t.weights, t.weights);
+  return partial;
 }
 
 // dS times the cap's slope.
@@ -236,10 +237,9 @@ void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::in
   const AttentionArgs& a = args.forward;
   const GradientTiles& t = p.tiles;
   const std::int64_t first = block.begin;
-  differentiate(a, s, h, block, tile, k, v, sizes, p, first, ahead);
+  const bool partial = differentiate(a, s, h, block, tile, k, v, sizes, p, first, ahead);
   const QueryRows rows(args, s, h, block, sizes, p, first);
   const Rows &q = rows.q, &g = rows.g;
-  const bool partial = is_partial(a, s, block, tile);
   const bool finite_g = !partial || all_finite(g.data, block.count, g.row, a.value_dim);
   const bool skip_keys = partial && !all_finite(k.data, tile.keys(), k.row, a.dim);
   const bool skip_queries = partial && !(finite_g && all_finite(q.data, block.count, q.row, a.dim));

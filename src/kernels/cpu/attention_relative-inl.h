@@ -190,8 +190,8 @@ inline void add_relative_gradient(const RelativeRows& table, const RelativeTile&
 }
 
 // All of a tile's scores: the products, and what becomes of them. `relative_query` is Q' transposed, as
-// `query` is Q.
-inline void score_tile(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+// `query` is Q. True where some pair is hidden.
+inline bool score_tile(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
                        const Tile& tile, const Rows& k, const float* query, const float* relative_query,
                        const RelativeBuffers& buffers, float* scores, const ScoreHistory& history = {}) {
   for_runs(tile, [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, tile.begin, scores); });
@@ -199,7 +199,7 @@ inline void score_tile(const AttentionArgs& a, const SequenceDesc& s, std::int64
     const RelativeTile r = relative_tile(a.relative_keys, s, h, block, tile, buffers.rows);
     add_relative(r, block, tile, a.dim, relative_query, buffers, scores);
   }
-  if (is_unfinished(a, s, block, tile)) finish_scores(a, s, h, block, tile, scores, history);
+  return finish_scores(a, s, h, block, tile, scores, history);
 }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE

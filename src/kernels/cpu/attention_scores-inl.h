@@ -12,18 +12,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// True when some pair of the tile is (or may be) hidden.
-inline bool is_partial(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
-                       const Tile& tile) {
+// True when the mask hides some pair of the tile.
+inline bool is_partial(const SequenceDesc& s, const QueryBlock& block, const Tile& tile) {
   const bool inside =
       block.begin + block.count - 1 + s.low <= tile.begin && tile.end - 1 <= block.begin + s.high;
-  return !inside || tile.bits || a.bias;
-}
-
-// True when finish_scores() has something to do.
-inline bool is_unfinished(const AttentionArgs& a, const SequenceDesc& s, const QueryBlock& block,
-                          const Tile& tile) {
-  return is_partial(a, s, block, tile) || a.softcap > 0 || a.distances.data || a.modifier;
+  return !inside || tile.bits;
 }
 
 // Calls body(pointer to a vector of scores, key, vector) for all that the tile's softmax will read.
@@ -56,32 +49,47 @@ inline void bias_strip(const AttentionArgs& a, const SequenceDesc& s, std::int64
   }
 }
 
-inline void add_bias(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
+// Where a bias has a row for each query, those of `queries` of them and some keys are what comes next.
+inline void add_bias_rows(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t first,
+                          std::int64_t queries, const KeyRange& keys, Ahead& ahead) {
+  const PairStrides& strides = a.bias_strides;
+  if (!a.bias || strides.key * s.step != 1 || strides.query == 0 || keys.begin >= keys.end) return;
+  const float* from =
+      static_cast<const float*>(a.bias) + strides.at(s.index, h, s.query_at(first), s.key_at(keys.begin));
+  ahead.add(DType::float32, {from, strides.query, 0}, {0, queries}, 0, keys.end - keys.begin);
+}
+
+// True where an element of -inf has hidden a pair.
+inline bool add_bias(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
                      const Tile& tile, float* scores) {
   const FloatTag f;
   const Floats unit = hn::Set(f, kLog2e), hidden = hn::Set(f, -kInfinity);
+  Floats hides = hn::Zero(f);
   const auto add = [&](float* at, Floats bias) HWY_ATTR {
     const Floats sum = hn::MulAdd(unit, bias, hn::LoadU(f, at));
-    hn::StoreU(hn::IfThenElse(hn::Eq(bias, hidden), hidden, sum), f, at);
+    const auto away = hn::Eq(bias, hidden);
+    hides = hn::Or(hides, hn::VecFromMask(f, away));
+    hn::StoreU(hn::IfThenElse(away, hidden, sum), f, at);
   };
   if (a.bias_strides.query == 0) {  // a number for each key
     const float* row = static_cast<const float*>(a.bias) + a.bias_strides.at(s.index, h, 0, 0);
     for_scores(block, tile, scores, [&](float* at, std::int64_t j, int) HWY_ATTR {
       add(at, hn::Set(f, row[s.key_at(j) * a.bias_strides.key]));
     });
-    return;
-  }
-  HWY_ALIGN float part[kBiasKeys * kQueries] = {};  // lanes without a query stay 0
-  for (std::int64_t j = tile.begin; j < tile.end; j += kBiasKeys) {
-    const std::int64_t keys = std::min(kBiasKeys, tile.end - j);
-    bias_strip(a, s, h, block, j, keys, part);
-    for (std::int64_t k = 0; k < keys; ++k) {
-      for (int v = 0; v < block.vectors; ++v) {
-        const std::int64_t at = k * kQueries + v * kLanes;
-        add(scores + (j - tile.begin) * kQueries + at, hn::LoadU(f, part + at));
+  } else {
+    HWY_ALIGN float part[kBiasKeys * kQueries] = {};  // lanes without a query stay 0
+    for (std::int64_t j = tile.begin; j < tile.end; j += kBiasKeys) {
+      const std::int64_t keys = std::min(kBiasKeys, tile.end - j);
+      bias_strip(a, s, h, block, j, keys, part);
+      for (std::int64_t k = 0; k < keys; ++k) {
+        for (int v = 0; v < block.vectors; ++v) {
+          const std::int64_t at = k * kQueries + v * kLanes;
+          add(scores + (j - tile.begin) * kQueries + at, hn::LoadU(f, part + at));
+        }
       }
     }
   }
+  return !hn::AllFalse(f, hn::MaskFromVec(hides));
 }
 
 // -inf where a plan's bits hide a pair.
@@ -200,16 +208,18 @@ inline void hide_bounds(const SequenceDesc& s, const QueryBlock& block, const Ti
 }
 
 // Scores [keys][kQueries], in units of log 2, are capped, modified, get their biases, and -inf where hidden.
-inline void finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
+// True where some pair is.
+inline bool finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
                           const QueryBlock& block, const Tile& tile, float* scores,
                           const ScoreHistory& history = {}) {
   if (a.softcap > 0) cap_scores(a, block, tile, scores, history.slopes);
   if (a.modifier) modify_scores(a, s, h, block, tile, scores, history.before);
   if (a.distances.data) add_distances(a, s, h, block, tile, scores);
-  if (a.bias) add_bias(a, s, h, block, tile, scores);
+  const bool hides = a.bias && add_bias(a, s, h, block, tile, scores);
+  if (!is_partial(s, block, tile)) return hides;
   if (tile.bits) hide_pairs(block, tile, scores);
-  if (block.begin + block.count - 1 + s.low > tile.begin || tile.end - 1 > block.begin + s.high)
-    hide_bounds(s, block, tile, scores);
+  hide_bounds(s, block, tile, scores);
+  return true;
 }
 
 // dS goes to a dense bias's gradient, by rows of queries again.

@@ -29,7 +29,7 @@ TileSummary summary(const AttentionArgs& a) {
         for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
           const QueryBlock block(first, s.query_count);
           for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) {
-            ++(is_partial(a, s, block, tile) ? out.partial : out.full);
+            ++(is_partial(s, block, tile) || a.bias ? out.partial : out.full);
             for_runs(tile, [&](const Run& run) {
               const std::int64_t queries = std::min(run.last * kLanes, block.count) - run.first * kLanes;
               out.computed_pairs += static_cast<double>(run.keys() * queries);

@@ -148,16 +148,16 @@ HWY_INLINE void prefetch_rows(DType dtype, const HeadRows& rows, const RowSpan& 
 class Ahead {
  public:
   explicit Ahead(std::int64_t shares) : shares_(shares) {}
-  void add(const HeadRows& rows, const RowSpan& span, std::int64_t head, std::int64_t dim) {
-    if (rows.data && span.count > 0) parts_[count_++] = {&rows, span, head, dim};
+  void add(DType dtype, const HeadRows& rows, const RowSpan& span, std::int64_t head, std::int64_t dim) {
+    if (rows.data && span.count > 0) parts_[count_++] = {dtype, rows, span, head, dim};
   }
-  HWY_INLINE void fetch(DType dtype) {
+  HWY_INLINE void fetch() {
     if (taken_ >= shares_) return;
     for (int n = 0; n < count_; ++n) {
       const Part& part = parts_[n];
       const std::int64_t begin = part.span.count * taken_ / shares_,
                          end = part.span.count * (taken_ + 1) / shares_;
-      prefetch_rows(dtype, *part.rows,
+      prefetch_rows(part.dtype, part.rows,
                     {part.span.first + begin * part.span.step, end - begin, part.span.step}, part.head,
                     part.dim);
     }
@@ -166,11 +166,12 @@ class Ahead {
 
  private:
   struct Part {
-    const HeadRows* rows;
+    DType dtype;
+    HeadRows rows;
     RowSpan span;
     std::int64_t head, dim;
   };
-  Part parts_[8];
+  Part parts_[9];
   int count_ = 0;
   std::int64_t taken_ = 0, shares_;
 };
