@@ -20,8 +20,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// Blocks of queries that meet a tile one after another: K and V come from beyond the L2 cache once for all.
-constexpr int kBlocks = 4;
+// Blocks of queries that meet a tile one after another: K and V come from beyond the L2 cache once for all. Q
+// and O of eight are 256 KiB at D = 64, half of a small L2 cache; four were 5 % slower at T = 4096, sixteen no
+// faster.
+constexpr int kBlocks = 8;
 
 // float32 workspace of one thread.
 struct ForwardSpace {
@@ -324,7 +326,7 @@ HWY_EXPORT(forward_block);
 HWY_EXPORT(forward_unit);
 HWY_EXPORT(most_blocks);
 
-// As many as leave each thread some units to take.
+// As many as leave each thread eight units: at the end one waits for an eighth of its time at most.
 int blocks_together(const AttentionArgs& args, std::int64_t block, int most) {
   constexpr std::int64_t kUnitsEach = 8;
   std::int64_t blocks = 0;

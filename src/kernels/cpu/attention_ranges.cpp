@@ -65,7 +65,8 @@ HeadLayout::HeadLayout(const AttentionGradArgs& args, const SequenceDesc& s) {
 }
 
 Plan plan_keys(const AttentionGradArgs& args) {
-  // Sums of so many floats (64 MiB) are held at once, or those of one sequence.
+  // Sums of so many floats (64 MiB) are held at once, or those of one sequence: a few per cent of what the
+  // training of such batches holds anyway, and waves are long enough that their ends do not matter.
   constexpr std::int64_t kWave = std::int64_t{1} << 24;
   const AttentionArgs& a = args.forward;
   const std::int64_t copies = a.relative_keys.data ? 2 : 1;

@@ -32,6 +32,8 @@ inline bool is_row(const AttentionArgs& a, const SequenceDesc& s) {
 /// How many ranges the keys of such a sequence are cut in, which are the only units there are. Depends on the
 /// sequence's shape alone.
 inline std::int64_t row_ranges(const SequenceDesc& s) {
+  // 256 keys of 8 heads and D = 128 are 2 MiB, some 70 us of reading; handing a range out and merging its
+  // [H][D] takes a few. 32 ranges let 16 threads end together.
   constexpr std::int64_t kKeysWorth = 256, kUnitsWanted = 32;
   return std::clamp<std::int64_t>(s.key_count / kKeysWorth, 1, kUnitsWanted);
 }
