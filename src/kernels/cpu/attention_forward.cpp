@@ -2,8 +2,6 @@
 // 2022).
 #include <headway/kernels/attention.h>
 
-#include <cstring>
-
 #include <headway/core/parallel.h>
 
 #include "kernels/cpu/attention_rows.h"
@@ -13,16 +11,15 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_forward.cpp"
 #include <hwy/foreach_target.h>
 
-#include <hwy/contrib/math/math-inl.h>
-
 #include "kernels/cpu/attention_relative-inl.h"
+#include "kernels/cpu/attention_softmax-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
 // Blocks of queries that meet a tile one after another: K and V come from beyond the L2 cache once for all. Q
-// and O of eight are 256 KiB at D = 64, half of a small L2 cache; four were 5 % slower at T = 4096, sixteen no
-// faster.
+// and O of eight are 256 KiB at D = 64, half of a small L2 cache; four were 5 % slower at T = 4096, sixteen
+// no faster.
 constexpr int kBlocks = 8;
 
 // float32 workspace of one thread.
@@ -42,42 +39,6 @@ struct ForwardSpace {
 std::int64_t forward_floats(const AttentionArgs& a) { return ForwardSpace(a).total(); }
 std::int64_t forward_block() { return kQueries; }
 
-// One vector of queries: scores [keys][kQueries] become exp2(score - largest), largest and total go on, and
-// `rescale` is what sums made before are worth now. Four chains at a time hide the latency of max and add.
-HWY_INLINE void exponentiate(float* scores, std::int64_t keys, float* largest, float* total, float* rescale) {
-  const FloatTag f;
-  const auto at = [&](std::int64_t j) { return hn::LoadU(f, scores + j * kQueries); };
-  const Floats before = hn::LoadU(f, largest);
-  Floats top0 = before, top1 = before, top2 = before, top3 = before;
-  std::int64_t j = 0;
-  for (; j + 4 <= keys; j += 4) {
-    top0 = hn::Max(top0, at(j));
-    top1 = hn::Max(top1, at(j + 1));
-    top2 = hn::Max(top2, at(j + 2));
-    top3 = hn::Max(top3, at(j + 3));
-  }
-  for (; j < keys; ++j) top0 = hn::Max(top0, at(j));
-  const Floats top = hn::Max(hn::Max(top0, top1), hn::Max(top2, top3));
-  // With nothing seen yet the maximum is -inf; subtracting a finite number instead leaves exp(-inf) = 0.
-  const Floats base = hn::Max(top, hn::Set(f, -1e30f));
-  const auto power = [&](std::int64_t key) HWY_ATTR {
-    const Floats p = exp2(hn::Sub(at(key), base));
-    hn::StoreU(p, f, scores + key * kQueries);
-    return p;
-  };
-  const Floats factor = rescale_factor(before, base);
-  Floats sum0 = hn::Zero(f), sum1 = sum0;
-  for (j = 0; j + 2 <= keys; j += 2) {
-    sum0 = hn::Add(sum0, power(j));
-    sum1 = hn::Add(sum1, power(j + 1));
-  }
-  if (j < keys) sum0 = hn::Add(sum0, power(j));
-  hn::StoreU(top, f, largest);
-  const Floats sum = hn::Add(sum0, sum1);
-  hn::StoreU(hn::MulAdd(hn::LoadU(f, total), factor, sum), f, total);
-  hn::StoreU(factor, f, rescale);
-}
-
 // Blocks of queries of one head: what a pass takes on, and what this thread is likely to take on after it.
 struct Work {
   const SequenceDesc* sequence = nullptr;  // null: nothing
@@ -92,55 +53,6 @@ struct Work {
     return {visible_keys(*sequence, block(0)).begin, visible_keys(*sequence, block(blocks - 1)).end};
   }
 };
-
-// What a block has summed up so far, by vectors of queries.
-struct Sums {
-  float *output, *largest, *total;  // [kQueries][Dv, rounded up], [kQueries], [kQueries]
-};
-
-// Takes up where other keys have left off: O and the log-sum-exp are a maximum, a sum of 1 and an output.
-void resume(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-            std::int64_t width, const Sums& sums) {
-  copy_rows(a.dtype, a.o, queries_of(s, block.begin, block.count), h, a.value_dim, sums.output, width);
-  const auto* lse = static_cast<const float*>(a.lse) + h * a.lse_rows;
-  for (std::int64_t i = 0; i < block.count; ++i) {
-    const float before = lse[s.query_row(block.begin + i)];
-    sums.largest[i] = before * kLog2e;
-    sums.total[i] = before == -kInfinity ? 0.f : 1.f;
-  }
-}
-
-// The log-sum-exp; and O of 0, even where a dropped -inf met a NaN, for a query that sees nothing.
-void finish_rows(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                 const Sums& sums) {
-  const FloatTag f;
-  HWY_ALIGN float values[kQueries];
-  for (int c = 0; c < block.vectors; ++c) {
-    const Floats total = hn::LoadU(f, sums.total + c * kLanes);
-    const Floats logs =
-        hn::MulAdd(hn::LoadU(f, sums.largest + c * kLanes), hn::Set(f, kLn2), hn::Log(f, total));
-    const Floats known = hn::IfThenElse(hn::IsNaN(total), total, logs);
-    hn::Store(hn::IfThenElse(hn::Eq(total, hn::Zero(f)), hn::Set(f, -kInfinity), known), f,
-              values + c * kLanes);
-  }
-  auto* lse = static_cast<float*>(a.lse) + h * a.lse_rows;
-  for (std::int64_t i = 0; i < block.count; ++i) {
-    const std::int64_t row = s.query_row(block.begin + i);
-    lse[row] = values[i];
-    if (sums.total[i] == 0.f)
-      std::memset(const_cast<void*>(a.o.at(a.dtype, row, h)), 0,
-                  static_cast<std::size_t>(a.value_dim) * size_of(a.dtype));
-  }
-}
-
-// O = output / total.
-void store_output(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                  std::int64_t width, const Sums& sums) {
-  for (std::int64_t i = 0; i < block.count; ++i) {
-    store_row(a.dtype, a.o, s.query_row(block.begin + i), h, a.value_dim, sums.output + i * width,
-              1.f / sums.total[i]);
-  }
-}
 
 // Up to kBlocks blocks of queries of one head, over all their keys.
 class ForwardPass {
@@ -191,18 +103,28 @@ class ForwardPass {
         attend(work.block(0), 0, tile, k, v, alone, ahead);
       });
     } else {
-      for (std::int64_t j0 = tile_begin(seen.begin); j0 < seen.end; j0 += kKeys) {
-        const KeyRange range{j0, std::min(j0 + kKeys, seen.end)};
+      // Of blocks that see the same tiles of a plan, the first one's list; see share_tiles().
+      const auto planned = a.plan ? planned_tiles(a, s, h, work.block(0)) : std::span<const TilePlan::Tile>();
+      const auto tiles = a.plan ? static_cast<std::int64_t>(planned.size())
+                                : (seen.end - tile_begin(seen.begin) + kKeys - 1) / kKeys;
+      for (std::int64_t t = 0; t < tiles; ++t) {
+        const std::int64_t j0 = a.plan ? planned[t].begin : tile_begin(seen.begin) + t * kKeys;
+        const KeyRange range{j0, a.plan ? planned[t].end : std::min(j0 + kKeys, seen.end)};
         Ahead ahead = ahead_of(range.end);
         const RowSpan keys = keys_of(s, j0, range.end - j0);
         const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, a.dim, Place::adjacent);
         const Rows v =
             float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, sizes.value_dim, Place::adjacent);
         for (int n = 0; n < count; ++n) {
-          for_tiles(a, s, h, work.block(n), range, [&](const Tile& tile) HWY_ATTR {
+          const auto visit = [&](const Tile& tile) HWY_ATTR {
             const auto from = [&](const Rows& x) { return Rows{x.data + (tile.begin - j0) * x.row, x.row}; };
             attend(work.block(n), n, tile, from(k), from(v), false, ahead);
-          });
+          };
+          if (a.plan) {
+            visit_planned(a, work.block(n), planned_tiles(a, s, h, work.block(n))[t], range, visit);
+          } else {
+            for_tiles(a, s, h, work.block(n), range, visit);
+          }
         }
       }
     }
@@ -297,6 +219,21 @@ class ForwardPass {
   RelativeBuffers relative;
 };
 
+// True when the blocks meet the same tiles of keys: then how many of them go together changes no bits.
+bool share_tiles(const AttentionArgs& a, const Work& work) {
+  if (!a.plan) return true;
+  const auto tiles = [&](int n) { return planned_tiles(a, *work.sequence, work.head, work.block(n)); };
+  const auto same = [](const TilePlan::Tile& x, const TilePlan::Tile& y) {
+    return x.begin == y.begin && x.end == y.end;
+  };
+  const auto first = tiles(0);
+  for (int n = 1; n < work.blocks; ++n) {
+    const auto other = tiles(n);
+    if (!std::equal(first.begin(), first.end(), other.begin(), other.end(), same)) return false;
+  }
+  return true;
+}
+
 // Up to `blocks` blocks of the unit's queries, for its heads one after another; `next` is the unit after it.
 void forward_unit(const AttentionArgs& a, const HeadsUnit& unit, const HeadsUnit* next, int blocks,
                   bool resumes, float* space) {
@@ -305,12 +242,23 @@ void forward_unit(const AttentionArgs& a, const HeadsUnit& unit, const HeadsUnit
     return Work{&of.sequence, head, of.first, std::min(blocks, rest)};
   };
   for (std::int64_t h = unit.head_begin; h < unit.head_end; ++h) {
-    Work after;
-    if (h + 1 < unit.head_end)
+    Work work = work_of(unit, h), after;
+    if (h + 1 < unit.head_end) {
       after = work_of(unit, h + 1);
-    else if (next)
+    } else if (next) {
       after = work_of(*next, next->head_begin);
-    ForwardPass(a, work_of(unit, h), space).run(resumes, after);
+    }
+    if (!share_tiles(a, work)) {
+      for (int rest = work.blocks; rest > 1; --rest) {
+        Work one = work, following = work;
+        one.blocks = 1;
+        following.first += kQueries;
+        following.blocks = 1;
+        ForwardPass(a, one, space).run(resumes, following);
+        work = following;
+      }
+    }
+    ForwardPass(a, work, space).run(resumes, after);
   }
 }
 int most_blocks() { return kBlocks; }
@@ -357,8 +305,7 @@ void attention_forward(const AttentionArgs& args, void* workspace) {
   const bool whole = has_whole_tiles(args);
   forward_rows(args, spaces);
   if (whole) {
-    // A plan lists the tiles of each block by itself. How many blocks go together changes no bits.
-    const int blocks = args.plan ? 1 : blocks_together(args, block, HWY_DYNAMIC_DISPATCH(most_blocks)());
+    const int blocks = blocks_together(args, block, HWY_DYNAMIC_DISPATCH(most_blocks)());
     run(forward_blocks(args, block * blocks), blocks, false);
   }
   run(class_blocks(args, block), 1, whole);

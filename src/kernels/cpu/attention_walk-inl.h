@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <span>
 
 #include <headway/kernels/attention.h>
 
@@ -134,6 +135,33 @@ inline Tile planned_tile(const QueryBlock& block, std::int64_t begin, std::int64
   return tile;
 }
 
+// A plan's list for one block of queries.
+inline std::span<const TilePlan::Tile> planned_tiles(const AttentionArgs& a, const SequenceDesc& s,
+                                                     std::int64_t h, const QueryBlock& block) {
+  const std::int64_t number = block.begin / kQueries;
+  return s.step > 1 ? a.plan->class_tiles(s.index, h, s.first_key, number)
+                    : a.plan->tiles(s.index, h, number);
+}
+
+// Calls body(tile) with what one of them has of `keys`, if anything.
+template <class Body>
+void visit_planned(const AttentionArgs& a, const QueryBlock& block, const TilePlan::Tile& tile,
+                   const KeyRange& keys, const Body& body) {
+  static_assert(TilePlan::kLongest <= kKeys && TilePlan::kKeys % kRunKeys == 0);
+  std::int64_t begin = std::max(tile.begin, keys.begin), end = std::min(tile.end, keys.end);
+  if (begin >= end) return;
+  const std::uint64_t* words = nullptr;
+  if (tile.bits >= 0) {  // keys at both ends that nobody sees are left out
+    words = a.plan->bits().data() + tile.bits - tile.begin;
+    const std::int64_t all = begin;
+    while (begin < end && !words[begin]) ++begin;
+    while (end > begin && !words[end - 1]) --end;
+    if (a.dropout.threshold) begin = std::max(all, begin / kRunKeys * kRunKeys);
+    if (begin >= end) return;
+  }
+  body(planned_tile(block, begin, end, words));
+}
+
 // First key of the tile that holds key j: without a plan tiles start at multiples of kKeys, whatever the
 // bounds, so that draws and sums do not depend on them.
 inline std::int64_t tile_begin(std::int64_t j) { return j / kKeys * kKeys; }
@@ -151,23 +179,7 @@ void for_tiles(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, co
       body(bounded_tile(s, block, std::max(tile, begin), std::min(tile + kKeys, end)));
     return;
   }
-  static_assert(TilePlan::kLongest <= kKeys && TilePlan::kKeys % kRunKeys == 0);
-  const std::int64_t number = block.begin / kQueries;
-  for (const TilePlan::Tile& tile : s.step > 1 ? a.plan->class_tiles(s.index, h, s.first_key, number)
-                                               : a.plan->tiles(s.index, h, number)) {
-    std::int64_t begin = std::max(tile.begin, keys.begin), end = std::min(tile.end, keys.end);
-    if (begin >= end) continue;
-    const std::uint64_t* words = nullptr;
-    if (tile.bits >= 0) {  // keys at both ends that nobody sees are left out
-      words = a.plan->bits().data() + tile.bits - tile.begin;
-      const std::int64_t all = begin;
-      while (begin < end && !words[begin]) ++begin;
-      while (end > begin && !words[end - 1]) --end;
-      if (a.dropout.threshold) begin = std::max(all, begin / kRunKeys * kRunKeys);
-      if (begin >= end) continue;
-    }
-    body(planned_tile(block, begin, end, words));
-  }
+  for (const TilePlan::Tile& tile : planned_tiles(a, s, h, block)) visit_planned(a, block, tile, keys, body);
 }
 
 // Calls body(run) for the runs of a tile in order.
