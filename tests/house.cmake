@@ -80,6 +80,7 @@ find_program(HEADWAY_CLANG_FORMAT NAMES clang-format-16 clang-format)
 if(HEADWAY_CLANG_FORMAT)
   file(GLOB_RECURSE formatted CONFIGURE_DEPENDS
        ${PROJECT_SOURCE_DIR}/src/*.h ${PROJECT_SOURCE_DIR}/src/*.cpp ${PROJECT_SOURCE_DIR}/include/*.h
+       ${PROJECT_SOURCE_DIR}/python/src/*.h ${PROJECT_SOURCE_DIR}/python/src/*.cpp
        ${PROJECT_SOURCE_DIR}/tests/*.h ${PROJECT_SOURCE_DIR}/tests/*.cpp
        ${PROJECT_SOURCE_DIR}/bench/*.h ${PROJECT_SOURCE_DIR}/bench/*.cpp ${PROJECT_SOURCE_DIR}/examples/*.cpp)
   add_custom_target(format COMMAND ${HEADWAY_CLANG_FORMAT} -i --style=file ${formatted} VERBATIM

@@ -1,0 +1,73 @@
+"""Multi-head attention: train it, run it, see every head.
+
+Arrays of any library that speaks DLPack or the buffer protocol (NumPy, PyTorch and JAX on the CPU) go in and come out
+without a copy.
+"""
+
+from headway._core import (
+    Align,
+    Attended,
+    AttentionExplanation,
+    Capture,
+    DType,
+    Generator,
+    Gradients,
+    KeyValueCache,
+    Mask,
+    MemoryStats,
+    Position,
+    RopePairs,
+    Scores,
+    Tensor,
+    TilePlan,
+    Weights,
+    __version__,
+    attention,
+    attention_backward,
+    explain,
+    from_dlpack,
+    get_threads,
+    memory_stats,
+    no_grad,
+    randn,
+    reset_peak,
+    set_threads,
+    tensor,
+    zeros,
+)
+from headway._error import Error
+from headway._predicate import Pairs
+
+__all__ = [
+    "Align",
+    "Attended",
+    "AttentionExplanation",
+    "Capture",
+    "DType",
+    "Error",
+    "Generator",
+    "Gradients",
+    "KeyValueCache",
+    "Mask",
+    "MemoryStats",
+    "Pairs",
+    "Position",
+    "RopePairs",
+    "Scores",
+    "Tensor",
+    "TilePlan",
+    "Weights",
+    "__version__",
+    "attention",
+    "attention_backward",
+    "explain",
+    "from_dlpack",
+    "get_threads",
+    "memory_stats",
+    "no_grad",
+    "randn",
+    "reset_peak",
+    "set_threads",
+    "tensor",
+    "zeros",
+]

@@ -1,0 +1,14 @@
+#pragma once
+#include <nanobind/nanobind.h>
+
+/// Each binds one subject to the extension module `headway._core`.
+namespace headway::python {
+
+void bind_error();
+void bind_core(nanobind::module_& m);
+void bind_tensor(nanobind::module_& m);
+void bind_mask(nanobind::module_& m);
+void bind_position(nanobind::module_& m);
+void bind_attention(nanobind::module_& m);
+
+}  // namespace headway::python
