@@ -4,6 +4,7 @@ Arrays of any library that speaks DLPack or the buffer protocol (NumPy, PyTorch 
 without a copy.
 """
 
+from headway import inspect, io, models, nn, ops, text, train
 from headway._core import (
     Align,
     Attended,
@@ -63,11 +64,18 @@ __all__ = [
     "explain",
     "from_dlpack",
     "get_threads",
+    "inspect",
+    "io",
     "memory_stats",
+    "models",
+    "nn",
     "no_grad",
+    "ops",
     "randn",
     "reset_peak",
     "set_threads",
     "tensor",
+    "text",
+    "train",
     "zeros",
 ]

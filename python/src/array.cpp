@@ -193,6 +193,11 @@ nb::object view_of(const Tensor& tensor, nb::dlpack::dtype dtype) {
                                          nb::device::cpu::value, 0));
 }
 
+nb::object frozen(nb::object array) {
+  array.attr("flags").attr("writeable") = false;
+  return array;
+}
+
 nb::object bfloat16_type() {
   try {
     return nb::module_::import_("ml_dtypes").attr("bfloat16");
@@ -202,6 +207,7 @@ nb::object bfloat16_type() {
 }
 
 nb::object to_numpy_of(const Tensor& tensor, nb::handle bfloat16_dtype) {
+  if (tensor.requires_grad()) return frozen(to_numpy_of(tensor.detach(), bfloat16_dtype));
   if (tensor.dtype() != DType::bfloat16) return view_of<nb::numpy>(tensor, dlpack_of(tensor.dtype()));
   const nb::dlpack::dtype bits{static_cast<std::uint8_t>(Code::UInt), 16, 1};
   return view_of<nb::numpy>(tensor, bits).attr("view")(bfloat16_dtype);

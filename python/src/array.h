@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 
 #include <nanobind/nanobind.h>
@@ -21,7 +22,13 @@ Tensor import_array(const char* operation, const char* argument, nb::handle arra
 /// The same, or an undefined Tensor for None.
 Tensor import_optional(const char* operation, const char* argument, nb::handle array);
 
-/// A Tensor as a NumPy array over the same bytes; bfloat16 by ml_dtypes' type.
+/// The Tensor, or nothing where it is undefined.
+inline std::optional<Tensor> optional(const Tensor& x) {
+  return x.defined() ? std::optional(x) : std::nullopt;
+}
+
+/// A Tensor as a NumPy array over the same bytes; bfloat16 by ml_dtypes' type. Read-only where the Tensor
+/// takes a gradient: writing past it would leave converted weights and saved tensors as they were.
 nb::object to_numpy(const Tensor& tensor);
 /// A Tensor as what `like` is: NumPy's for NumPy's, by from_dlpack() of the library that made it for others,
 /// and a headway.Tensor for those or where no such function is known. None for an undefined Tensor.

@@ -27,10 +27,6 @@ using namespace nb::literals;
 
 namespace {
 
-/// Results of attention() as the caller's arrays; None where not asked for.
-struct Attended {
-  nb::object output, weights, log_sum_exp;
-};
 struct Gradients {
   nb::object query, key, value, bias;
 };

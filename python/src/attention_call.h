@@ -24,6 +24,11 @@ struct Capture {
   bool log_sum_exp = false;
 };
 
+/// Results as the caller's arrays; None where not asked for.
+struct Attended {
+  nb::object output, weights, log_sum_exp;
+};
+
 /// The keyword arguments that attention(), attention_backward() and explain() share.
 struct CallArguments {
   nb::handle mask, bias;

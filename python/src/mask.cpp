@@ -57,6 +57,7 @@ PythonMask join(const std::vector<PythonMask>& masks,
 namespace {
 
 using Positions = std::vector<std::int64_t>;
+using Sizes = nb::typed<nb::tuple, int, int, int, int>;
 
 PythonMask constant(Mask mask) { return {std::move(mask), true}; }
 
@@ -258,7 +259,7 @@ void bind_plan(nb::module_& m) {
           "shape",
           [](const TilePlan& self) {
             const Shape pairs = self.shape().pairs();
-            return nb::make_tuple(pairs[0], pairs[1], pairs[2], pairs[3]);
+            return Sizes(nb::make_tuple(pairs[0], pairs[1], pairs[2], pairs[3]));
           },
           "[B, H, T, S], of the longest sequence.")
       .def_prop_ro("visible_pairs", &TilePlan::visible_pairs,

@@ -12,4 +12,11 @@ NB_MODULE(_core, m) {
   bind_mask(m);
   bind_position(m);
   bind_attention(m);
+  bind_nn(m);
+  bind_multi_head_attention(m);
+  bind_ops(m);
+  bind_text(m);
+  bind_models(m);
+  bind_train(m);
+  bind_io(m);
 }

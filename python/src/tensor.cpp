@@ -1,5 +1,6 @@
 #include <headway/core/tensor.h>
 
+#include <list>
 #include <optional>
 #include <vector>
 
@@ -28,7 +29,7 @@ namespace {
 using Sizes = std::vector<std::int64_t>;
 Shape shape_of(const Sizes& sizes) { return Shape(std::span<const std::int64_t>(sizes)); }
 
-nb::tuple tuple_of(const Shape& shape) {
+nb::typed<nb::tuple, int, nb::ellipsis> tuple_of(const Shape& shape) {
   nb::list out;
   for (const std::int64_t size : shape) out.append(size);
   return nb::tuple(out);
@@ -78,14 +79,19 @@ void backward(const Tensor& self, nb::handle seed) {
   self.backward(gradient);
 }
 
-/// `with no_grad():`; an object may be entered again after it was left.
+/// `with no_grad():`; one object may be entered again, and within itself.
 class NoGradBlock {
  public:
-  void enter() { held_.emplace(); }
-  void leave() { held_.reset(); }
+  NoGradBlock() = default;
+  NoGradBlock(const NoGradBlock&) = delete;
+  NoGradBlock& operator=(const NoGradBlock&) = delete;
+  void enter() { held_.emplace_back(); }
+  void leave() {
+    if (!held_.empty()) held_.pop_back();
+  }
 
  private:
-  std::optional<NoGrad> held_;
+  std::list<NoGrad> held_;
 };
 
 void bind_class(nb::module_& m) {
@@ -103,11 +109,7 @@ void bind_class(nb::module_& m) {
       .def_prop_ro("requires_grad", &Tensor::requires_grad,
                    "True when a backward pass will reach this tensor.")
       .def_prop_ro(
-          "grad",
-          [](const Tensor& x) -> std::optional<Tensor> {
-            const Tensor grad = x.grad();
-            return grad.defined() ? std::optional(grad) : std::nullopt;
-          },
+          "grad", [](const Tensor& x) { return optional(x.grad()); },
           "The gradient accumulated in a leaf by backward(); None before.")
       .def(
           "require_grad", [](const Tensor& x) { return require_grad(x); },
@@ -120,19 +122,32 @@ void bind_class(nb::module_& m) {
            "Args:\n    seed: the gradient of the result with respect to this tensor, of its shape; may be "
            "left out "
            "for a tensor of one element (then 1).")
+      .def(
+          "assign",
+          [](const Tensor& self, nb::handle values) {
+            const Tensor source = import_array("assign", "values", values).detach();
+            const nb::gil_scoped_release release;
+            copy_into(self, source);
+          },
+          "values"_a,
+          "Copies the elements of an array of the same shape into this tensor, converting; not recorded.")
       .def("detach", &Tensor::detach, "The same elements, outside the tape.")
       .def("numpy", &to_numpy,
-           "The elements as a NumPy array, without a copy. bfloat16 wants ml_dtypes.\n\n"
+           "The elements as a NumPy array, without a copy; read-only where the tensor takes a gradient "
+           "(assign() writes). "
+           "bfloat16 wants ml_dtypes.\n\n"
            "Raises:\n    Error: (unsupported) for bfloat16 without ml_dtypes.")
       .def("item", &item,
            "The only element, as a Python number.\n\nRaises:\n    Error: (shape) when there are more.")
       .def(
           "__dlpack__",
-          [](const Tensor& x, nb::handle, const std::optional<nb::tuple>& max_version, nb::handle,
+          [](const Tensor& x, nb::handle, const std::optional<nb::typed<nb::tuple, int, int>>& max_version,
+             nb::handle,
              nb::handle) { return to_capsule(x, max_version && nb::cast<int>((*max_version)[0]) >= 1); },
           nb::kw_only(), "stream"_a = nb::none(), "max_version"_a = nb::none(), "dl_device"_a = nb::none(),
           "copy"_a = nb::none())
-      .def("__dlpack_device__", [](const Tensor&) { return nb::make_tuple(1, 0); })
+      .def("__dlpack_device__",
+           [](const Tensor&) -> nb::typed<nb::tuple, int, int> { return nb::make_tuple(1, 0); })
       .def(
           "__array__",
           [](const Tensor& x, nb::handle dtype, nb::handle copy) {

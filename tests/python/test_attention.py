@@ -167,8 +167,8 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 
 
 def test_explain_prices_a_call_that_need_not_fit_in_memory():
-    shape = (64, 1 << 20, 16, 64)
+    shape = (64, 1 << 18, 16, 64)
     told = hw.explain(shape, shape, shape, mask=Mask.window(512, 0))
     assert told.path.startswith("fused")
-    assert told.visible_pairs == 64 * 16 * sum(min(i, 512) + 1 for i in range(1 << 20))
+    assert told.visible_pairs == 64 * 16 * sum(min(i, 512) + 1 for i in range(1 << 18))
     assert "window(512, 0)" in str(told)
