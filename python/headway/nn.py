@@ -28,8 +28,8 @@ from headway._error import Error
 
 
 class Module(Composite):
-    """A module made of others. Modules, lists of modules and Tensors that are assigned as attributes become its children
-    and parameters, under the attributes' names.
+    """A module made of others. What is assigned as an attribute joins it under the attribute's name: modules and lists
+    of modules as children, Tensors that take a gradient as parameters.
 
     Example:
         class Classifier(headway.nn.Module):
@@ -44,7 +44,7 @@ class Module(Composite):
 
     def __setattr__(self, name: str, value: object) -> None:
         parts = value if isinstance(value, (list, tuple)) else [value]
-        if any(isinstance(part, (NativeModule, Tensor)) for part in parts):
+        if any(_is_part(part) for part in parts):
             if name in self.__dict__:
                 raise Error(
                     f"Module: attribute {name} holds a part already; want each assigned once", "value", "Module"
@@ -56,11 +56,15 @@ class Module(Composite):
     def _adopt(self, name: str, part: object) -> None:
         if isinstance(part, NativeModule):
             self._add_child(name, part)
-        elif isinstance(part, Tensor):
+        elif isinstance(part, Tensor) and part.requires_grad:
             self._add_parameter(name, part)
         else:
-            message = f"Module: {name} is a {type(part).__name__} among modules; want modules or Tensors alone"
+            message = f"Module: {name} is a {type(part).__name__} among modules and parameters; want those alone"
             raise Error(message, "value", "Module")
+
+
+def _is_part(value: object) -> bool:
+    return isinstance(value, NativeModule) or (isinstance(value, Tensor) and value.requires_grad)
 
 
 __all__ = [

@@ -49,6 +49,13 @@ bool is_numpy(nb::handle object) {
   return PyObject_TypeCheck(object.ptr(), reinterpret_cast<PyTypeObject*>(numpy_array().ptr()));
 }
 
+// The package that an object's type comes from.
+nb::object library_of(nb::handle object) {
+  const auto module = nb::cast<std::string>(object.type().attr("__module__"));
+  return nb::module_::import_("sys").attr("modules").attr("get")(module.substr(0, module.find('.')),
+                                                                 nb::none());
+}
+
 std::string dtype_name(nb::handle array) {
   nb::object dtype = nb::getattr(array, "dtype", nb::none());
   return nb::cast<std::string>(nb::str(nb::getattr(dtype, "name", dtype)));
@@ -84,8 +91,21 @@ struct Imported {
   DType dtype;
 };
 
+// A gradient that another library would want of the result would be lost without a word.
+void refuse_foreign_tape(const char* operation, const char* argument, nb::handle object) {
+  const nb::object wants = nb::getattr(object, "requires_grad", nb::none());
+  if (wants.ptr() != Py_True) return;
+  const nb::object library = library_of(object);
+  if (nb::hasattr(library, "is_grad_enabled") && !nb::cast<bool>(library.attr("is_grad_enabled")())) return;
+  fail(ErrorCode::unsupported, operation,
+       fmt::format(
+           "{} is a {} that requires a gradient, of which this call knows nothing; want detach() of it",
+           argument, spelled_type(object)));
+}
+
 Imported read(const char* operation, const char* argument, nb::handle object) {
   AnyArray array;
+  if (!is_numpy(object)) refuse_foreign_tape(operation, argument, object);
   if (nb::try_cast(object, array, false)) {
     for (const Known& known : kKnown) {
       if (array.dtype() == dlpack_of(known.dtype)) return {std::move(array), known.dtype};
@@ -217,10 +237,7 @@ nb::object to_numpy_of(const Tensor& tensor, nb::handle bfloat16_dtype) {
 nb::object importer(nb::handle like) {
   if (nb::hasattr(like, "__array_namespace__"))
     return nb::getattr(like.attr("__array_namespace__")(), "from_dlpack", nb::none());
-  const auto module = nb::cast<std::string>(like.type().attr("__module__"));
-  const nb::object package =
-      nb::module_::import_("sys").attr("modules").attr("get")(module.substr(0, module.find('.')), nb::none());
-  return nb::getattr(package, "from_dlpack", nb::none());
+  return nb::getattr(library_of(like), "from_dlpack", nb::none());
 }
 
 }  // namespace

@@ -145,7 +145,7 @@ void bind_transformer_calls(nb::class_<Transformer, Extra...>& c) {
 }
 
 void bind_transformer(nb::module_& m) {
-  nb::enum_<nn::PositionKind>(m, "PositionKind")
+  nb::enum_<nn::PositionKind>(m, "PositionKind", "The vectors added to the embeddings of a model.")
       .value("sinusoidal", nn::PositionKind::sinusoidal, "constant (Vaswani 2017, section 3.5)")
       .value("learned", nn::PositionKind::learned);
   nb::class_<Transformer, nn::Module> c(

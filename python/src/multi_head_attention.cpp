@@ -212,7 +212,7 @@ auto layer_class(nb::module_& m, const char* name, const char* doc) {
 }
 
 void bind_layers(nb::module_& m) {
-  nb::enum_<nn::NormPlacement>(m, "NormPlacement")
+  nb::enum_<nn::NormPlacement>(m, "NormPlacement", "Where a block normalizes.")
       .value("pre", nn::NormPlacement::pre,
              "x + f(norm(x)); the stack ends in a norm of its own (Xiong et al. 2020)")
       .value("post", nn::NormPlacement::post, "norm(x + f(x)) (Vaswani 2017)");

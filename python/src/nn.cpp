@@ -150,7 +150,7 @@ void bind_linear(nb::module_& m) {
 
 void bind_norm(nb::module_& m) {
   using nn::Norm;
-  nb::enum_<nn::NormKind>(m, "NormKind")
+  nb::enum_<nn::NormKind>(m, "NormKind", "Which normalization.")
       .value("layer", nn::NormKind::layer,
              "Ba et al. 2016: mean removed, divided by the deviation, scaled, shifted")
       .value("rms", nn::NormKind::rms,
@@ -214,7 +214,7 @@ void bind_embedding(nb::module_& m) {
 void bind_feed_forward(nb::module_& m) {
   using nn::FeedForward;
   using Kind = nn::FeedForwardKind;
-  nb::enum_<Kind>(m, "FeedForwardKind")
+  nb::enum_<Kind>(m, "FeedForwardKind", "Which position-wise network.")
       .value("relu", Kind::relu, "W₂·relu(W₁x + b₁) + b₂ (Vaswani 2017, eq. 2)")
       .value("gelu", Kind::gelu, "the same with GELU")
       .value("swiglu", Kind::swiglu, "W₂·(silu(W₃x) ∘ W₁x), without biases (Shazeer 2020)");

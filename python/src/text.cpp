@@ -29,12 +29,12 @@ using Strings = std::vector<std::string>;
 
 void bind_tokenizer(nb::module_& m) {
   using text::Tokenizer;
-  nb::enum_<text::TokenizerType>(m, "TokenizerType")
+  nb::enum_<text::TokenizerType>(m, "TokenizerType", "What pieces are.")
       .value("bpe", text::TokenizerType::bpe)
       .value("unigram", text::TokenizerType::unigram)
       .value("characters", text::TokenizerType::characters)
       .value("words", text::TokenizerType::words);
-  nb::enum_<text::TokenizerNormalization>(m, "TokenizerNormalization")
+  nb::enum_<text::TokenizerNormalization>(m, "TokenizerNormalization", "What happens to text first.")
       .value("identity", text::TokenizerNormalization::identity, "keeps every character")
       .value("nfkc", text::TokenizerNormalization::nfkc,
              "unifies compatible forms, as SentencePiece does by default");
@@ -110,7 +110,7 @@ text::References references_of(nb::handle references) {
 
 void bind_bleu(nb::module_& m) {
   using text::BleuScore;
-  nb::enum_<text::BleuTokenizer>(m, "BleuTokenizer")
+  nb::enum_<text::BleuTokenizer>(m, "BleuTokenizer", "How BLEU cuts sentences into words.")
       .value("none", text::BleuTokenizer::none)
       .value("v13a", text::BleuTokenizer::v13a, "mteval-v13a, the default of WMT")
       .value("intl", text::BleuTokenizer::intl)

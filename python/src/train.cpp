@@ -118,7 +118,7 @@ void bind_adam(nb::module_& m) {
 void bind_schedule(nb::module_& m) {
   using train::Decay;
   using train::Schedule;
-  nb::enum_<Decay>(m, "Decay")
+  nb::enum_<Decay>(m, "Decay", "How a learning rate falls after its warm-up: see Schedule.")
       .value("constant", Decay::constant)
       .value("inverse_sqrt", Decay::inverse_sqrt)
       .value("cosine", Decay::cosine)

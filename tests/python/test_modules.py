@@ -137,7 +137,8 @@ def test_modules_of_python_name_their_parts():
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
-            self.scale = hw.tensor(np.ones(4, np.float32))
+            self.scale = hw.tensor(np.ones(4, np.float32)).require_grad()
+            self.constant = hw.tensor(np.ones(4, np.float32))
             self.layers = [nn.Linear(4, 4, generator=generator()) for _ in range(2)]
             self.tail = nn.Norm(4)
             self.note = "no part"
@@ -159,6 +160,8 @@ def test_modules_of_python_name_their_parts():
     assert not model.layers[0].training
     with pytest.raises(hw.Error, match="each assigned once"):
         model.tail = nn.Norm(4)
+    with pytest.raises(hw.Error, match="mixed.1 is a int among modules"):
+        model.mixed = [nn.Norm(4), 3]
 
 
 def test_a_module_comes_back_from_its_file(tmp_path):
