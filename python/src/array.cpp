@@ -255,6 +255,7 @@ nb::object to_capsule(const Tensor& tensor, bool versioned) {
 nb::object export_like(const Tensor& tensor, nb::handle like) {
   if (!tensor.defined()) return nb::none();
   if (is_tensor(like)) return nb::cast(tensor);
+  if (PyCapsule_CheckExact(like.ptr())) return to_capsule(tensor, false);
   if (is_numpy(like)) {
     if (tensor.dtype() != DType::bfloat16) return to_numpy(tensor);
     const nb::object dtype = like.attr("dtype");

@@ -30,8 +30,9 @@ inline std::optional<Tensor> optional(const Tensor& x) {
 /// A Tensor as a NumPy array over the same bytes; bfloat16 by ml_dtypes' type. Read-only where the Tensor
 /// takes a gradient: writing past it would leave converted weights and saved tensors as they were.
 nb::object to_numpy(const Tensor& tensor);
-/// A Tensor as what `like` is: NumPy's for NumPy's, by from_dlpack() of the library that made it for others,
-/// and a headway.Tensor for those or where no such function is known. None for an undefined Tensor.
+/// A Tensor as what `like` is: NumPy's for NumPy's, a DLPack capsule for a capsule, by from_dlpack() of the
+/// library that made it for others, and a headway.Tensor for those or where no such function is known. None
+/// for an undefined Tensor.
 nb::object export_like(const Tensor& tensor, nb::handle like);
 /// True for headway.Tensor, whose results belong on the tape.
 bool is_tensor(nb::handle array);

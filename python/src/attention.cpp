@@ -105,6 +105,10 @@ Gradients differentiate(nb::handle d_output, nb::handle query, nb::handle key, n
                         nb::handle output, nb::handle log_sum_exp, nb::handle d_log_sum_exp,
                         const std::array<bool, 4>& needs, const CallArguments& arguments) {
   constexpr const char* kOperation = "attention_backward";
+  if (!autograd::recording()) {
+    fail(ErrorCode::value, kOperation,
+         "is called under no_grad, where nothing has a gradient; want it outside");
+  }
   Inputs in(kOperation, query, key, value);
   AttentionOptions options = lower(kOperation, arguments);
   set_mask_of(options, arguments.mask, in.q, in.k);
@@ -118,15 +122,14 @@ Gradients differentiate(nb::handle d_output, nb::handle query, nb::handle key, n
   const std::array inputs = {&in.q, &in.k, &in.v, &options.bias};
   {
     const nb::gil_scoped_release release;
-    bool any = options.position.table().defined() || options.position.relative();
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       Tensor& x = *inputs[i];
       if (!x.defined()) continue;
       x = x.detach();
       if (needs[i]) x = require_grad(x);
-      any = any || needs[i];
     }
-    if (any) walk_back(attention(in.q, in.k, in.v, options), contiguous(d_o.detach()), d_lse);
+    const AttentionResult result = attention(in.q, in.k, in.v, options);
+    if (result.output.requires_grad()) walk_back(result, contiguous(d_o.detach()), d_lse);
   }
   std::array<nb::object, 4> out;
   for (std::size_t i = 0; i < out.size(); ++i)

@@ -95,6 +95,17 @@ def test_results_come_back_as_what_the_query_was():
     assert type(hw.attention(flat, k, v)) is np.ndarray
 
 
+def test_capsules_go_in_and_come_out():
+    q, k, v = oracle.heads(0, SHAPE, SHAPE, SHAPE)
+    capsule = hw.attention(q.__dlpack__(), k.__dlpack__(), v)
+
+    class Holder:
+        __dlpack__ = staticmethod(lambda **how: capsule)
+        __dlpack_device__ = staticmethod(lambda: (1, 0))
+
+    assert np.array_equal(np.from_dlpack(Holder()), hw.attention(q, k, v))
+
+
 def test_the_buffer_protocol_is_enough():
     numbers = array.array("f", [1, 2, 3, 4])
     x = hw.from_dlpack(numbers)

@@ -119,6 +119,30 @@ def test_gradients_that_are_not_needed_are_none():
     got = hw.attention_backward(d_out, q, k, v, seen.output, seen.log_sum_exp, needs=(False, True, False, True))
     assert got.query is None and got.value is None and got.bias is None
     assert got.key.shape == k.shape
+    table = np.ones((8, 4), np.float32)
+    nothing = hw.attention_backward(
+        d_out,
+        q,
+        k,
+        v,
+        seen.output,
+        seen.log_sum_exp,
+        position=hw.Position.t5(table, max_distance=16),
+        needs=[False] * 4,
+    )
+    assert nothing.query is None
+    with hw.no_grad(), pytest.raises(hw.Error, match="no_grad"):
+        hw.attention_backward(d_out, q, k, v, seen.output, seen.log_sum_exp)
+
+
+def test_gradients_of_arrays_are_refused_where_they_do_not_fit():
+    q, k, v = inputs(16, SHAPES[1])
+    seen = hw.attention(q, k, v, capture=hw.Capture(log_sum_exp=True))
+    good = [np.ones_like(seen.output), q, k, v, seen.output, seen.log_sum_exp]
+    wrong = [seen.output[:, :4], q[:, :4], k[:, :, :1], v[:1], seen.output[..., :2], seen.log_sum_exp[:, :1]]
+    for place, array in enumerate(wrong):
+        with pytest.raises(hw.Error):
+            hw.attention_backward(*good[:place], array, *good[place + 1 :])
 
 
 def test_the_log_sum_exp_has_a_gradient_too():
