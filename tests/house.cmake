@@ -80,6 +80,7 @@ find_program(HEADWAY_CLANG_FORMAT NAMES clang-format-16 clang-format)
 if(HEADWAY_CLANG_FORMAT)
   file(GLOB_RECURSE formatted CONFIGURE_DEPENDS
        ${PROJECT_SOURCE_DIR}/src/*.h ${PROJECT_SOURCE_DIR}/src/*.cpp ${PROJECT_SOURCE_DIR}/include/*.h
+       ${PROJECT_SOURCE_DIR}/python/src/*.h ${PROJECT_SOURCE_DIR}/python/src/*.cpp
        ${PROJECT_SOURCE_DIR}/tests/*.h ${PROJECT_SOURCE_DIR}/tests/*.cpp
        ${PROJECT_SOURCE_DIR}/bench/*.h ${PROJECT_SOURCE_DIR}/bench/*.cpp ${PROJECT_SOURCE_DIR}/examples/*.cpp)
   add_custom_target(format COMMAND ${HEADWAY_CLANG_FORMAT} -i --style=file ${formatted} VERBATIM
@@ -96,5 +97,5 @@ find_program(HEADWAY_CLANG_TIDY NAMES clang-tidy-16)
 if(HEADWAY_CLANG_TIDY)
   house_test(clang_tidy_finds_nothing LABELS style long TIMEOUT 3600 SERIAL
              COMMAND ${python} ${tests}/style/run_clang_tidy.py ${HEADWAY_CLANG_TIDY} ${PROJECT_BINARY_DIR}
-                     ${PROJECT_SOURCE_DIR}/src)
+                     ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/python/src)
 endif()

@@ -23,6 +23,15 @@ void check_least(const char* operation, const char* argument, std::int64_t got, 
   fail(ErrorCode::value, operation, fmt::format("{} is {}; want at least {}", argument, got, least));
 }
 
+// Sizes that are multiplied with one another and with numbers of positions.
+void check_size(const char* operation, const char* argument, std::int64_t got, std::int64_t least) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  check_least(operation, argument, got, least);
+  if (got > kMost) {
+    fail(ErrorCode::value, operation, fmt::format("{} is {}; want at most {}", argument, got, kMost));
+  }
+}
+
 NodePointer causal_node() { return interval_node(Mask::unbounded, 0, Align::bottom_right); }
 
 NodePointer united(const std::vector<NodePointer>& parts) {
@@ -74,7 +83,7 @@ Mask Mask::deny(const Tensor& hidden) {
 Mask Mask::dilated(std::int64_t left, std::int64_t right, std::int64_t step, Align align) {
   check_least("Mask::dilated", "left", left, 0);
   check_least("Mask::dilated", "right", right, 0);
-  check_least("Mask::dilated", "step", step, 1);
+  check_size("Mask::dilated", "step", step, 1);
   const auto reach = [&](std::int64_t count) { return count > unbounded / step ? unbounded : count * step; };
   return Mask(named_node(
       both_node(interval_node(reach(left), reach(right), align), multiples_node(step, align)),
@@ -82,14 +91,14 @@ Mask Mask::dilated(std::int64_t left, std::int64_t right, std::int64_t step, Ali
 }
 
 Mask Mask::strided(std::int64_t stride) {
-  check_least("Mask::strided", "stride", stride, 1);
+  check_size("Mask::strided", "stride", stride, 1);
   const NodePointer seen = either_node(interval_node(stride, 0, Align::bottom_right),
                                        multiples_node(stride, Align::bottom_right, stride));
   return Mask(named_node(both_node(causal_node(), seen), fmt::format("strided({})", stride)));
 }
 
 Mask Mask::fixed(std::int64_t stride, std::int64_t summary) {
-  check_least("Mask::fixed", "stride", stride, 1);
+  check_size("Mask::fixed", "stride", stride, 1);
   if (summary < 0 || summary > stride) {
     fail(ErrorCode::value, "Mask::fixed", fmt::format("summary is {}; want 0 to {}", summary, stride));
   }
@@ -103,16 +112,17 @@ Mask Mask::global(std::vector<std::int64_t> positions) {
 }
 
 Mask Mask::random_blocks(std::int64_t block, std::int64_t count, std::uint64_t seed) {
-  check_least("Mask::random_blocks", "block", block, 1);
-  check_least("Mask::random_blocks", "count", count, 0);
+  check_size("Mask::random_blocks", "block", block, 1);
+  check_size("Mask::random_blocks", "count", count, 0);
   return Mask(random_blocks_node(block, count, seed));
 }
 
 Mask Mask::big_bird(const BigBirdOptions& o) {
-  check_least("Mask::big_bird", "block", o.block, 1);
-  check_least("Mask::big_bird", "global", o.global, 0);
-  check_least("Mask::big_bird", "random", o.random, 0);
-  if (o.window < 1 || o.window % 2 == 0) {
+  check_size("Mask::big_bird", "block", o.block, 1);
+  check_size("Mask::big_bird", "global", o.global, 0);
+  check_size("Mask::big_bird", "random", o.random, 0);
+  check_size("Mask::big_bird", "window", o.window, 1);
+  if (o.window % 2 == 0) {
     fail(ErrorCode::value, "Mask::big_bird",
          fmt::format("window is {} blocks; want an odd number, the query's own in the middle", o.window));
   }
@@ -126,7 +136,7 @@ Mask Mask::big_bird(const BigBirdOptions& o) {
 
 Mask Mask::blocks(const Tensor& visible, std::int64_t block) {
   check_boolean("Mask::blocks", visible);
-  check_least("Mask::blocks", "block", block, 1);
+  check_size("Mask::blocks", "block", block, 1);
   return Mask(block_tensor_node(visible, block));
 }
 

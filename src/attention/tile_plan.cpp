@@ -172,7 +172,7 @@ Residues worth_gathering(const Residues& residues, const PlanShape& shape) {
   constexpr std::int64_t kQueriesWorth = 16;
   std::int64_t queries = 0;
   for (const PlanShape::Lengths& sequence : shape.sequences) queries = std::max(queries, sequence.queries);
-  return queries >= kQueriesWorth * residues.step ? residues : Residues{};
+  return queries / kQueriesWorth >= residues.step ? residues : Residues{};
 }
 
 }  // namespace

@@ -47,6 +47,10 @@ Stream DecoderLayer::operator()(const Stream& in, const DecoderInput& input, Lay
   return sublayer(feed_forward_norm_, second, how(), feed_forward_);
 }
 
+Tensor DecoderLayer::operator()(const Tensor& x, const DecoderInput& input) {
+  return settle((*this)(Stream{x, {}}, input), how());
+}
+
 DecoderLayerState DecoderLayer::start(const Tensor& memory, const std::vector<std::int64_t>& memory_offsets) {
   DecoderLayerState state;
   state.memory = cross_attention_.project(memory, memory, memory_offsets);

@@ -35,11 +35,13 @@ EncoderLayer::EncoderLayer(const LayerOptions& options, Generator& generator)
   add_child("feed_forward", feed_forward_);
 }
 
+SublayerOptions EncoderLayer::how() const {
+  return {.placement = options_.norm, .dropout = options_.dropout, .generator = generator()};
+}
+
 Stream EncoderLayer::operator()(const Stream& in, const std::vector<std::int64_t>& offsets,
                                 LayerAttention* seen) {
-  const SublayerOptions how{
-      .placement = options_.norm, .dropout = options_.dropout, .generator = generator()};
-  const Stream attended = sublayer(self_attention_norm_, in, how, [&](const Tensor& x) {
+  const Stream attended = sublayer(self_attention_norm_, in, how(), [&](const Tensor& x) {
     AttendOptions attend;
     attend.query_offsets = offsets;
     if (!seen) return self_attention_(x, attend);
@@ -48,7 +50,11 @@ Stream EncoderLayer::operator()(const Stream& in, const std::vector<std::int64_t
     seen->self = result.weights;
     return result.output;
   });
-  return sublayer(feed_forward_norm_, attended, how, feed_forward_);
+  return sublayer(feed_forward_norm_, attended, how(), feed_forward_);
+}
+
+Tensor EncoderLayer::operator()(const Tensor& x, const std::vector<std::int64_t>& offsets) {
+  return settle((*this)(Stream{x, {}}, offsets), how());
 }
 
 }  // namespace headway::inline v1::nn

@@ -49,6 +49,23 @@ Tensor close_gaps(const Tensor& t, const std::vector<std::int32_t>& from,
   return slice(t, 0, 0, static_cast<std::int64_t>(from.size()));
 }
 
+void check_fits(const char* what, const Tensor& x, const Tensor& held) {
+  if (x.rank() != 4) {
+    fail(ErrorCode::shape, "KeyValueCache",
+         fmt::format("{} is {}; want [R, T, G, D]", what, x.shape().str()));
+  }
+  if (!held.defined()) return;
+  if (x.dtype() != held.dtype()) {
+    fail(ErrorCode::dtype, "KeyValueCache",
+         fmt::format("{} is {}; the cache holds {}", what, x.describe(), name_of(held.dtype())));
+  }
+  if (x.size(2) != held.size(2) || x.size(3) != held.size(3)) {
+    fail(ErrorCode::shape, "KeyValueCache",
+         fmt::format("{} is {}; the cache holds {} heads of {}", what, x.shape().str(), held.size(2),
+                     held.size(3)));
+  }
+}
+
 }  // namespace
 
 void KeyValueCache::admit(std::int64_t count) {
@@ -60,6 +77,14 @@ void KeyValueCache::admit(std::int64_t count) {
 }
 
 void KeyValueCache::append(const Tensor& new_key, const Tensor& new_value) {
+  check_fits("key", new_key, key_);
+  check_fits("value", new_value, value_);
+  if (new_key.size(0) != new_value.size(0) || new_key.size(1) != new_value.size(1)) {
+    fail(ErrorCode::shape, "KeyValueCache",
+         fmt::format("key is {}, value is {}; want equal rows and positions", new_key.shape().str(),
+                     new_value.shape().str()));
+  }
+  admit(new_key.size(0));
   // A position is copied whole: its heads must stand side by side, as a combined projection leaves them, and
   // separate ones do not.
   const auto side_by_side = [](const Tensor& t) {

@@ -1,5 +1,7 @@
 #include <headway/nn/sublayer.h>
 
+#include <headway/ops/pointwise.h>
+
 namespace headway::inline v1::nn {
 
 NormResult normalize(const Norm& norm, const Stream& stream, const SublayerOptions& how) {
@@ -11,6 +13,12 @@ NormResult normalize(const Norm& norm, const Stream& stream, const SublayerOptio
     options.generator = how.generator;
   }
   return norm(stream.update, options);
+}
+
+Tensor settle(const Stream& stream, const SublayerOptions& how) {
+  if (!stream.update.defined()) return stream.sum;
+  const bool drops = how.generator && how.dropout > 0;
+  return add(stream.sum, drops ? dropout(stream.update, how.dropout, *how.generator) : stream.update);
 }
 
 }  // namespace headway::inline v1::nn

@@ -54,6 +54,27 @@ kernels::HeadRows part_of(const Tensor& grad, std::int64_t width, std::int64_t c
           dim};
 }
 
+// [B, H, T] as the kernels lay out log-sum-exps, [H, B·T]; packed it is [H, N] already.
+Tensor by_heads(const Tensor& sums) {
+  if (!sums.defined()) return sums;
+  return contiguous(sums.rank() == 3 ? transpose(sums, 0, 1) : sums);
+}
+
+void check_known(const char* what, const Tensor& x, const Shape& shape, DType dtype) {
+  if (x.defined() && x.dtype() == dtype && x.shape() == shape) return;
+  fail(x.defined() && x.dtype() != dtype ? ErrorCode::dtype : ErrorCode::shape, "attention",
+       fmt::format("the known {} is {}; want {} {}", what, x.describe(), name_of(dtype), shape.str()));
+}
+Tensor known_output(const Tensor& output, const Shape& shape, DType dtype) {
+  check_known("output", output, shape, dtype);
+  return contiguous(output.detach());
+}
+Tensor known_sums(const Tensor& sums, const ops::HeadsView& q, DType dtype) {
+  check_known("log-sum-exp", sums, q.packed ? Shape{q.heads, q.length} : Shape{q.batch, q.heads, q.length},
+              dtype);
+  return by_heads(sums.detach());
+}
+
 struct Backward {
   std::shared_ptr<ops::AttentionCall> call;
   Inputs inputs;  // tensors detached
@@ -72,11 +93,6 @@ struct Backward {
     const bool whole = rows > 0 && named == keys.batch * keys.length;
     return whole ? Tensor::empty(input.shape(), o.dtype(), o.device())
                  : zeros(input.shape(), o.dtype(), o.device());
-  }
-
-  // [B, H, T] as the kernels lay out log-sum-exps, [H, B·T]; packed it is [H, N] already.
-  static Tensor by_heads(const Tensor& d_lse) {
-    return d_lse.defined() && d_lse.rank() == 3 ? contiguous(transpose(d_lse, 0, 1)) : d_lse;
   }
 
   std::vector<Tensor> operator()(const std::vector<Tensor>& grads) const {
@@ -204,8 +220,11 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
   AttentionResult result;
   const Shape shape =
       q.packed ? Shape{q.length, q.heads, value_dim} : Shape{q.batch, q.length, q.heads, value_dim};
-  result.output = Tensor::empty(shape, dtype, device);
-  const Tensor lse = Tensor::empty({q.heads, rows}, wide ? DType::float64 : DType::float32, device);
+  const DType sum_dtype = wide ? DType::float64 : DType::float32;
+  result.output =
+      options.known ? known_output(options.known->output, shape, dtype) : Tensor::empty(shape, dtype, device);
+  const Tensor lse = options.known ? known_sums(options.known->log_sum_exp, q, sum_dtype)
+                                   : Tensor::empty({q.heads, rows}, sum_dtype, device);
   kernels::AttentionArgs& args = call->args;
   call->bind();
   if (inputs.relative_query.defined()) {
@@ -221,7 +240,9 @@ AttentionResult run(Inputs inputs, bool heads_apart, const AttentionOptions& opt
   if (device != Device::meta && result.output.numel() + rows > 0) {
     args.lse = lse.raw();
     args.o = {result.output.raw(), q.heads * value_dim, value_dim};
-    if (wide) {
+    if (options.known) {
+      // Nothing is left to compute.
+    } else if (wide) {
       kernels::reference::attention_forward(args);
     } else {
       const core::Workspace workspace(kernels::attention_forward_workspace(args, threads()));

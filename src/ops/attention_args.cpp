@@ -107,6 +107,8 @@ void add_padded(const HeadsView& q, const HeadsView& k, const AttentionOptions& 
   if (!lengths.empty() && static_cast<std::int64_t>(lengths.size()) != q.batch) {
     wrong_shape(fmt::format("{} key_lengths for a batch of {}", lengths.size(), q.batch));
   }
+  call.sequences.reserve(
+      static_cast<std::size_t>(q.batch));  // fails at once where there is no room for so many
   for (std::int64_t b = 0; b < q.batch; ++b) {
     const std::int64_t count = lengths.empty() ? k.length : lengths[static_cast<std::size_t>(b)];
     if (count < 0 || count > k.length) {
@@ -121,6 +123,15 @@ void add_padded(const HeadsView& q, const HeadsView& k, const AttentionOptions& 
   }
 }
 
+// Keys j < i + shift, over all queries i of a sequence: Σ clamp(i + shift, 0, S).
+double keys_before(std::int64_t shift, const kernels::SequenceDesc& s) {
+  const std::int64_t rising = std::clamp<std::int64_t>(-shift, 0, s.query_count);
+  const std::int64_t full = std::clamp<std::int64_t>(s.key_count - shift, rising, s.query_count);
+  const auto count = [](std::int64_t n) { return static_cast<double>(n); };
+  return count(full - rising) * (count(rising + shift) + count(full - 1 + shift)) / 2 +
+         count(s.query_count - full) * count(s.key_count);
+}
+
 // Bounds on j for every query i of a sequence, from those by position.
 void apply_bounds(const Mask::Bounds& bounds, AttentionCall& call) {
   for (std::size_t b = 0; b < call.sequences.size(); ++b) {
@@ -131,10 +142,9 @@ void apply_bounds(const Mask::Bounds& bounds, AttentionCall& call) {
       s.high = std::min(s.high, shift + interval.right);
     }
     if (!bounds.lengths.empty()) s.key_count = bounds.lengths[b];
-    for (std::int64_t i = 0; i < s.query_count; ++i) {
-      const std::int64_t first = std::clamp<std::int64_t>(i + s.low, 0, s.key_count);
-      call.visible_pairs += static_cast<double>(call.args.heads) *
-                            static_cast<double>(std::clamp(i + s.high + 1, first, s.key_count) - first);
+    if (s.high + 1 > s.low) {
+      call.visible_pairs +=
+          static_cast<double>(call.args.heads) * (keys_before(s.high + 1, s) - keys_before(s.low, s));
     }
   }
 }

@@ -159,5 +159,17 @@ TEST(Mask, values_that_make_no_mask_are_refused) {
   EXPECT_THROW(Mask::padding({}), Error);
 }
 
+TEST(Mask, sizes_beyond_any_sequence_are_refused_where_they_would_be_multiplied) {
+  constexpr std::int64_t kHuge = (std::int64_t{1} << 62) + 1;
+  EXPECT_THROW(Mask::dilated(6, 0, kHuge), Error);
+  EXPECT_THROW(Mask::strided(kHuge), Error);
+  EXPECT_THROW(Mask::fixed(kHuge, 1), Error);
+  EXPECT_THROW(Mask::random_blocks(kHuge, 1, 0), Error);
+  EXPECT_THROW(Mask::random_blocks(1, kHuge, 0), Error);
+  EXPECT_THROW(Mask::big_bird({.window = kHuge}), Error);
+  EXPECT_THROW(Mask::blocks(zeros({2, 2}, DType::boolean), kHuge), Error);
+  EXPECT_TRUE(Mask::window(kHuge, kHuge).visible({0, 0, 0, 5, 1, 6}));
+}
+
 }  // namespace
 }  // namespace headway

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Reads every #include of src/ and include/headway/ and fails where the ladder of docs/architecture.md is broken.
+"""Reads every #include of src/, include/headway/ and python/src/, and fails where the ladder of docs/architecture.md is
+broken.
 
 usage: check_layers.py SOURCE_ROOT
 """
@@ -23,6 +24,7 @@ THIRD_PARTY = {
     r"unicode/": {"text"},
     r"nlohmann/": {"text", "io", "models", "train", "inspect", "cli"},
     r"CLI/": {"cli"},
+    r"nanobind/": {"python"},
     r"fmt/": set(LEVEL),
     r"(fcntl|unistd|poll|spawn|sched)\.h$|sys/": {"core", "io", "text", "train", "cli"},
     r"(immintrin|cpuid)\.h$": {"kernels"},
@@ -33,7 +35,7 @@ STANDARD = re.compile(r"^[a-z_0-9]+$")
 
 
 def sources(root):
-    for folder in ("src", "include/headway"):
+    for folder in ("src", "include/headway", "python/src"):
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in (".h", ".cpp", ".cu", ".cuh", ".inc"):
                 yield path
@@ -46,6 +48,8 @@ def place(path, root):
         return parts[2], True
     if parts[0] == "src" and len(parts) > 2:
         return parts[1], False
+    if parts[:2] == ("python", "src"):
+        return "python", False
     return None
 
 

@@ -58,6 +58,27 @@ TEST(Sublayer, dropout_falls_on_the_update_alone) {
   EXPECT_NEAR(kept, 128, 40);
 }
 
+TEST(Sublayer, settled_streams_are_the_sum_of_their_parts) {
+  Generator generator(1), noise(3);
+  const Tensor x = randn({5, 16}, generator), pending = randn({5, 16}, generator);
+  expect_bitwise_equal(settle({x, {}}, {}), x, "without an update");
+  expect_bitwise_equal(settle({x, pending}, {.dropout = 0.5}), add(x, pending), "in evaluation");
+  const auto sum = settle({full({4, 64}, 3), ones({4, 64})}, {.dropout = 0.5, .generator = &noise});
+  for (const float v : sum.to_vector<float>()) EXPECT_TRUE(v == 3.f || v == 5.f) << v;
+}
+
+TEST(EncoderLayer, is_by_itself_what_it_adds_to_the_stream) {
+  for (const NormPlacement placement : {NormPlacement::pre, NormPlacement::post}) {
+    Generator generator(1);
+    EncoderLayer layer(small(placement), generator);
+    const Tensor x = randn({7, 16}, generator);
+    expect_bitwise_equal(layer(x, {0, 3, 7}), value_of(layer(Stream{x, {}}, {0, 3, 7})), "encoder");
+    DecoderLayer decoder(small(placement), generator);
+    const DecoderInput input{{0, 3, 7}, randn({5, 16}, generator), {0, 1, 5}};
+    expect_bitwise_equal(decoder(x, input), value_of(decoder(Stream{x, {}}, input)), "decoder");
+  }
+}
+
 TEST(EncoderLayer, packed_sequences_do_not_see_each_other) {
   for (const NormPlacement placement : {NormPlacement::pre, NormPlacement::post}) {
     Generator generator(1);

@@ -208,6 +208,24 @@ TEST(MultiHeadAttention, a_cache_can_drop_repeat_and_swap_rows) {
   EXPECT_THROW(cache.reorder({3}), Error);
 }
 
+TEST(KeyValueCache, takes_what_fits_and_names_what_does_not) {
+  KeyValueCache cache;
+  EXPECT_FALSE(cache.key().defined());
+  const Tensor key = random({2, 3, 2, 4}, 1, DType::float32), value = random({2, 3, 2, 5}, 2, DType::float32);
+  cache.append(key, value);
+  cache.append(slice(key, 1, 0, 1), slice(value, 1, 0, 1));
+  EXPECT_EQ(cache.lengths(), (std::vector<std::int64_t>{4, 4}));
+  expect_bitwise_equal(slice(cache.key(), 1, 0, 4), concat({key, slice(key, 1, 0, 1)}, 1), "key");
+  expect_bitwise_equal(slice(cache.value(), 1, 0, 4), concat({value, slice(value, 1, 0, 1)}, 1), "value");
+  EXPECT_THROW(cache.append(value, value), Error);
+  EXPECT_THROW(cache.append(key, key), Error);
+  EXPECT_THROW(cache.append(key, slice(value, 1, 0, 2)), Error);
+  EXPECT_THROW(cache.append(slice(key, 0, 0, 1), slice(value, 0, 0, 1)), Error);
+  EXPECT_THROW(cache.append(cast(key, DType::bfloat16), value), Error);
+  EXPECT_THROW(cache.append(reshape(key, {2, 3, 8}), value), Error);
+  EXPECT_EQ(cache.lengths(), (std::vector<std::int64_t>{4, 4}));
+}
+
 TEST(MultiHeadAttention, a_projected_memory_equals_cross_attention) {
   Generator generator(3);
   MultiHeadAttention layer({.model_dim = 16, .heads = 4, .kv_heads = 2}, generator);

@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-FOLDERS = ("src", "include", "tests", "bench", "examples", "cmake", "scripts", "docs", ".ci")
+FOLDERS = ("src", "include", "python", "tests", "bench", "examples", "cmake", "scripts", "docs", ".ci")
 CODE = {".h", ".cpp", ".cu", ".cuh", ".inc"}
 TEXT = CODE | {".py", ".cmake", ".txt", ".md", ".json", ".sh", ""}
 MAX_LINES = 400

@@ -23,6 +23,8 @@ class HEADWAY_API DecoderLayer : public Module {
   DecoderLayer(const LayerOptions& options, Generator& generator);
   /// Rows [N, C] of target sequences. With `seen`, the attention weights are returned there.
   Stream operator()(const Stream& in, const DecoderInput& input, LayerAttention* seen = nullptr);
+  /// The block by itself: rows [N, C] to rows [N, C].
+  Tensor operator()(const Tensor& x, const DecoderInput& input);
 
   /// Step-by-step decoding: the memory is projected once, …
   DecoderLayerState start(const Tensor& memory, const std::vector<std::int64_t>& memory_offsets);

@@ -34,8 +34,11 @@ class HEADWAY_API EncoderLayer : public Module {
   /// Rows [N, C] of sequences at `offsets` [B+1]. With `seen`, the attention weights are returned there.
   Stream operator()(const Stream& in, const std::vector<std::int64_t>& offsets,
                     LayerAttention* seen = nullptr);
+  /// The block by itself: rows [N, C] to rows [N, C].
+  Tensor operator()(const Tensor& x, const std::vector<std::int64_t>& offsets);
 
  private:
+  SublayerOptions how() const;
   LayerOptions options_;
   Norm self_attention_norm_, feed_forward_norm_;
   MultiHeadAttention self_attention_;

@@ -72,12 +72,18 @@ class HEADWAY_API KeyValueCache {
   const std::vector<std::int64_t>& lengths() const { return lengths_; }
   /// Row r becomes the former row from[r]; rows may be dropped or repeated (beam search, early finish).
   void reorder(const std::vector<std::int32_t>& from);
+  /// Copies T new positions of each row behind those that it holds: key [R, T, G, D], value [R, T, G, Dv]. An
+  /// empty cache takes R rows of that kind; Error(shape) or Error(dtype) where another one's do not fit.
+  void append(const Tensor& key, const Tensor& value);
+  /// [R, capacity, G, D] and [R, capacity, G, Dv], of which the first lengths()[r] positions exist; undefined
+  /// while empty.
+  const Tensor& key() const { return key_; }
+  const Tensor& value() const { return value_; }
 
  private:
   friend class MultiHeadAttention;
   void admit(std::int64_t rows);  // an empty cache begins with that many; Error(shape) when it has others
-  void append(const Tensor& key, const Tensor& value);  // [R, T, G, D], [R, T, G, Dv]
-  Tensor key_, value_;                                  // [R, capacity, G, D]
+  Tensor key_, value_;
   std::vector<std::int64_t> lengths_;
 };
 

@@ -29,6 +29,9 @@ struct SublayerOptions {
 /// output = norm(sum + dropout(update)), and the addition's result.
 HEADWAY_API NormResult normalize(const Norm& norm, const Stream& stream, const SublayerOptions& how);
 
+/// The stream as one tensor, sum + dropout(update): for whoever goes on without a norm.
+HEADWAY_API Tensor settle(const Stream& stream, const SublayerOptions& how);
+
 /// One residual branch around f, a callable from [N, C] to [N, C].
 template <typename F>
 Stream sublayer(const Norm& norm, const Stream& in, const SublayerOptions& how, F&& f) {

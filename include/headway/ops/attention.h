@@ -23,6 +23,8 @@ enum class Scores {
   softmaxed  ///< the weights themselves, before dropout, 0 where hidden
 };
 
+struct AttentionResult;
+
 struct AttentionOptions {
   Mask mask = {};
   /// In place of the mask: one compiled before, for this shape. Without it a mask that interval arithmetic
@@ -50,6 +52,11 @@ struct AttentionOptions {
   Weights weights = Weights::none;
   Scores stage = Scores::softmaxed;  ///< of `weights`
   bool log_sum_exp = false;
+  /// The output and log-sum-exp that this very call gave before (a dropout's generator stands where it
+  /// stood): they are put on the tape, and not computed again. With it a program that has a tape of its own
+  /// keeps tensors alone between forward and backward. Error(shape) or Error(dtype) where they do not fit the
+  /// call.
+  const AttentionResult* known = nullptr;
 };
 
 struct AttentionResult {

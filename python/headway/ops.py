@@ -1,0 +1,31 @@
+"""Operations on Tensors, recorded for backward(), and on arrays."""
+
+from headway._core import (
+    concat,
+    cross_entropy,
+    dropout,
+    gather,
+    gelu,
+    log_softmax,
+    merge_attention,
+    relu,
+    rotary,
+    silu,
+    softmax,
+    tanh,
+)
+
+__all__ = [
+    "concat",
+    "cross_entropy",
+    "dropout",
+    "gather",
+    "gelu",
+    "log_softmax",
+    "merge_attention",
+    "relu",
+    "rotary",
+    "silu",
+    "softmax",
+    "tanh",
+]

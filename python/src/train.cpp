@@ -1,0 +1,180 @@
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <headway/ops/views.h>
+#include <headway/train/average.h>
+#include <headway/train/optimizer.h>
+#include <headway/train/schedule.h>
+
+#include "array.h"
+#include "bindings.h"
+
+namespace headway::python {
+
+using namespace nb::literals;
+
+namespace {
+
+std::vector<nn::NamedParameter> parameters_of(nb::handle source) {
+  if (nb::isinstance<nn::Module>(source)) return nb::cast<nn::Module&>(source).parameters();
+  nb::dict named;
+  if (!nb::try_cast(source, named)) {
+    fail(ErrorCode::value, "parameters",
+         "are a " + spelled_type(source) + "; want a module, or a dict of name to Tensor");
+  }
+  std::vector<nn::NamedParameter> out;
+  for (const auto& [name, value] : named) {
+    const auto key = nb::cast<std::string>(nb::str(name));
+    if (!is_tensor(value)) {
+      fail(ErrorCode::value, "parameters", "\"" + key + "\" is a " + spelled_type(value) + "; want a Tensor");
+    }
+    out.push_back({key, nb::cast<Tensor>(value)});
+  }
+  return out;
+}
+
+nb::typed<nb::dict, std::string, nb::any> arrays_of(const std::vector<io::NamedTensor>& state) {
+  nb::dict out;
+  for (const io::NamedTensor& entry : state) out[entry.name.c_str()] = to_numpy(entry.tensor).attr("copy")();
+  return out;
+}
+
+std::vector<io::NamedTensor> tensors_of(const nb::typed<nb::dict, std::string, nb::any>& state) {
+  std::vector<io::NamedTensor> out;
+  for (const auto& [name, value] : state) {
+    const auto key = nb::cast<std::string>(nb::str(name));
+    out.push_back({key, contiguous(import_array("load_state", key.c_str(), value).detach())});
+  }
+  return out;
+}
+
+void bind_adam(nb::module_& m) {
+  using train::Adam;
+  nb::class_<train::StepResult>(m, "StepResult", "What one update did.")
+      .def_ro("gradient_norm", &train::StepResult::gradient_norm, "after the divisor, before clipping")
+      .def_ro("applied", &train::StepResult::applied,
+              "False: the norm is not finite, and nothing was changed");
+  nb::class_<Adam>(
+      m, "Adam",
+      "Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019), for all parameters in one pass.")
+      .def(
+          "__init__",
+          [](Adam* self, nb::handle parameters, double beta1, double beta2, double eps, double weight_decay,
+             bool decoupled, double clip_norm, bool decay_matrices_alone) {
+            const train::AdamOptions options{.beta1 = beta1,
+                                             .beta2 = beta2,
+                                             .eps = eps,
+                                             .weight_decay = weight_decay,
+                                             .decoupled = decoupled,
+                                             .clip_norm = clip_norm};
+            const auto named = parameters_of(parameters);
+            if (decay_matrices_alone) {
+              new (self) Adam(train::groups_by_rank(named), options);
+            } else {
+              new (self) Adam(named, options);
+            }
+          },
+          "parameters"_a, nb::kw_only(), "beta1"_a = 0.9, "beta2"_a = 0.98, "eps"_a = 1e-9,
+          "weight_decay"_a = 0.0, "decoupled"_a = true, "clip_norm"_a = 0.0, "decay_matrices_alone"_a = true,
+          nb::keep_alive<1, 2>(),
+          "Args:\n    parameters: a module, or a dict of name to Tensor.\n"
+          "    beta1, beta2, eps: as in Vaswani 2017, section 5.3, unless given.\n"
+          "    decoupled: AdamW, the weight shrinks by rate·weight_decay; else weight_decay·w joins the "
+          "gradient.\n"
+          "    clip_norm: the gradient of all parameters together is scaled down to this length; 0: never.\n"
+          "    decay_matrices_alone: biases and norms do not decay.\n\n"
+          "Raises:\n    Error: (value) for a setting out of its range or a Tensor without gradient, (dtype) "
+          "unless float32 "
+          "or float64.")
+      .def(
+          "step",
+          [](Adam& self, double rate, double divisor) {
+            const nb::gil_scoped_release release;
+            return self.step(rate, divisor);
+          },
+          "rate"_a, "divisor"_a = 1.0,
+          "One update from the gradients that are there, divided by `divisor`. Parameters without gradient "
+          "are skipped.")
+      .def("zero_grad", &Adam::zero_grad, "Forgets the gradients of all parameters.")
+      .def(
+          "state_dict", [](const Adam& self) { return arrays_of(self.state()); },
+          "\"NAME.first\", \"NAME.second\" (averages of gradient and squared gradient) and \"NAME.steps\" of "
+          "each "
+          "parameter, copied.")
+      .def(
+          "load_state_dict",
+          [](Adam& self, const nb::typed<nb::dict, std::string, nb::any>& state) {
+            self.load_state(tensors_of(state));
+          },
+          "state"_a, "Raises:\n    Error: (format) when names or shapes do not fit.");
+}
+
+void bind_schedule(nb::module_& m) {
+  using train::Decay;
+  using train::Schedule;
+  nb::enum_<Decay>(m, "Decay", "How a learning rate falls after its warm-up: see Schedule.")
+      .value("constant", Decay::constant)
+      .value("inverse_sqrt", Decay::inverse_sqrt)
+      .value("cosine", Decay::cosine)
+      .value("linear", Decay::linear);
+  nb::class_<Schedule>(
+      m, "Schedule",
+      "A learning rate for each step: a linear warm-up to `rate`, then a decay. Call it with the step.")
+      .def(
+          "__init__",
+          [](Schedule* self, double rate, std::int64_t warmup, Decay decay, std::int64_t steps,
+             double floor) {
+            const Schedule schedule{
+                .decay = decay, .rate = rate, .warmup = warmup, .steps = steps, .floor = floor};
+            check(schedule);
+            if (needs_length(schedule) && steps == 0)
+              fail(ErrorCode::value, "Schedule",
+                   "steps is 0; want the length of the training, where the decay ends");
+            new (self) Schedule(schedule);
+          },
+          "rate"_a, nb::kw_only(), "warmup"_a = 0, "decay"_a = Decay::inverse_sqrt, "steps"_a = 0,
+          "floor"_a = 0.0,
+          "Args:\n    rate: the highest, reached at step `warmup`.\n    steps: length of the training; "
+          "wanted by cosine and "
+          "linear, which end there at floor·rate.\n\nRaises:\n    Error: (value) naming the field that is "
+          "wrong.")
+      .def(
+          "__call__", [](const Schedule& self, std::int64_t step) { return learning_rate(self, step); },
+          "step"_a, "The rate of step 1, 2, ….");
+  m.def("paper_rate", &train::paper_rate, "model_dim"_a, "warmup"_a,
+        "The highest rate of Vaswani 2017, equation 3: (C·warmup)^-½.");
+}
+
+void bind_average(nb::module_& m) {
+  using train::ExponentialAverage;
+  nb::class_<ExponentialAverage>(
+      m, "ExponentialAverage",
+      "The exponential moving average of the weights, a ← d·a + (1 - d)·w after each update "
+      "(Polyak & Juditsky 1992); d grows as min(decay, (1 + t)/(10 + t)). In `with average:` the "
+      "weights are the average.")
+      .def(
+          "__init__",
+          [](ExponentialAverage* self, nb::handle parameters, double decay) {
+            new (self) ExponentialAverage(parameters_of(parameters), decay);
+          },
+          "parameters"_a, "decay"_a, nb::keep_alive<1, 2>())
+      .def("update", &ExponentialAverage::update, "Takes the present weights in.")
+      .def("__enter__", [](ExponentialAverage& self) { self.swap(); })
+      .def("__exit__", [](ExponentialAverage& self, const nb::args&) { self.swap(); });
+}
+
+}  // namespace
+
+void bind_train(nb::module_& m) {
+  bind_adam(m);
+  bind_schedule(m);
+  bind_average(m);
+}
+
+}  // namespace headway::python
