@@ -116,7 +116,7 @@ std::optional<Mask> recognize(const Tensor& array, bool true_is_seen, std::int64
   // One element for all keys, or for another number of them: Mask::allow knows, or says what is wrong.
   const bool fits =
       (sizes[0] == 1 || sizes[0] == batch) && (sizes[2] == 1 || sizes[2] == queries) && sizes[3] == keys;
-  if (!fits || sizes[1] != 1 || visible.numel() == 0) return allowed;
+  if (!fits || sizes[1] != 1 || batch == 0 || visible.numel() == 0) return allowed;
   const auto seen = prefixes(visible.data<bool>(), sizes[0] * sizes[2], keys);
   if (!seen) return allowed;
 

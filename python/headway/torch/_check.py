@@ -31,14 +31,24 @@ def tensor(operation: str, name: str, x: object) -> Tensor:
     return x
 
 
-def floats(operation: str, names: tuple[str, ...], *tensors: object) -> None:
-    """All are tensors of one floating type that the library has."""
-    for name, x in zip(names, tensors):
-        dtype = tensor(operation, name, x).dtype
-        if dtype not in FLOATS or dtype != tensors[0].dtype:  # type: ignore[attr-defined]
-            wanted = "float32, bfloat16, float16 or float64, one for all three"
-            told = ", ".join(f"{n} {shape(t)}" for n, t in zip(names, tensors) if isinstance(t, Tensor))
-            fail(operation, f"{told}; want {wanted}", "dtype")
+def floats(operation: str, query: object, key: object, value: object) -> None:
+    """All are dense tensors here, of one floating type that the library has."""
+    dtype = getattr(query, "dtype", None)
+    for x in (query, key, value):
+        if (
+            not isinstance(x, Tensor)
+            or x.dtype is not dtype
+            or not x.is_cpu
+            or x.layout is not torch.strided
+            or x.is_nested
+        ):
+            break
+    else:
+        if dtype in FLOATS:
+            return
+    names = ("query", "key", "value")
+    told = ", ".join(f"{name} {shape(tensor(operation, name, x))}" for name, x in zip(names, (query, key, value)))
+    fail(operation, f"{told}; want float32, bfloat16, float16 or float64, one for all three", "dtype")
 
 
 def mask(operation: str, name: str, x: object, wanted: tuple[tuple[int, ...], ...]) -> None:

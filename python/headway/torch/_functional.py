@@ -54,7 +54,7 @@ def scaled_dot_product_attention(
     Raises:
         headway.Error: (shape), (dtype), (value) or (unsupported), naming the argument.
     """
-    _check.floats(_NAME, ("query", "key", "value"), query, key, value)
+    _check.floats(_NAME, query, key, value)
     if min(query.dim(), key.dim(), value.dim()) < 2:
         shapes = ", ".join(f"{n} {_check.shape(x)}" for n, x in (("query", query), ("key", key), ("value", value)))
         _check.fail(_NAME, f"{shapes}; want [..., T, D]")
@@ -137,10 +137,13 @@ def _as_heads(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any) -> Any:
             f"query is {_check.shape(query)}, key {_check.shape(key)}, value {_check.shape(value)}; want leading "
             "dimensions that broadcast",
         )
-    flat = [x.expand(*batch, *x.shape[-3:]).reshape(-1, *x.shape[-3:]) for x in tensors]
+    flat = [x.expand(*batch, *x.shape[-3:]).flatten(0, rank - 4) for x in tensors]
     leading = (*batch, flat[0].shape[1])[-(max(query.dim(), key.dim(), value.dim()) - 2) :]
     if isinstance(attn_mask, Tensor) and attn_mask.dim() > 4:
-        attn_mask = attn_mask.expand(*batch, *attn_mask.shape[-3:]).reshape(-1, *attn_mask.shape[-3:])
+        if attn_mask.dim() > rank or any(n not in (1, m) for n, m in zip(attn_mask.shape[-4::-1], batch[::-1])):
+            wanted = [*batch, flat[0].shape[1], query.shape[-2], key.shape[-2]]
+            _check.fail(_NAME, f"attn_mask is {_check.shape(attn_mask)}; want what broadcasts to {wanted}")
+        attn_mask = attn_mask.expand(*batch, *attn_mask.shape[-3:]).flatten(0, rank - 4)
     return *flat, attn_mask, leading
 
 

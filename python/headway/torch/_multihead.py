@@ -120,7 +120,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         return output, weights
 
     def _check(self, query: Any, key: Any, value: Any, key_padding_mask: Any, attn_mask: Any) -> None:
-        _check.floats(_NAME, ("query", "key", "value"), query, key, value)
+        _check.floats(_NAME, query, key, value)
         rank = query.dim()
         if rank not in (2, 3) or key.dim() != rank or value.dim() != rank:
             self._refuse(query, key, value, "all [B, T, C] or all [T, C]")
@@ -211,12 +211,14 @@ class MultiheadAttention(nn.MultiheadAttention):
             keys = k.shape[1] - joined
             attn_mask = torch.ones(queries, keys, dtype=torch.bool).triu(1)
         is_causal = is_causal and not joined
+        if joined:  # everyone sees what joins
+            key_padding_mask, attn_mask = (
+                None if m is None else F.pad(m, (0, joined)) for m in (key_padding_mask, attn_mask)
+            )
         if key_padding_mask is not None:
-            key_padding_mask = F.pad(key_padding_mask, (0, joined)).reshape(batch, 1, 1, -1)
-        if attn_mask is not None:
-            attn_mask = F.pad(attn_mask, (0, joined)).unflatten(0, (-1, self.num_heads)) if attn_mask.dim() == 3 else (
-                F.pad(attn_mask, (0, joined))
-            )  # fmt: skip
+            key_padding_mask = key_padding_mask[..., None, None, :]
+        if attn_mask is not None and attn_mask.dim() == 3:
+            attn_mask = attn_mask.unflatten(0, (batch, self.num_heads))
         dropout = self.dropout if self.training else 0.0
         seed = torch.randint(2**62, ()) if dropout > 0 else None
         kind = (2 if average else 1) if need_weights else 0
