@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from torch import nn
 
@@ -21,7 +21,7 @@ def replace(model: ModuleT) -> ModuleT:
     """
     made: dict[int, nn.Module] = {}
     if type(model) is nn.MultiheadAttention:
-        return _swapped(model)  # type: ignore[return-value]
+        return cast(ModuleT, _swapped(model))
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.MultiheadAttention:
@@ -30,7 +30,7 @@ def replace(model: ModuleT) -> ModuleT:
     return model
 
 
-def _swapped(old: nn.MultiheadAttention) -> MultiheadAttention:
+def _swapped(old: nn.Module) -> MultiheadAttention:
     new = MultiheadAttention.__new__(MultiheadAttention)
     # Hooks, mode and parameters are attributes; the class is all that changes.
     new.__dict__.update(old.__dict__)
