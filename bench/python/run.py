@@ -10,6 +10,7 @@ the layer (with --bin, which names bench_ceiling's folder).
 """
 
 import argparse
+import itertools
 import math
 import platform
 import sys
@@ -191,27 +192,27 @@ def main():
         "rows": [],
     }
 
-    rows, ratios = [], []
+    found, most = [], 0.0
     for name in arguments.shapes:
         for dtype in arguments.dtypes:
-            shape = SHAPES[name]
-
-            def add(what, sides, operations=None):
-                most = ceiling.ask()["float32"] * 1e9 if ceiling and operations else None
-                shares = [f"{operations / sides[n] / most:.0%}" if most else "" for n in SIDES]
-                ratio = sides["PyTorch"] / sides["Headway"]
-                row = [name, dtype, what, *(f"{sides[n] * 1e3:.2f}" for n in SIDES), f"{ratio:.2f}", *shares]
-                rows.append(row)
-                report["rows"].append({"shape": name, "dtype": dtype, "what": what, **sides})
-                print(*row, file=sys.stderr, flush=True)
-                return ratio
-
-            if "layer" in arguments.parts:
-                for what, passes, sides in layer_cases(shape, DTYPES[dtype], arguments.seconds):
-                    ratios.append((dtype, add(what, sides, products(shape, passes))))
-            if "encoder" in arguments.parts:
-                for what, sides in encoder_cases(shape, DTYPES[dtype], arguments.seconds):
-                    add(what, sides)
+            shape, of = SHAPES[name], DTYPES[dtype]
+            cases = layer_cases(shape, of, arguments.seconds) if "layer" in arguments.parts else ()
+            encoders = encoder_cases(shape, of, arguments.seconds) if "encoder" in arguments.parts else ()
+            for what, passes, sides in itertools.chain(cases, ((what, 0, sides) for what, sides in encoders)):
+                most = max(most, ceiling.ask()["float32"] * 1e9) if ceiling else 0.0
+                row = {"shape": name, "dtype": dtype, "what": what, **sides}
+                row["products"] = products(shape, passes) if passes else 0
+                found.append(row)
+                print(*row.values(), file=sys.stderr, flush=True)
+    report["rows"], report["ceiling"] = found, most
+    rows, ratios = [], []
+    for row in found:
+        ratio = row["PyTorch"] / row["Headway"]
+        if row["products"]:
+            ratios.append((row["dtype"], ratio))
+        shares = [f"{row['products'] / row[n] / most:.0%}" if most and row["products"] else "" for n in SIDES]
+        times = [f"{row[n] * 1e3:.1f}" for n in SIDES]
+        rows.append([row["shape"], row["dtype"], row["what"], *times, f"{ratio:.2f}", *shares])
     header = ["shape", "type", "what", *(f"{n}, ms" for n in SIDES), "ratio", *(f"{n}, share" for n in SIDES)]
     text = table(header, rows)
     for dtype in arguments.dtypes:

@@ -8,9 +8,11 @@ import copy
 import itertools
 import pickle
 import random
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -218,6 +220,8 @@ class TestOurs:
         q, k, v = (torch.randn(2, 3, 20, 8) for _ in range(3))
         visible = torch.rand(20, 20) < 0.7
         got = ht.scaled_dot_product_attention(q, k, v, visible, is_causal=True, mask=hw.Mask.window(4, 4))
+        plan = hw.TilePlan.of(hw.Mask.window(4, 4), batch=2, heads=3, queries=20, keys=20)
+        assert torch.equal(got, ht.scaled_dot_product_attention(q, k, v, visible, is_causal=True, mask=plan))
         near = (torch.arange(20)[:, None] - torch.arange(20)).abs() <= 4
         close(got, textbook(*(x.double() for x in (q, k, v)), visible & near, causal=True)[0], torch.float32)
 
@@ -485,6 +489,18 @@ class TestModels:
         alone = ht.replace(nn.MultiheadAttention(8, 2))
         assert type(alone) is ht.MultiheadAttention
 
+    def test_nested_sequences_are_computed_one_by_one(self):
+        layer = ht.MultiheadAttention(16, 2, batch_first=True).eval()
+        parts = [torch.randn(n, 16) for n in (5, 1, 3)]
+        x = torch.nested.nested_tensor(parts)
+        for causal in (False, True):
+            got, weights = layer(x, x, x, need_weights=False, is_causal=causal)
+            assert weights is None
+            for mine, part in zip(got.unbind(), parts):
+                close(mine, layer(part, part, part, is_causal=causal)[0], torch.float32)
+        with pytest.raises(hw.Error, match="query is nested"):
+            layer(x, x, x)
+
     def test_training_goes_down_the_same_way(self):
         losses = []
         for change in (lambda model: model, ht.replace):
@@ -585,6 +601,7 @@ class TestWrong:
             ({"attn_mask": torch.zeros(3, 3, dtype=torch.int32)}, "attn_mask is int32.*want bool"),
             ({"softcap": -1.0}, "softcap is -1"),
             ({"mask": hw.TilePlan.of(hw.Mask.causal(), queries=4, keys=4)}, "the plan was made for"),
+            ({"mask": torch.ones(3, 3).bool()}, "mask is a Tensor; want a headway.Mask or TilePlan"),
         ],
     )
     def test_the_function_says_what_is_wrong(self, change, words):
@@ -604,7 +621,7 @@ class TestWrong:
             ({"attn_mask": torch.zeros(2, 3, 3)}, r"attn_mask is float32 \[2, 3, 3\]; want \[3, 3\] or \[4, 3, 3\]"),
             ({name: torch.zeros(2, 3, 8).bfloat16() for name in ("query", "key", "value")}, "want equal"),
             ({"query": torch.zeros(2, 3, 8, device="meta")}, "query is on meta"),
-            ({"mask": "causal"}, "mask is a str; want a Mask or a TilePlan"),
+            ({"mask": "causal"}, "mask is a str; want a headway.Mask or TilePlan"),
         ],
     )
     def test_the_layer_says_what_is_wrong(self, change, words):
@@ -657,6 +674,13 @@ class TestWrong:
             results += 1
             assert output.isfinite().all()
         assert results > 500
+
+
+def test_the_tutorials_blocks_for_pytorch_run():
+    text = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+    blocks = re.findall(r"^```python torch\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert blocks
+    exec(compile("\n".join(blocks), "docs/python.md", "exec"), {})
 
 
 COUNTING = """

@@ -11,7 +11,7 @@ from torch.nn.attention.bias import CausalBias, CausalVariant
 from headway import _core
 from headway.torch import _check
 from headway.torch._call import Attended, attend, compiled
-from headway.torch._masks import both, settle
+from headway.torch._masks import both, joined, settle
 
 _NAME = "scaled_dot_product_attention"
 
@@ -43,7 +43,7 @@ def scaled_dot_product_attention(
         is_causal: query i sees keys 0 … i (top-left), joined with attn_mask.
         scale: 1/sqrt(D) unless given.
         enable_gqa: query head h uses key/value head h·G/H.
-        mask: a headway.Mask or TilePlan, joined with the others. A TilePlan by itself alone.
+        mask: a headway.Mask or TilePlan, joined with the others. A TilePlan saves compiling where it is alone.
         position: a headway.Position: what distances add.
         softcap: scores become softcap·tanh(score/softcap) before anything is added; 0: they stay.
         capture: a headway.Capture: what to return beside the output.
@@ -114,7 +114,7 @@ def _run(
         settled = both(settled, _core.Mask.causal(_core.Align.top_left))
     options = {} if capture is None else {"weights": capture.weights, "stage": capture.stage}
     call = _core._TorchCall(
-        mask=both(settled, mask), position=position, scale=scale, softcap=softcap, dropout=dropout,
+        mask=joined(settled, mask, _NAME), position=position, scale=scale, softcap=softcap, dropout=dropout,
         seed=0 if seed is None else int(seed), heads_first=True, **options,
     )  # fmt: skip
     return attend(call, query, key, value, bias, capture is not None and capture.log_sum_exp)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.dlpack import to_dlpack
 
 from headway import _core
+from headway.torch import _check
 
 
 def settle(
@@ -27,6 +28,17 @@ def settle(
 def both(a: Any, b: Any) -> Any:
     """What two masks see, either of which may be None."""
     return b if a is None else a if b is None else a & b
+
+
+def joined(settled: Any, mask: Any, operation: str) -> Any:
+    """The caller's own mask with what PyTorch's arguments say."""
+    if mask is None:
+        return settled
+    if not isinstance(mask, (_core.Mask, _core.TilePlan)):
+        _check.fail(operation, f"mask is a {type(mask).__name__}; want a headway.Mask or TilePlan", "value")
+    if settled is None:
+        return mask
+    return settled & (mask.mask if isinstance(mask, _core.TilePlan) else mask)
 
 
 def added(mask: Tensor, dtype: torch.dtype) -> Tensor:

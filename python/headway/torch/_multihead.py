@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from contextlib import nullcontext
 from typing import Any, Optional
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from headway import _core
 from headway.torch import _check
 from headway.torch._call import Attended, attend, compiled
-from headway.torch._masks import added, both, settle
+from headway.torch._masks import added, both, joined, settle
 
 _NAME = "MultiheadAttention"
 
@@ -84,7 +86,7 @@ class MultiheadAttention(nn.MultiheadAttention):
             attn_mask: [T, S] or [B·H, T, S]: bool, true is hidden; or floats to be added.
             average_attn_weights: over heads.
             is_causal: query i sees keys 0 … i; attn_mask, which then says the same, may be left out.
-            mask: a headway.Mask or TilePlan, joined with the others. A TilePlan by itself alone.
+            mask: a headway.Mask or TilePlan, joined with the others. A TilePlan saves compiling where it is alone.
             position: a headway.Position: what distances add.
             softcap: scores become softcap·tanh(score/softcap) before anything is added; 0: they stay.
             capture: a headway.Capture: in place of weights, an Attended with what it asks for.
@@ -96,11 +98,13 @@ class MultiheadAttention(nn.MultiheadAttention):
             headway.Error: (shape), (dtype), (value) or (unsupported), naming the argument.
         """
         if isinstance(query, Tensor) and query.is_nested:
-            return self._forward_nested(query, key, value, need_weights or capture is not None or mask is not None)
+            others = (key_padding_mask, attn_mask, mask, position, capture)
+            alone = query is key is value and not need_weights and not softcap and all(x is None for x in others)
+            return self._forward_nested(query, is_causal, alone)
         self._check(query, key, value, key_padding_mask, attn_mask)
         batched = query.dim() == 3
         dtype, query, key, value, parameters = self._widened(query, key, value)
-        with torch.autocast("cpu", enabled=False) if dtype is not None else _NO_CONTEXT:
+        with torch.autocast("cpu", enabled=False) if dtype is not None else nullcontext():
             q, k, v = self._project(query, key, value, batched, parameters)
             output, sums, weights = self._attend(
                 q, k, v, key_padding_mask, attn_mask, is_causal, need_weights, average_attn_weights, mask, position,
@@ -233,30 +237,26 @@ class MultiheadAttention(nn.MultiheadAttention):
             position, softcap, dropout, seed, capture,
         )  # fmt: skip
 
-    def _forward_nested(self, query: Tensor, key: Tensor, value: Tensor, more: bool) -> tuple[Tensor, None]:
+    def _forward_nested(self, query: Tensor, is_causal: bool, alone: bool) -> tuple[Tensor, None]:
         """Self-attention of sequences of different lengths, one after another: nothing is padded."""
-        if query is not key or key is not value or self.in_proj_weight is None or self.bias_k is not None or more:
-            _check.fail(_NAME, "query is nested; want self-attention without weights or masks of it", "unsupported")
+        if not alone or self.in_proj_weight is None or self.bias_k is not None or self.add_zero_attn:
+            _check.fail(
+                _NAME, "query is nested; want self-attention without masks, weights and keys that join", "unsupported"
+            )
         parts = query.unbind()
         lengths = [len(part) for part in parts]
-        offsets = torch.tensor([0, *lengths]).cumsum(0).tolist()
+        offsets = [0, *itertools.accumulate(lengths)]
         dtype, rows, _, _, p = self._widened(*[torch.cat(parts)] * 3)
-        qkv = F.linear(rows, p["weight"], p["bias"])
-        call = _core._TorchCall(combined=self.num_heads, query_offsets=offsets, key_offsets=offsets)
-        output = F.linear(attend(call, qkv, None, None, None)[0].flatten(-2), p["out_weight"], p["out_bias"])
+        with torch.autocast("cpu", enabled=False) if dtype is not None else nullcontext():
+            qkv = F.linear(rows, p["weight"], p["bias"])
+            dropout = self.dropout if self.training else 0.0
+            call = _core._TorchCall(
+                mask=_core.Mask.causal() if is_causal else None, combined=self.num_heads, query_offsets=offsets,
+                key_offsets=offsets, dropout=dropout, seed=int(torch.randint(2**62, ())) if dropout else 0,
+            )  # fmt: skip
+            output = F.linear(attend(call, qkv, None, None, None)[0].flatten(-2), p["out_weight"], p["out_bias"])
         output = output if dtype is None else output.to(dtype)
         return torch.nested.as_nested_tensor(list(output.split(lengths))), None
-
-
-class _NoContext:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-
-_NO_CONTEXT = _NoContext()
 
 
 def _merged(key_padding_mask: Any, attn_mask: Any, dtype: torch.dtype) -> Any:
@@ -286,7 +286,7 @@ def _run(
     if capture is not None:
         weights, stage = capture.weights, capture.stage
     call = _core._TorchCall(
-        mask=both(settled, mask), position=position, softcap=softcap, dropout=dropout,
+        mask=joined(settled, mask, _NAME), position=position, softcap=softcap, dropout=dropout,
         seed=0 if seed is None else int(seed), combined=combined, weights=weights, stage=stage,
     )  # fmt: skip
     return attend(call, q, k, v, bias, capture is not None and capture.log_sum_exp)
