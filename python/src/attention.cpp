@@ -95,12 +95,6 @@ nb::object attend(nb::handle query, nb::handle key, nb::handle value, const Call
                            export_like(result.log_sum_exp, query)});
 }
 
-// What backward() starts from, when the log-sum-exp has a gradient, too.
-void walk_back(const AttentionResult& result, const Tensor& d_output, const Tensor& d_log_sum_exp) {
-  if (!d_log_sum_exp.defined()) return result.output.backward(d_output);
-  add(sum(mul(result.output, d_output)), sum(mul(result.log_sum_exp, d_log_sum_exp))).backward();
-}
-
 Gradients differentiate(nb::handle d_output, nb::handle query, nb::handle key, nb::handle value,
                         nb::handle output, nb::handle log_sum_exp, nb::handle d_log_sum_exp,
                         const std::array<bool, 4>& needs, const CallArguments& arguments) {

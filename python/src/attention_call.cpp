@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <headway/ops/pointwise.h>
+
 #include "array.h"
 
 namespace headway::python {
@@ -89,6 +91,11 @@ AttentionOptions lower(const char* operation, const CallArguments& arguments) {
   if (arguments.key_offsets) options.key_offsets = *arguments.key_offsets;
   if (arguments.key_lengths) options.key_lengths = *arguments.key_lengths;
   return options;
+}
+
+void walk_back(const AttentionResult& result, const Tensor& d_output, const Tensor& d_log_sum_exp) {
+  if (!d_log_sum_exp.defined()) return result.output.backward(d_output);
+  add(sum(mul(result.output, d_output)), sum(mul(result.log_sum_exp, d_log_sum_exp))).backward();
 }
 
 }  // namespace headway::python

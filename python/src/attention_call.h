@@ -55,4 +55,7 @@ std::optional<PlanShape> shape_of_call(const Shape& query, const Shape& key, std
 /// Everything but the mask. `operation` is for messages.
 AttentionOptions lower(const char* operation, const CallArguments& arguments);
 
+/// backward() of a result, from the gradient of its output and, where it was used, of its log-sum-exp.
+void walk_back(const AttentionResult& result, const Tensor& d_output, const Tensor& d_log_sum_exp);
+
 }  // namespace headway::python

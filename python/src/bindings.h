@@ -10,6 +10,7 @@ void bind_tensor(nanobind::module_& m);
 void bind_mask(nanobind::module_& m);
 void bind_position(nanobind::module_& m);
 void bind_attention(nanobind::module_& m);
+void bind_torch(nanobind::module_& m);
 void bind_nn(nanobind::module_& m);
 void bind_multi_head_attention(nanobind::module_& m);
 void bind_ops(nanobind::module_& m);

@@ -12,6 +12,7 @@ NB_MODULE(_core, m) {
   bind_mask(m);
   bind_position(m);
   bind_attention(m);
+  bind_torch(m);
   bind_nn(m);
   bind_multi_head_attention(m);
   bind_ops(m);

@@ -61,6 +61,8 @@ T wait_until_changed(const std::atomic<T>& value, T from) {
 thread_local bool inside = false;
 thread_local int index_here = 0;
 
+std::atomic<core::Team> foreign_team{nullptr};
+
 struct Job {
   std::int64_t units = 0;
   void (*call)(void*, std::int64_t) = nullptr;
@@ -69,6 +71,16 @@ struct Job {
   std::atomic<bool> cancelled{false};
   std::exception_ptr first;
   std::mutex first_mutex;
+  std::atomic<int> joined{0};
+
+  // As one of a foreign team, whose threads have no numbers of ours.
+  static void join(void* job) {
+    auto& self = *static_cast<Job*>(job);
+    const int before = index_here;
+    index_here = self.joined.fetch_add(1, std::memory_order_relaxed);
+    self.work();
+    index_here = before;
+  }
 
   // Units are handed out one by one: causal rows and unequal sequences make them differ in size.
   void work() {
@@ -156,6 +168,8 @@ namespace core {
 
 int thread_index() { return index_here; }
 
+void set_team(Team team) { foreign_team.store(team, std::memory_order_release); }
+
 void run_parallel(std::int64_t units, void (*call)(void*, std::int64_t), void* context) {
   const int team = static_cast<int>(std::min<std::int64_t>(threads(), units));
   if (team > 1 && !inside) {
@@ -163,7 +177,9 @@ void run_parallel(std::int64_t units, void (*call)(void*, std::int64_t), void* c
     job.units = units;
     job.call = call;
     job.context = context;
-    if (pool().try_run(job, team)) {
+    const core::Team foreign = foreign_team.load(std::memory_order_acquire);
+    if (foreign) foreign(team, &Job::join, &job);
+    if (foreign || pool().try_run(job, team)) {
       if (job.first) std::rethrow_exception(job.first);
       return;
     }

@@ -44,6 +44,42 @@ TEST_F(Parallel, ranges_cover_the_count_with_cuts_that_ignore_threads) {
   }
 }
 
+std::atomic<int> foreign_calls{0};
+
+void two_threads(int count, void (*body)(void*), void* context) {
+  ++foreign_calls;
+  ASSERT_EQ(count, 2);
+  std::thread other([&] { body(context); });
+  body(context);
+  other.join();
+}
+
+TEST_F(Parallel, loops_run_on_a_foreign_team_whose_threads_are_told_apart) {
+  set_threads(2);
+  core::set_team(&two_threads);
+  std::vector<std::atomic<int>> runs(1000);
+  std::atomic<int> out_of_range{0}, failures{0};
+  core::parallel_for(1000, [&](std::int64_t i) {
+    ++runs[static_cast<std::size_t>(i)];
+    if (core::thread_index() < 0 || core::thread_index() > 1) ++out_of_range;
+    core::parallel_for(3, [&](std::int64_t) {});  // serially, here as on the library's own threads
+  });
+  try {
+    core::parallel_for(1000, [](std::int64_t i) {
+      if (i == 10) throw std::runtime_error("unit 10");
+    });
+  } catch (const std::runtime_error&) {
+    ++failures;
+  }
+  core::set_team(nullptr);
+  core::parallel_for(10, [](std::int64_t) {});
+  for (const auto& run : runs) ASSERT_EQ(run, 1);
+  EXPECT_EQ(out_of_range, 0);
+  EXPECT_EQ(failures, 1);
+  EXPECT_EQ(foreign_calls, 2);
+  EXPECT_EQ(core::thread_index(), 0);
+}
+
 TEST_F(Parallel, an_exception_cancels_the_rest_and_comes_out_after_the_join) {
   for (const int count : {1, 2, 4}) {
     set_threads(count);

@@ -32,7 +32,7 @@ def test_a_wheel_holds_library_stubs_and_notices_and_no_more(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         assert sum(entry.file_size for entry in archive.infolist()) < 5_000_000
-    assert {"headway/__init__.py", "headway/_core.pyi", "headway/py.typed"} <= set(names)
+    assert {"headway/__init__.py", "headway/torch/__init__.py", "headway/_core.pyi", "headway/py.typed"} <= set(names)
     assert sum(name.endswith(".so") for name in names) == 1
     notices = {Path(name).name for name in names if "/licenses/" in name}
     assert notices == {"LICENSE", "THIRD_PARTY.md", "nanobind.txt", "robin_map.txt"}

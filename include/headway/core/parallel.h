@@ -15,6 +15,14 @@ HEADWAY_API void set_threads(int count);
 
 namespace core {
 
+/// Runs body(context) on at most `count` threads at once, the caller among them, and returns when all are
+/// done.
+using Team = void (*)(int count, void (*body)(void*), void* context);
+/// Loops run on these threads from now on, those of a pool that the program keeps busy anyhow; nullptr: on
+/// the library's own. Two pools on the same cores take turns by the scheduler's clock, where one goes
+/// straight on.
+HEADWAY_API void set_team(Team team);
+
 HEADWAY_API void run_parallel(std::int64_t units, void (*call)(void*, std::int64_t), void* context);
 /// Index of the calling thread within the running parallel_for, 0 outside: picks a per-thread workspace.
 HEADWAY_API int thread_index();

@@ -1,0 +1,253 @@
+"""One call of attention on PyTorch's tape: forward, backward, and what torch.compile sees of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack, to_dlpack
+
+from headway import _core
+from headway._error import Error
+
+NAME = "attention"
+
+
+class Attended(NamedTuple):
+    """What a Capture asked for; None where it did not.
+
+    Attributes:
+        output: as without a capture; None from a layer, whose output is its own.
+        weights: float32 (float64 of float64) [B, H, T, S], averaged [B, T, S], of the stage that was asked for.
+        log_sum_exp: float32 (float64) [B, H, T]; -inf where nothing is seen. Differentiable.
+    """
+
+    output: Optional[Tensor]
+    weights: Optional[Tensor]
+    log_sum_exp: Optional[Tensor]
+
+
+def _imported(capsule: object) -> Optional[Tensor]:
+    return None if capsule is None else from_dlpack(capsule)
+
+
+def _exported(x: Optional[Tensor]) -> object:
+    return None if x is None else to_dlpack(x)
+
+
+def _forward(call: Any, query: Tensor, key: Any, value: Any, bias: Any, sums: bool) -> list[Any]:
+    results = _core._torch_forward(
+        call, to_dlpack(query), _exported(key), _exported(value), _exported(bias), log_sum_exp=sums
+    )
+    return [_imported(x) for x in results]
+
+
+def _backward(call: Any, d_output: Tensor, saved: Any, d_sums: Optional[Tensor], needs: Any) -> list[Any]:
+    query, key, value, bias, output, sums = saved
+    results = _core._torch_backward(
+        call,
+        to_dlpack(d_output),
+        to_dlpack(query),
+        _exported(key),
+        _exported(value),
+        _exported(bias),
+        to_dlpack(output),
+        to_dlpack(sums),
+        _exported(d_sums),
+        needs,
+    )
+    return [_imported(x) for x in results]
+
+
+def _through_weights(call: Any, saved: Any, d_weights: Tensor, needs: Any) -> list[Optional[Tensor]]:
+    """Gradients by way of the weights that were returned: dS = P∘(dP - Σ_j P∘dP), arrays of T·S elements like them."""
+    query, key, value, bias, _, _ = saved
+    if call.position is not None or call.softcap or call.stage != _core.Scores.softmaxed:
+        message = "returned weights have no gradient with a position, a softcap or at another stage; want them detached"
+        raise Error(f"{NAME}: {message}", "unsupported", NAME)
+    per_head = _core._TorchCall(
+        mask=call.mask, scale=call.scale, heads_first=call.heads_first, combined=call.combined,
+        weights=_core.Weights.per_head,
+    )  # fmt: skip
+    p = _forward(per_head, query, key, value, bias, False)[2]
+    dp = d_weights
+    if call.weights == _core.Weights.averaged:
+        dp = (d_weights / p.shape[1]).unsqueeze(1)
+    ds = p * (dp - (p * dp).sum(-1, keepdim=True))
+    scale = call.scale
+    if call.combined:
+        parts = query.unflatten(-1, (3, call.combined, -1))
+        q, k = parts[..., 0, :, :].transpose(1, 2), parts[..., 1, :, :].transpose(1, 2)
+    elif call.heads_first:
+        q, k = query, key
+    else:
+        q, k = query.transpose(1, 2), key.transpose(1, 2)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    shared = q.shape[1] // max(k.shape[1], 1)
+    all_k = k.repeat_interleave(shared, 1) if shared > 1 else k
+    dq = (ds @ all_k.to(ds.dtype) * scale).to(q.dtype)
+    dk = ds.transpose(-2, -1) @ q.to(ds.dtype) * scale
+    dk = (dk.unflatten(1, (-1, shared)).sum(2) if shared > 1 else dk).to(q.dtype)
+    d_bias = ds.sum_to_size(bias.shape) if bias is not None and needs[3] else None
+    if call.combined:
+        rows = torch.stack([dq, dk, torch.zeros_like(dk)], 2).permute(0, 3, 2, 1, 4)
+        return [rows.reshape(query.shape), None, None, d_bias]
+    if not call.heads_first:
+        dq, dk = dq.transpose(1, 2), dk.transpose(1, 2)
+    return [dq if needs[0] else None, dk if needs[1] else None, None, d_bias]
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Any, value: Any, bias: Any, call: Any) -> Any:
+        output, sums, weights = _forward(call, query, key, value, bias, True)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(query, key, value, bias, output, sums)
+        ctx.call = call
+        return output, sums, weights
+
+    @staticmethod
+    def backward(ctx: Any, d_output: Any, d_sums: Any = None, d_weights: Any = None) -> Any:
+        if torch.is_grad_enabled():
+            raise Error(f"{NAME}: the gradient has no gradient; want create_graph=False", "unsupported", NAME)
+        saved = ctx.saved_tensors
+        needs = ctx.needs_input_grad[:4]
+        grads: list[Any] = [None] * 4
+        if d_output is not None or d_sums is not None:
+            d_output = torch.zeros_like(saved[4]) if d_output is None else d_output
+            grads = _backward(ctx.call, d_output, saved, d_sums, needs)
+        if d_weights is not None:
+            for i, more in enumerate(_through_weights(ctx.call, saved, d_weights, needs)):
+                grads[i] = more if grads[i] is None else grads[i] if more is None else grads[i] + more
+        return (*grads, None)
+
+
+def attend(call: Any, query: Tensor, key: Any, value: Any, bias: Any, sums: bool = False) -> Any:
+    """(output, log_sum_exp or None, weights or None) of an eager call; heads as the call says."""
+    if torch.is_grad_enabled() and (
+        query.requires_grad
+        or (key is not None and (key.requires_grad or value.requires_grad))
+        or (bias is not None and bias.requires_grad)
+    ):
+        return _Attention.apply(query, key, value, bias, call)
+    return _forward(call, query, key, value, bias, sums)
+
+
+# What torch.compile sees: operators on tensors and numbers alone. The mask is a tensor that broadcasts to
+# [B, H, T, S], of which the eager call makes what it can; its gradient is that of a bias.
+
+
+def _compiled_call(
+    query: Tensor, key: Tensor, mask: Optional[Tensor], seed: Optional[Tensor], causal: bool,
+    scale: Optional[float], softcap: float, dropout: float, weights: int, heads_first: bool,
+) -> tuple[Any, Optional[Tensor]]:  # fmt: skip
+    from headway.torch._masks import settle
+
+    at = -2 if heads_first else -3
+    settled, bias = settle(mask, True, query.shape[0], query.shape[at], key.shape[at], query.dtype)
+    if causal:
+        top_left = _core.Mask.causal(_core.Align.top_left)
+        settled = top_left if settled is None else settled & top_left
+    call = _core._TorchCall(
+        mask=settled, scale=scale, softcap=softcap, dropout=dropout, seed=0 if seed is None else int(seed.item()),
+        heads_first=heads_first, weights=_core.Weights(weights),
+    )  # fmt: skip
+    return call, bias
+
+
+@torch.library.custom_op("headway::attention", mutates_args=())
+def compiled(
+    query: Tensor, key: Tensor, value: Tensor, mask: Optional[Tensor], seed: Optional[Tensor], causal: bool,
+    scale: Optional[float], softcap: float, dropout: float, weights: int, heads_first: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    call, bias = _compiled_call(
+        query, key, mask, seed, causal, scale, softcap, dropout, weights, heads_first
+    )  # fmt: skip
+    output, sums, shown = _forward(call, query, key, value, bias, True)
+    return output, sums, query.new_empty(0) if shown is None else shown
+
+
+def _shapes(query: Tensor, key: Tensor, value: Tensor, heads_first: bool) -> tuple[Any, Any, Any]:
+    batch, heads, queries = (
+        query.shape[0],
+        query.shape[-3 if heads_first else -2],
+        query.shape[-2 if heads_first else -3],
+    )
+    exact = torch.float64 if query.dtype == torch.float64 else torch.float32
+    output = query.new_empty(batch, queries, heads, value.shape[-1])
+    sums = query.new_empty(heads, batch, queries, dtype=exact).transpose(0, 1)
+    return output.transpose(1, 2) if heads_first else output, sums, exact
+
+
+@compiled.register_fake
+def _(
+    query: Tensor, key: Tensor, value: Tensor, mask: Any, seed: Any, causal: bool,
+    scale: Any, softcap: float, dropout: float, weights: int, heads_first: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    output, sums, exact = _shapes(query, key, value, heads_first)
+    batch, heads, queries = sums.shape
+    keys = key.shape[-2 if heads_first else -3]
+    shape = {0: (0,), 1: (batch, heads, queries, keys), 2: (batch, queries, keys)}[weights]
+    return output, sums, query.new_empty(shape, dtype=exact if weights else query.dtype)
+
+
+@torch.library.custom_op("headway::attention_backward", mutates_args=())
+def compiled_backward(
+    d_output: Optional[Tensor], d_sums: Optional[Tensor], d_weights: Optional[Tensor], query: Tensor, key: Tensor,
+    value: Tensor, mask: Optional[Tensor], seed: Optional[Tensor], output: Tensor, sums: Tensor, causal: bool,
+    scale: Optional[float], softcap: float, dropout: float, weights: int, heads_first: bool, needs_mask: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    call, bias = _compiled_call(
+        query, key, mask, seed, causal, scale, softcap, dropout, weights, heads_first
+    )  # fmt: skip
+    if needs_mask and bias is None and mask is not None:  # recognized as structure, and learned all the same
+        bias = mask.to(sums.dtype)
+    saved, needs = (query, key, value, bias, output, sums), (True, True, True, needs_mask)
+    grads: list[Any] = [None] * 4
+    if d_output is not None or d_sums is not None:
+        grads = _backward(call, torch.zeros_like(output) if d_output is None else d_output, saved, d_sums, needs)
+    if d_weights is not None:
+        for i, more in enumerate(_through_weights(call, saved, d_weights, needs)):
+            grads[i] = more if grads[i] is None else grads[i] if more is None else grads[i] + more
+    made = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, (query, key, value))]
+    d_mask = grads[3].to(mask.dtype) if needs_mask and mask is not None else query.new_empty(0)
+    return made[0], made[1], made[2], d_mask
+
+
+@compiled_backward.register_fake
+def _(
+    d_output: Any, d_sums: Any, d_weights: Any, query: Tensor, key: Tensor,
+    value: Tensor, mask: Any, seed: Any, output: Tensor, sums: Tensor, causal: bool,
+    scale: Any, softcap: float, dropout: float, weights: int, heads_first: bool, needs_mask: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+
+    def like(x: Tensor) -> Tensor:
+        made: Tensor = (
+            x.transpose(1, 2).new_empty(x.transpose(1, 2).shape).transpose(1, 2)
+            if heads_first
+            else x.new_empty(x.shape)
+        )
+        return made
+
+    d_mask = mask.new_empty(mask.shape) if needs_mask else query.new_empty(0)
+    return like(query), like(key), like(value), d_mask
+
+
+def _keep(ctx: Any, inputs: Any, output: Any) -> None:
+    query, key, value, mask, seed, *ctx.rest = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(query, key, value, mask, seed, output[0], output[1])
+
+
+def _walk(ctx: Any, d_output: Any, d_sums: Any, d_weights: Any) -> Any:
+    needs_mask = ctx.needs_input_grad[3]
+    if d_output is None and d_sums is None and (d_weights is None or not ctx.rest[4]):
+        return (None,) * 11
+    grads = compiled_backward(
+        d_output, d_sums, d_weights if ctx.rest[4] else None, *ctx.saved_tensors, *ctx.rest, needs_mask
+    )
+    return (*grads[:3], grads[3] if needs_mask else None, *(None,) * 7)
+
+
+compiled.register_autograd(_walk, setup_context=_keep)
