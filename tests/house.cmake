@@ -97,5 +97,5 @@ find_program(HEADWAY_CLANG_TIDY NAMES clang-tidy-16)
 if(HEADWAY_CLANG_TIDY)
   house_test(clang_tidy_finds_nothing LABELS style long TIMEOUT 3600 SERIAL
              COMMAND ${python} ${tests}/style/run_clang_tidy.py ${HEADWAY_CLANG_TIDY} ${PROJECT_BINARY_DIR}
-                     ${PROJECT_SOURCE_DIR}/src)
+                     ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/python/src)
 endif()

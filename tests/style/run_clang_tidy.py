@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs clang-tidy over the sources of the compilation database below a folder, one process per core.
+"""Runs clang-tidy over the sources of the compilation database below some folders, one process per core.
 
-usage: run_clang_tidy.py CLANG_TIDY BUILD_FOLDER SOURCE_FOLDER
+usage: run_clang_tidy.py CLANG_TIDY BUILD_FOLDER SOURCE_FOLDER...
 """
 import json
 import os
@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 
-def main(tidy, build, sources):
+def main(tidy, build, *folders):
     entries = json.loads((Path(build) / "compile_commands.json").read_text())
-    root = Path(sources).resolve()
-    files = sorted({e["file"] for e in entries if root in Path(e["file"]).resolve().parents})
+    roots = {Path(folder).resolve() for folder in folders}
+    files = sorted({e["file"] for e in entries if roots & set(Path(e["file"]).resolve().parents)})
     if not files:
-        print(f"no file below {root} in {build}/compile_commands.json")
+        print(f"no file below {folders} in {build}/compile_commands.json")
         return 1
 
     def check(file):
@@ -35,6 +35,6 @@ def main(tidy, build, sources):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) < 4:
         sys.exit(__doc__)
     sys.exit(main(*sys.argv[1:]))
