@@ -35,9 +35,9 @@ def scaled_dot_product_attention(
 
     Args:
         query: [..., H, T, D], float32, bfloat16, float64 (the slow, exact path) or float16 (computed in float32).
-        key, value: [..., G, S, D] and [..., G, S, Dv]; leading dimensions broadcast. G is H, 1, or a divisor of H with
-            enable_gqa.
-        attn_mask: broadcasts to [..., H, T, S]: bool, true is seen; or floats, added to the scores, -inf hides, and they
+        key, value: [..., G, S, D] and [..., G, S, Dv]; leading dimensions broadcast. G is H, 1, or with
+            enable_gqa a divisor of H.
+        attn_mask: broadcasts to [..., H, T, S]: bool, true is seen; or floats, added to the scores, -inf hides, which
             may want a gradient.
         dropout_p: probability of dropping a weight; drawn from PyTorch's generator.
         is_causal: query i sees keys 0 … i (top-left), joined with attn_mask.

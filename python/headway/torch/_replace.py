@@ -13,8 +13,8 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 def replace(model: ModuleT) -> ModuleT:
     """Puts a headway.torch.MultiheadAttention in the place of every nn.MultiheadAttention in the model, those of
-    nn.TransformerEncoderLayer and nn.TransformerDecoderLayer among them. Parameters are the same objects: optimizers and
-    ties stay valid. Subclasses of nn.MultiheadAttention have attention of their own and stay.
+    nn.TransformerEncoderLayer and nn.TransformerDecoderLayer among them. Parameters are the same objects: optimizers
+    and ties stay valid. Subclasses of nn.MultiheadAttention have attention of their own and stay.
 
     Returns:
         The model, changed; a new layer where the model itself is an nn.MultiheadAttention.
