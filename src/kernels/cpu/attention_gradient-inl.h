@@ -133,8 +133,9 @@ inline void load_delta(const AttentionGradArgs& args, const SequenceDesc& s, std
 }
 
 // Makes one block of queries ready, at row `at`, and clears its dQ.
-void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-             const BackwardSpace& sizes, const BackwardBuffers& p, std::int64_t at) {
+inline void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
+                    const QueryBlock& block, const BackwardSpace& sizes, const BackwardBuffers& p,
+                    std::int64_t at) {
   const AttentionArgs& a = args.forward;
   const RowSpan span = queries_of(s, block.begin, block.count);
   const float factor = static_cast<float>(a.scale) * kLog2e;
@@ -157,9 +158,10 @@ void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t 
 
 // Fills the tiles of weights and dS for one block of queries, which is `at` rows from the first prepared.
 // Fetches what is `ahead` meanwhile. True where some pair is hidden.
-bool differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                   const Tile& tile, const Rows& k, const Rows& v, const BackwardSpace& sizes,
-                   const BackwardBuffers& p, std::int64_t at, Ahead& ahead) {
+inline bool differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
+                          const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
+                          const BackwardSpace& sizes, const BackwardBuffers& p, std::int64_t at,
+                          Ahead& ahead) {
   const FloatTag f;
   const std::int64_t j0 = tile.begin;
   const GradientTiles& t = p.tiles;
@@ -194,7 +196,7 @@ bool differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h
 }
 
 // dS times the cap's slope.
-void apply_slopes(const QueryBlock& block, const Tile& tile, const GradientTiles& t) {
+inline void apply_slopes(const QueryBlock& block, const Tile& tile, const GradientTiles& t) {
   const FloatTag f;
   for_scores(block, tile, t.d_scores, [&](float* at, std::int64_t, int) HWY_ATTR {
     const float* slope = t.history.slopes + (at - t.d_scores);
@@ -205,8 +207,9 @@ void apply_slopes(const QueryBlock& block, const Tile& tile, const GradientTiles
 }
 
 // dS through the modifier's derivative.
-void derive_modifier(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                     const Tile& tile, const GradientTiles& t, float* d_parameters) {
+inline void derive_modifier(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
+                            const QueryBlock& block, const Tile& tile, const GradientTiles& t,
+                            float* d_parameters) {
   const FloatTag f;
   // What is hidden must not reach a derivative: its score may be NaN.
   for_scores(block, tile, t.d_scores, [&](float* at, std::int64_t, int) HWY_ATTR {
@@ -230,10 +233,10 @@ struct HeadSums {
 
 // One block of queries against one tile: adds into d_query, and into dK and dV of the unit, whose first key
 // is number `begin` of the sequence.
-void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
-                   const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
-                   const BackwardSpace& sizes, const BackwardBuffers& p, const HeadSums& sums,
-                   std::int64_t begin, Ahead& ahead) {
+inline void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
+                          const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
+                          const BackwardSpace& sizes, const BackwardBuffers& p, const HeadSums& sums,
+                          std::int64_t begin, Ahead& ahead) {
   const AttentionArgs& a = args.forward;
   const GradientTiles& t = p.tiles;
   const std::int64_t first = block.begin;
