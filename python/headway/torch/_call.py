@@ -10,6 +10,7 @@ from torch.utils.dlpack import from_dlpack, to_dlpack
 
 from headway import _core
 from headway._error import Error
+from headway.torch._masks import both, settle
 
 NAME = "attention"
 
@@ -98,6 +99,18 @@ def _through_weights(call: Any, saved: Any, d_weights: Tensor, needs: Any) -> li
     return [dq if needs[0] else None, dk if needs[1] else None, None, d_bias]
 
 
+def _gradients(call: Any, saved: Any, d_output: Any, d_sums: Any, d_weights: Any, needs: Any) -> list[Any]:
+    """Of query, key, value and bias, by way of whichever results have a gradient; None where none arrives."""
+    grads: list[Any] = [None] * 4
+    if d_output is not None or d_sums is not None:
+        d_output = torch.zeros_like(saved[4]) if d_output is None else d_output
+        grads = _backward(call, d_output, saved, d_sums, needs)
+    if d_weights is not None:
+        for i, more in enumerate(_through_weights(call, saved, d_weights, needs)):
+            grads[i] = more if grads[i] is None else grads[i] if more is None else grads[i] + more
+    return grads
+
+
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Any, value: Any, bias: Any, call: Any) -> Any:
@@ -113,14 +126,7 @@ class _Attention(torch.autograd.Function):
             raise Error(f"{NAME}: the gradient has no gradient; want create_graph=False", "unsupported", NAME)
         saved = ctx.saved_tensors
         needs = ctx.needs_input_grad[:4]
-        grads: list[Any] = [None] * 4
-        if d_output is not None or d_sums is not None:
-            d_output = torch.zeros_like(saved[4]) if d_output is None else d_output
-            grads = _backward(ctx.call, d_output, saved, d_sums, needs)
-        if d_weights is not None:
-            for i, more in enumerate(_through_weights(ctx.call, saved, d_weights, needs)):
-                grads[i] = more if grads[i] is None else grads[i] if more is None else grads[i] + more
-        return (*grads, None)
+        return (*_gradients(ctx.call, saved, d_output, d_sums, d_weights, needs), None)
 
 
 def attend(call: Any, query: Tensor, key: Any, value: Any, bias: Any, sums: bool = False) -> Any:
@@ -142,13 +148,10 @@ def _compiled_call(
     query: Tensor, key: Tensor, mask: Optional[Tensor], seed: Optional[Tensor], causal: bool,
     scale: Optional[float], softcap: float, dropout: float, weights: int, heads_first: bool,
 ) -> tuple[Any, Optional[Tensor]]:  # fmt: skip
-    from headway.torch._masks import settle
-
     at = -2 if heads_first else -3
     settled, bias = settle(mask, True, query.shape[0], query.shape[at], key.shape[at], query.dtype)
     if causal:
-        top_left = _core.Mask.causal(_core.Align.top_left)
-        settled = top_left if settled is None else settled & top_left
+        settled = both(settled, _core.Mask.causal(_core.Align.top_left))
     call = _core._TorchCall(
         mask=settled, scale=scale, softcap=softcap, dropout=dropout, seed=0 if seed is None else int(seed.item()),
         heads_first=heads_first, weights=_core.Weights(weights),
@@ -204,12 +207,7 @@ def compiled_backward(
     if needs_mask and bias is None and mask is not None:  # recognized as structure, and learned all the same
         bias = mask.to(sums.dtype)
     saved, needs = (query, key, value, bias, output, sums), (True, True, True, needs_mask)
-    grads: list[Any] = [None] * 4
-    if d_output is not None or d_sums is not None:
-        grads = _backward(call, torch.zeros_like(output) if d_output is None else d_output, saved, d_sums, needs)
-    if d_weights is not None:
-        for i, more in enumerate(_through_weights(call, saved, d_weights, needs)):
-            grads[i] = more if grads[i] is None else grads[i] if more is None else grads[i] + more
+    grads = _gradients(call, saved, d_output, d_sums, d_weights, needs)
     made = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, (query, key, value))]
     d_mask = grads[3].to(mask.dtype) if needs_mask and mask is not None else query.new_empty(0)
     return made[0], made[1], made[2], d_mask

@@ -23,6 +23,7 @@ std::int64_t backward_floats(const AttentionArgs& a, const BackwardExtent& exten
   return BackwardSpace(a, extent).total();
 }
 
+// Rows of `to` become `from`·factor, or have it added.
 void store_rows(DType dtype, const HeadRows& to, const RowSpan& span, std::int64_t head, std::int64_t dim,
                 const float* from, std::int64_t width, float factor, bool add = false) {
   for (std::int64_t r = 0; r < span.count; ++r)

@@ -242,23 +242,19 @@ void forward_unit(const AttentionArgs& a, const HeadsUnit& unit, const HeadsUnit
     return Work{&of.sequence, head, of.first, std::min(blocks, rest)};
   };
   for (std::int64_t h = unit.head_begin; h < unit.head_end; ++h) {
-    Work work = work_of(unit, h), after;
+    const Work work = work_of(unit, h);
+    Work after;
     if (h + 1 < unit.head_end) {
       after = work_of(unit, h + 1);
     } else if (next) {
       after = work_of(*next, next->head_begin);
     }
-    if (!share_tiles(a, work)) {
-      for (int rest = work.blocks; rest > 1; --rest) {
-        Work one = work, following = work;
-        one.blocks = 1;
-        following.first += kQueries;
-        following.blocks = 1;
-        ForwardPass(a, one, space).run(resumes, following);
-        work = following;
-      }
+    const int together = share_tiles(a, work) ? work.blocks : 1;
+    const auto part = [&](int n) { return Work{work.sequence, h, work.first + n * kQueries, together}; };
+    for (int n = 0; n < work.blocks; n += together) {
+      const bool last = n + together == work.blocks;
+      ForwardPass(a, part(n), space).run(resumes, last ? after : part(n + together));
     }
-    ForwardPass(a, work, space).run(resumes, after);
   }
 }
 int most_blocks() { return kBlocks; }

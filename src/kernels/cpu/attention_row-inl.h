@@ -154,12 +154,7 @@ inline void finish_row(const AttentionArgs& a, const SequenceDesc& s, std::int64
 inline void store_row(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const float* row,
                       float lse) {
   static_cast<float*>(a.lse)[h * a.lse_rows + s.query_row(0)] = lse;
-  void* out = const_cast<void*>(a.o.at(a.dtype, s.query_row(0), h));
-  if (a.dtype == DType::float32) {
-    copy_floats(row, a.value_dim, static_cast<float*>(out));
-  } else {
-    from_floats(row, a.value_dim, static_cast<bfloat16*>(out));
-  }
+  store_row(a.dtype, a.o, s.query_row(0), h, a.value_dim, row, 1.f);
 }
 
 // One head's scores become weights: exp2(score - largest). Largest and total go on; returns what sums made
