@@ -82,7 +82,8 @@ AttentionExplanation explain_attention(const Tensor& q, const Tensor& k, const T
                       call.plan.has_whole_tiles() ? ", which add to what the others have found" : ""));
     }
     if (args.dtype == DType::bfloat16)
-      out.reasons.push_back("bfloat16 is widened tile by tile and computed in float32");
+      out.reasons.push_back(tiles.pairs ? "bfloat16 is multiplied in pairs and summed in float32"
+                                        : "bfloat16 is widened tile by tile and computed in float32");
   }
   if (options.bias.defined()) out.reasons.push_back("a dense bias is read for every pair that is computed");
   if (options.position.relative()) {

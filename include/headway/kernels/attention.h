@@ -147,9 +147,20 @@ struct PairOutput {
 HEADWAY_API std::size_t attention_weights_workspace(const AttentionArgs& args, int threads);
 HEADWAY_API void attention_weights(const AttentionArgs& args, const PairOutput& out, void* workspace);
 
+/// How products of bfloat16 are computed: in pairs by the instruction for it (AVX-512 BF16), weights and dS
+/// being rounded to bfloat16 as its factors; or widened to float32.
+enum class PairProducts {
+  best,    ///< in pairs where the processor has the instruction
+  never,   ///< widened
+  always,  ///< in pairs, though computed by widening them where AVX2 is the best there is: slow, for tests
+};
+/// For all calls that follow, on all threads; returns what was set before.
+HEADWAY_API PairProducts set_pair_products(PairProducts products);
+
 /// What a call's products come to, without doing them. Needs shapes, descriptors and plan alone.
 struct TileSummary {
   const char* isa = "";                        ///< instruction set the kernels run with, as Highway names it
+  bool pairs = false;                          ///< bfloat16 is multiplied in pairs
   std::int64_t query_block = 0, key_tile = 0;  ///< sizes of a tile
   std::int64_t full = 0, partial = 0;          ///< tiles visited, over all sequences and heads
   double computed_pairs = 0;                   ///< pairs that the products compute, hidden ones among them

@@ -19,8 +19,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-std::int64_t backward_floats(const AttentionArgs& a, const BackwardExtent& extent) {
-  return BackwardSpace(a, extent).total();
+std::int64_t backward_floats(const AttentionGradArgs& args, const BackwardExtent& extent) {
+  return BackwardSpace(args, extent).total();
 }
 
 // Rows of `to` become `from`·factor, or have it added.
@@ -114,27 +114,18 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
   const AttentionGradArgs& args = unit.args;
   const AttentionArgs& a = args.forward;
   std::fill(p.ready, p.ready + (s.query_count + kQueries - 1) / kQueries, 0.f);
-  const auto visit = [&](const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
-                         std::int64_t begin) {
+  const auto visit = [&](const QueryBlock& block, const Tile& tile, const KeyRows& rows, std::int64_t begin) {
     // Under a sparse mask a range of keys meets few of the queries.
     float& ready = p.ready[block.begin / kQueries];
     if (ready == 0.f) prepare(args, s, h, block, sizes, p, block.begin);
     ready = 1.f;
     Ahead ahead = ahead_of(unit, s, h, block, {tile.begin, tile.end}, p);
-    backward_tile(args, s, h, block, tile, k, v, sizes, p, sums, begin, ahead);
-  };
-  const auto key_rows = [&](const KeyRange& keys) {
-    return float_rows(a.dtype, a.k, keys_of(s, keys.begin, keys.end - keys.begin), unit.kv, a.dim, p.keys,
-                      sizes.dim, Place::adjacent);
-  };
-  const auto value_rows = [&](const KeyRange& keys) {
-    return float_rows(a.dtype, a.v, keys_of(s, keys.begin, keys.end - keys.begin), unit.kv, a.value_dim,
-                      p.values, a.value_dim);
+    backward_tile(args, s, h, block, tile, rows, sizes, p, sums, begin, ahead);
   };
   // Without a plan by keys, which are then loaded once; a plan lists its tiles by queries.
   for (std::int64_t j0 = unit.begin; !a.plan && j0 < unit.end; j0 += kKeys) {
     const KeyRange keys{j0, std::min(j0 + kKeys, unit.end)};
-    const Rows k = key_rows(keys), v = value_rows(keys);
+    const KeyRows rows = load_keys(a, s, unit.kv, keys, sizes, p);
     const std::int64_t count = keys.end - keys.begin;
     if (!sizes.all_keys) {
       std::fill(p.key_sums, p.key_sums + count * sizes.dim, 0.f);
@@ -144,7 +135,7 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
       const QueryBlock block(first, s.query_count);
       const KeyRange seen = visible_keys(s, block);
       if (seen.end <= keys.begin || seen.begin >= keys.end) continue;
-      visit(block, bounded_tile(s, block, keys.begin, keys.end), k, v, sizes.all_keys ? unit.begin : j0);
+      visit(block, bounded_tile(s, block, keys.begin, keys.end), rows, sizes.all_keys ? unit.begin : j0);
     }
     if (!sizes.all_keys) store_keys(unit, sizes, p, keys);
   }
@@ -153,8 +144,7 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
   for (std::int64_t first = 0; a.plan && first < s.query_count; first += kQueries) {
     const QueryBlock block(first, s.query_count);
     for_tiles(a, s, h, block, range, [&](const Tile& tile) HWY_ATTR {
-      const KeyRange keys{tile.begin, tile.end};
-      visit(block, tile, key_rows(keys), value_rows(keys), unit.begin);
+      visit(block, tile, load_keys(a, s, unit.kv, {tile.begin, tile.end}, sizes, p), unit.begin);
     });
   }
   const bool add = s.step > 1 && a.plan->has_whole_tiles();
@@ -179,8 +169,8 @@ void backward_unit(const AttentionGradArgs& args, const KeyUnit& part, std::int6
                           nullptr,
                           nullptr};
   const BackwardUnit unit{args, s, kv, part.begin, part.end, partial, next ? &then : nullptr};
-  const BackwardSpace sizes(a, extent);
-  const BackwardBuffers p(sizes, space);
+  const BackwardSpace sizes(args, extent);
+  const BackwardBuffers p(a, sizes, space);
   const HeadLayout layout(args, s);
   const std::int64_t group = a.heads / a.kv_heads;
   if (sizes.all_keys) {
@@ -211,19 +201,17 @@ void backward_unit(const AttentionGradArgs& args, const KeyUnit& part, std::int6
 void bias_unit(const AttentionGradArgs& args, std::int64_t slice_batch, std::int64_t slice_head,
                std::int64_t first, std::int64_t last, const BackwardExtent& extent, float* space) {
   const AttentionArgs& a = args.forward;
-  const BackwardSpace sizes(a, extent);
-  const BackwardBuffers p(sizes, space);
+  const BackwardSpace sizes(args, extent);
+  const BackwardBuffers p(a, sizes, space);
   const auto add = [&](const SequenceDesc& s, std::int64_t h) {
     for (std::int64_t i = first; i < std::min(last, s.query_count); i += kQueries) {
       const QueryBlock block(i, s.query_count);
       prepare(args, s, h, block, sizes, p, 0);
       const std::int64_t kv = h * a.kv_heads / a.heads;
       for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
-        const RowSpan keys = keys_of(s, tile.begin, tile.keys());
-        const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, p.keys, a.dim);
-        const Rows v = float_rows(a.dtype, a.v, keys, kv, a.value_dim, p.values, a.value_dim);
+        const KeyRows keys = load_keys(a, s, kv, {tile.begin, tile.end}, sizes, p);
         Ahead nothing(0);
-        differentiate(a, s, h, block, tile, k, v, sizes, p, 0, nothing);
+        differentiate(a, s, h, block, tile, keys, sizes, p, 0, nothing);
         add_bias_gradient(args, s, h, block, tile, p.tiles.d_scores);
       });
     }
@@ -269,7 +257,7 @@ void add_shared_bias(const AttentionGradArgs& args, const BackwardExtent& extent
 std::size_t attention_backward_workspace(const AttentionGradArgs& args, int threads) {
   const Plan plan = plan_keys(args);
   const std::int64_t floats =
-      HWY_DYNAMIC_DISPATCH(backward_floats)(args.forward, BackwardExtent(args.forward)) * threads +
+      HWY_DYNAMIC_DISPATCH(backward_floats)(args, BackwardExtent(args.forward)) * threads +
       plan.partial_floats + plan.sums_floats;
   return static_cast<std::size_t>(floats) * sizeof(float);
 }
@@ -282,7 +270,7 @@ void attention_backward(const AttentionGradArgs& args, void* workspace) {
   auto* partials = static_cast<float*>(workspace);
   float* sums = partials + plan.partial_floats;
   float* spaces = sums + plan.sums_floats;
-  const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(a, extent);
+  const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(args, extent);
   for (const Wave& wave : plan.waves) {
     const std::int64_t units = static_cast<std::int64_t>(wave.end - wave.begin) * a.kv_heads;
     const auto unit_of = [&](std::int64_t unit) {

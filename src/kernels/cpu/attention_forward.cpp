@@ -11,6 +11,7 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_forward.cpp"
 #include <hwy/foreach_target.h>
 
+#include "kernels/cpu/attention_pairs-inl.h"
 #include "kernels/cpu/attention_relative-inl.h"
 #include "kernels/cpu/attention_softmax-inl.h"
 
@@ -25,13 +26,16 @@ constexpr int kBlocks = 8;
 // float32 workspace of one thread.
 struct ForwardSpace {
   std::int64_t dim, value_dim;  // rounded up to vectors
+  bool pairs;
   RelativeSpace relative;
   explicit ForwardSpace(const AttentionArgs& a)
-      : dim(round_up(a.dim)), value_dim(round_up(a.value_dim)), relative(a) {}
+      : dim(round_up(a.dim)), value_dim(round_up(a.value_dim)), pairs(in_pairs(a)), relative(a) {}
   std::int64_t query() const { return dim * kQueries; }
   std::int64_t relative_query() const { return relative.width > 0 ? query() : 0; }
   std::int64_t block() const { return query() + relative_query() + (value_dim + 2) * kQueries; }
-  std::int64_t tile() const { return (kKeys + 1) * kQueries; }
+  // Scores, `rescale`, and of pairs: their weights, and a scale for each key.
+  std::int64_t tile() const { return (kKeys + 1) * kQueries + (pairs ? joined() + kKeys : 0); }
+  static constexpr std::int64_t joined() { return (kKeys / 2 + 1) * kQueries; }
   std::int64_t rows() const { return kQueries * dim + kKeys * (dim + value_dim); }
   std::int64_t total() const { return kBlocks * block() + tile() + rows() + relative.total(); }
 };
@@ -67,10 +71,14 @@ class ForwardPass {
         blocks(space),
         scores(blocks + kBlocks * sizes.block()),
         rescale(scores + kKeys * kQueries),
-        row_buffer(rescale + kQueries),
+        joined(rescale + kQueries),
+        pair_scale(sizes.pairs ? joined + ForwardSpace::joined() : nullptr),
+        row_buffer(scores + sizes.tile()),
         key_buffer(row_buffer + kQueries * sizes.dim),
         value_buffer(key_buffer + kKeys * sizes.dim),
-        relative(sizes.relative, value_buffer + kKeys * sizes.value_dim) {}
+        relative(sizes.relative, value_buffer + kKeys * sizes.value_dim) {
+    if (pair_scale) std::fill(pair_scale, pair_scale + kKeys, static_cast<float>(a.scale) * kLog2e);
+  }
 
   // `next` comes after it.
   void run(bool resumes, const Work& next) {
@@ -96,11 +104,8 @@ class ForwardPass {
     if (count == 1) {
       for_tiles(a, s, h, work.block(0), {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
         Ahead ahead = ahead_of(tile.end);
-        const RowSpan keys = keys_of(s, tile.begin, tile.keys());
-        const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, a.dim);
-        const Rows v =
-            float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, sizes.value_dim, Place::adjacent);
-        attend(work.block(0), 0, tile, k, v, alone, ahead);
+        const KeyRange keys{tile.begin, tile.end};
+        attend(work.block(0), 0, tile, key_rows(keys, Place::anywhere), value_rows(keys), alone, ahead);
       });
     } else {
       // Of blocks that see the same tiles of a plan, the first one's list; see share_tiles().
@@ -111,14 +116,11 @@ class ForwardPass {
         const std::int64_t j0 = a.plan ? planned[t].begin : tile_begin(seen.begin) + t * kKeys;
         const KeyRange range{j0, a.plan ? planned[t].end : std::min(j0 + kKeys, seen.end)};
         Ahead ahead = ahead_of(range.end);
-        const RowSpan keys = keys_of(s, j0, range.end - j0);
-        const Rows k = float_rows(a.dtype, a.k, keys, kv, a.dim, key_buffer, a.dim, Place::adjacent);
-        const Rows v =
-            float_rows(a.dtype, a.v, keys, kv, a.value_dim, value_buffer, sizes.value_dim, Place::adjacent);
+        const Rows k = key_rows(range, Place::adjacent);
+        const Values v = value_rows(range);
         for (int n = 0; n < count; ++n) {
           const auto visit = [&](const Tile& tile) HWY_ATTR {
-            const auto from = [&](const Rows& x) { return Rows{x.data + (tile.begin - j0) * x.row, x.row}; };
-            attend(work.block(n), n, tile, from(k), from(v), false, ahead);
+            attend(work.block(n), n, tile, {k.data + (tile.begin - j0) * k.row, k.row}, v, false, ahead);
           };
           if (a.plan) {
             visit_planned(a, work.block(n), planned_tiles(a, s, h, work.block(n))[t], range, visit);
@@ -143,6 +145,25 @@ class ForwardPass {
     return {output, largest, largest + kQueries};
   }
 
+  Rows key_rows(const KeyRange& keys, Place place) const {
+    const RowSpan span = keys_of(s, keys.begin, keys.end - keys.begin);
+    return sizes.pairs ? word_rows(a.k, span, kv, a.dim, key_buffer, place)
+                       : float_rows(a.dtype, a.k, span, kv, a.dim, key_buffer, a.dim, place);
+  }
+
+  // Rows from key `begin` on; of pairs, two keys in each.
+  struct Values {
+    Rows rows;
+    std::int64_t begin;
+  };
+  Values value_rows(const KeyRange& keys) const {
+    const std::int64_t begin = sizes.pairs ? pair_begin(keys.begin) : keys.begin;
+    const RowSpan span = keys_of(s, begin, keys.end - begin);
+    if (sizes.pairs) return {joined_rows(a.v, span, kv, a.value_dim, value_buffer, sizes.value_dim), begin};
+    return {float_rows(a.dtype, a.v, span, kv, a.value_dim, value_buffer, sizes.value_dim, Place::adjacent),
+            begin};
+  }
+
   // True when one tile is all that its queries see, and its product can go to O as it is.
   bool writes_at_once(const KeyRange& seen, bool resumes) const {
     return work.blocks == 1 && !resumes && !a.plan && !a.relative_values.data && a.dtype == DType::float32 &&
@@ -150,7 +171,12 @@ class ForwardPass {
   }
 
   void begin_block(const QueryBlock& block, int n, bool resumes, bool alone) {
-    load_query(a, s, h, block, a.q, row_buffer, query_of(n));
+    if (sizes.pairs) {
+      const Rows q = word_rows(a.q, queries_of(s, block.begin, block.count), h, a.dim, row_buffer);
+      transpose_block(q, block, a.dim / 2, Unscaled(), query_of(n));
+    } else {
+      load_query(a, s, h, block, a.q, row_buffer, query_of(n));
+    }
     if (a.relative_keys.data) load_query(a, s, h, block, a.relative_query, row_buffer, relative_query_of(n));
     const Sums sums = sums_of(n);
     std::fill(sums.largest, sums.largest + kQueries, -kInfinity);
@@ -171,13 +197,13 @@ class ForwardPass {
     add_bias_rows(a, s, h, next.begin, next.count, keys, ahead);
   }
 
-  // k and v are the tile's rows.
-  void attend(const QueryBlock& block, int n, const Tile& tile, const Rows& k, const Rows& v, bool alone,
+  // k are the tile's rows, v has them.
+  void attend(const QueryBlock& block, int n, const Tile& tile, const Rows& k, const Values& v, bool alone,
               Ahead& ahead) {
     const Sums sums = sums_of(n);
     const std::int64_t j0 = tile.begin;
     const bool partial =
-        score_tile(a, s, h, block, tile, k, query_of(n), relative_query_of(n), relative, scores);
+        score_tile(a, s, h, block, tile, k, query_of(n), relative_query_of(n), relative, scores, pair_scale);
     Ahead bias(block.vectors);
     add_bias_after(n, tile, bias);
     for (int c = 0; c < block.vectors; ++c) {
@@ -188,19 +214,21 @@ class ForwardPass {
                    sums.largest + c * kLanes, sums.total + c * kLanes, rescale + c * kLanes);
     }
     if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
-    const bool skip_zeros = partial && !all_finite(v.data, tile.keys(), v.row, a.value_dim);
+    if (sizes.pairs) return add_pairs(block, tile, v, partial, sums);
+    const Rows values{v.rows.data + (j0 - v.begin) * v.rows.row, v.rows.row};
+    const bool skip_zeros = partial && !all_finite(values.data, tile.keys(), values.row, a.value_dim);
     if (alone) {
       const FloatTag f;
       for (int c = 0; c < block.vectors; ++c)
         hn::StoreU(hn::Div(hn::Set(f, 1.f), hn::LoadU(f, sums.total + c * kLanes)), f, rescale + c * kLanes);
       auto* out = static_cast<float*>(const_cast<void*>(a.o.at(a.dtype, s.query_row(block.begin), h)));
       return for_columns(block, tile, [&](const Run& run) HWY_ATTR {
-        query_product<Start::scale>(v, sizes.value_dim, scores, block, run, j0, rescale, out,
+        query_product<Start::scale>(values, sizes.value_dim, scores, block, run, j0, rescale, out,
                                     a.o.row * s.step, skip_zeros);
       });
     }
     for_columns(block, tile, [&](const Run& run) HWY_ATTR {
-      query_product<Start::rescale>(v, sizes.value_dim, scores, block, run, j0, rescale, sums.output,
+      query_product<Start::rescale>(values, sizes.value_dim, scores, block, run, j0, rescale, sums.output,
                                     sizes.value_dim, skip_zeros);
     });
     if (!a.relative_values.data) return;
@@ -209,12 +237,25 @@ class ForwardPass {
     add_relative_product(r, block, tile, sizes.value_dim, relative, partial, sums.output);
   }
 
+  void add_pairs(const QueryBlock& block, const Tile& tile, const Values& v, bool partial, const Sums& sums) {
+    join_keys(block, tile, scores, v.begin, joined);
+    // A row at either end may hold a key that is not the tile's.
+    const bool shares = tile.begin % 2 != 0 || tile.end % 2 != 0;
+    const bool skip_zeros = (partial || shares) && !all_finite(v.rows.data, (tile.end - v.begin + 1) / 2,
+                                                               v.rows.row, a.value_dim, true);
+    for_columns(block, tile, [&](const Run& run) HWY_ATTR {
+      query_product<Start::rescale>(v.rows, sizes.value_dim, joined, block, run, v.begin, rescale,
+                                    sums.output, sizes.value_dim, skip_zeros, true);
+    });
+  }
+
   const AttentionArgs& a;
   Work work;
   const SequenceDesc& s;
   std::int64_t h, kv;
   ForwardSpace sizes;
   float *blocks, *scores, *rescale;  // kBlocks times query, Q', sums; [kKeys][kQueries]; [kQueries]
+  float *joined, *pair_scale;        // of pairs: weights, two keys in a row; [kKeys], or null
   float *row_buffer, *key_buffer, *value_buffer;
   RelativeBuffers relative;
 };

@@ -6,8 +6,7 @@
 #define HEADWAY_KERNELS_CPU_ATTENTION_GRADIENT_INL_H_
 #endif
 
-#include <type_traits>
-
+#include "kernels/cpu/attention_pairs-inl.h"
 #include "kernels/cpu/attention_relative-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -16,22 +15,28 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 // float32 workspace of one thread.
 struct BackwardSpace {
   std::int64_t dim, value_dim, queries, keys;
-  bool all_keys, relative_keys;
+  bool pairs, all_keys, relative_keys;
   RelativeSpace relative;
-  BackwardSpace(const AttentionArgs& a, const BackwardExtent& extent)
+  BackwardSpace(const AttentionGradArgs& args, const BackwardExtent& extent)
+      : BackwardSpace(args.forward, in_pairs(args), extent) {}
+  BackwardSpace(const AttentionArgs& a, bool of_pairs, const BackwardExtent& extent)
       : dim(round_up(a.dim)),
         value_dim(round_up(a.value_dim)),
         queries((extent.queries + kQueries - 1) / kQueries * kQueries),
         keys(kKeys + (extent.all_keys ? extent.keys : 0)),
+        pairs(of_pairs),
         all_keys(extent.all_keys),
         relative_keys(a.relative_keys.data),
         relative(a) {}
   // Q, dO and Q', each by rows and transposed, and dQ and dQ'.
   std::int64_t per_query() const { return (relative_keys ? 6 : 3) * dim + 2 * value_dim + 2; }
   std::int64_t blocks() const { return queries / kQueries; }
-  std::int64_t buffers() const { return kKeys * (dim + value_dim); }
+  // Rows of one tile; of pairs, its keys also two in a row.
+  std::int64_t buffers() const { return kKeys * (dim + value_dim) + (pairs ? joined_keys() * dim : 0); }
   std::int64_t sums() const { return keys * (dim + value_dim); }
-  std::int64_t tiles() const { return 4 * kKeys * kQueries; }
+  static constexpr std::int64_t joined_keys() { return kKeys / 2 + 1; }
+  std::int64_t tiles() const { return 4 * kKeys * kQueries + (pairs ? joined_tiles() : 0) + kKeys; }
+  static constexpr std::int64_t joined_tiles() { return (joined_keys() + kKeys) * kQueries; }
   std::int64_t total() const {
     return queries * per_query() + buffers() + sums() + tiles() + relative.total() + blocks();
   }
@@ -42,10 +47,19 @@ struct BackwardSpace {
 struct GradientTiles {
   float *weights, *d_scores;
   ScoreHistory history;
-  explicit GradientTiles(float* space)
+  // Of pairs: scale·log2(e) for each key, or null; dS by pairs of keys; weights and dS by pairs of queries.
+  float* pair_scale = nullptr;
+  float *joined_keys = nullptr, *joined_weights = nullptr, *joined_d_scores = nullptr;
+  GradientTiles(float* space, bool pairs)
       : weights(space),
         d_scores(space + kKeys * kQueries),
-        history{space + 2 * kKeys * kQueries, space + 3 * kKeys * kQueries} {}
+        history{space + 2 * kKeys * kQueries, space + 3 * kKeys * kQueries} {
+    if (!pairs) return;
+    pair_scale = space + 4 * kKeys * kQueries;
+    joined_keys = pair_scale + kKeys;
+    joined_weights = joined_keys + BackwardSpace::joined_keys() * kQueries;
+    joined_d_scores = joined_weights + kKeys * kQueries / 2;
+  }
 };
 
 // Where everything of a thread lies.
@@ -55,11 +69,12 @@ struct BackwardBuffers {
   float *query, *query_rows, *d_query, *d_out, *d_out_rows, *lse, *delta;
   float *relative_query = nullptr, *relative_rows = nullptr, *d_relative = nullptr;
   float *keys, *values;          // one tile's rows
+  float* joined_keys;            // of pairs: two of its keys in a row
   float *key_sums, *value_sums;  // dK and dV
   GradientTiles tiles;
   RelativeBuffers relative;
   float* ready;  // of each block of queries: 0 until it has been prepared
-  BackwardBuffers(const BackwardSpace& sizes, float* space)
+  BackwardBuffers(const AttentionArgs& a, const BackwardSpace& sizes, float* space)
       : query(space),
         query_rows(query + sizes.queries * sizes.dim),
         d_query(query_rows + sizes.queries * sizes.dim),
@@ -69,11 +84,14 @@ struct BackwardBuffers {
         delta(lse + sizes.queries),
         keys(space + sizes.queries * sizes.per_query()),
         values(keys + kKeys * sizes.dim),
+        joined_keys(values + kKeys * sizes.value_dim),
         key_sums(keys + sizes.buffers()),
         value_sums(key_sums + sizes.keys * sizes.dim),
-        tiles(key_sums + sizes.sums()),
+        tiles(key_sums + sizes.sums(), sizes.pairs),
         relative(sizes.relative, key_sums + sizes.sums() + sizes.tiles()),
         ready(key_sums + sizes.sums() + sizes.tiles() + sizes.relative.total()) {
+    if (sizes.pairs)
+      std::fill(tiles.pair_scale, tiles.pair_scale + kKeys, static_cast<float>(a.scale) * kLog2e);
     if (!sizes.relative_keys) return;
     relative_query = delta + sizes.queries;
     relative_rows = relative_query + sizes.queries * sizes.dim;
@@ -81,12 +99,38 @@ struct BackwardBuffers {
   }
 };
 
-// Q, dO and Q' of one block by rows: in place, or copied to row `at` of the thread's own.
+// Keys and values of a tile: as they meet queries, and as dQ sums them up, from key `first` on; of pairs, two
+// in a row of `summed`.
+struct KeyRows {
+  Rows k, v, summed;
+  std::int64_t first;
+};
+inline KeyRows load_keys(const AttentionArgs& a, const SequenceDesc& s, std::int64_t kv, const KeyRange& keys,
+                         const BackwardSpace& sizes, const BackwardBuffers& p) {
+  const auto span = [&](std::int64_t begin) { return keys_of(s, begin, keys.end - begin); };
+  if (!sizes.pairs) {
+    const Rows k = float_rows(a.dtype, a.k, span(keys.begin), kv, a.dim, p.keys, sizes.dim, Place::adjacent);
+    return {k, float_rows(a.dtype, a.v, span(keys.begin), kv, a.value_dim, p.values, a.value_dim), k,
+            keys.begin};
+  }
+  const std::int64_t first = pair_begin(keys.begin);
+  return {word_rows(a.k, span(keys.begin), kv, a.dim, p.keys, Place::adjacent),
+          word_rows(a.v, span(keys.begin), kv, a.value_dim, p.values, Place::adjacent),
+          joined_rows(a.k, span(first), kv, a.dim, p.joined_keys, sizes.dim), first};
+}
+
+// Q, dO and Q' of one block by rows: in place, or copied to row `at` of the thread's own. Of pairs, two
+// queries in a row.
 struct QueryRows {
   Rows q, g, relative;
   QueryRows(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
             const BackwardSpace& sizes, const BackwardBuffers& p, std::int64_t at) {
     const AttentionArgs& a = args.forward;
+    if (sizes.pairs) {
+      q = {p.query_rows + at * sizes.dim, sizes.dim};
+      g = {p.d_out_rows + at * sizes.value_dim, sizes.value_dim};
+      return;
+    }
     const RowSpan span = queries_of(s, block.begin, block.count);
     q = place_of(a.dtype, a.q, span, h, a.dim, p.query_rows + at * sizes.dim, sizes.dim, Place::adjacent);
     g = place_of(a.dtype, args.d_o, span, h, a.value_dim, p.d_out_rows + at * sizes.value_dim,
@@ -99,35 +143,29 @@ struct QueryRows {
 
 // Σ_d o[d]·g[d]
 template <class T>
-float dot(const T* o, const float* g, std::int64_t dim) {
+float dot(const T* o, const T* g, std::int64_t dim) {
   const FloatTag f;
   Floats sum = hn::Zero(f);
   std::int64_t d = 0;
-  for (; d + kLanes <= dim; d += kLanes) {
-    if constexpr (std::is_same_v<T, float>) {
-      sum = hn::MulAdd(hn::LoadU(f, o + d), hn::LoadU(f, g + d), sum);
-    } else {
-      sum = hn::MulAdd(load_floats(o + d), hn::LoadU(f, g + d), sum);
-    }
-  }
+  for (; d + kLanes <= dim; d += kLanes) sum = hn::MulAdd(load_floats(o + d), load_floats(g + d), sum);
   float total = hn::GetLane(hn::SumOfLanes(f, sum));
-  for (; d < dim; ++d) total += static_cast<float>(o[d]) * g[d];
+  for (; d < dim; ++d) total += static_cast<float>(o[d]) * static_cast<float>(g[d]);
   return total;
 }
 
 // delta = Σ_d dO∘O - dlse, a number for each query: what every dS of its row has subtracted. The
 // log-sum-exp's own gradient adds P·dlse to dS, and so joins in here.
 inline void load_delta(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
-                       const QueryBlock& block, const Rows& g, float* out) {
+                       const QueryBlock& block, float* out) {
   const AttentionArgs& a = args.forward;
   const auto* d_lse = static_cast<const float*>(args.d_lse);
   std::fill(out, out + kQueries, 0.f);
   for (std::int64_t i = 0; i < block.count; ++i) {
     const std::int64_t row = s.query_row(block.begin + i);
-    const void* o = a.o.at(a.dtype, row, h);
-    const float* of = g.data + i * g.row;
-    out[i] = a.dtype == DType::bfloat16 ? dot(static_cast<const bfloat16*>(o), of, a.value_dim)
-                                        : dot(static_cast<const float*>(o), of, a.value_dim);
+    const void *o = a.o.at(a.dtype, row, h), *g = args.d_o.at(a.dtype, row, h);
+    out[i] = a.dtype == DType::bfloat16
+                 ? dot(static_cast<const bfloat16*>(o), static_cast<const bfloat16*>(g), a.value_dim)
+                 : dot(static_cast<const float*>(o), static_cast<const float*>(g), a.value_dim);
     if (d_lse) out[i] -= d_lse[h * a.lse_rows + row];
   }
 }
@@ -139,12 +177,21 @@ inline void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::i
   const AttentionArgs& a = args.forward;
   const RowSpan span = queries_of(s, block.begin, block.count);
   const float factor = static_cast<float>(a.scale) * kLog2e;
-  const Rows q =
-      float_rows(a.dtype, a.q, span, h, a.dim, p.query_rows + at * sizes.dim, sizes.dim, Place::adjacent);
-  transpose_block(q, block, a.dim, factor, p.query + at * sizes.dim);
-  const Rows g = float_rows(a.dtype, args.d_o, span, h, a.value_dim, p.d_out_rows + at * sizes.value_dim,
-                            sizes.value_dim, Place::adjacent);
-  transpose_block(g, block, a.value_dim, 1.f, p.d_out + at * sizes.value_dim);
+  float *query_rows = p.query_rows + at * sizes.dim, *d_out_rows = p.d_out_rows + at * sizes.value_dim;
+  float *query = p.query + at * sizes.dim, *d_out = p.d_out + at * sizes.value_dim;
+  if (sizes.pairs) {  // words of the rows themselves are transposed; no buffer is needed
+    transpose_block(word_rows(a.q, span, h, a.dim, nullptr), block, a.dim / 2, Unscaled(), query);
+    transpose_block(word_rows(args.d_o, span, h, a.value_dim, nullptr), block, a.value_dim / 2, Unscaled(),
+                    d_out);
+    joined_rows(a.q, span, h, a.dim, query_rows, sizes.dim);
+    joined_rows(args.d_o, span, h, a.value_dim, d_out_rows, sizes.value_dim);
+  } else {
+    const Rows q = float_rows(a.dtype, a.q, span, h, a.dim, query_rows, sizes.dim, Place::adjacent);
+    transpose_block(q, block, a.dim, factor, query);
+    const Rows g =
+        float_rows(a.dtype, args.d_o, span, h, a.value_dim, d_out_rows, sizes.value_dim, Place::adjacent);
+    transpose_block(g, block, a.value_dim, Unscaled(), d_out);
+  }
   std::fill(p.d_query + at * sizes.dim, p.d_query + (at + block.count) * sizes.dim, 0.f);
   if (a.relative_keys.data) {
     const Rows r = float_rows(a.dtype, a.relative_query, span, h, a.dim, p.relative_rows + at * sizes.dim,
@@ -153,22 +200,25 @@ inline void prepare(const AttentionGradArgs& args, const SequenceDesc& s, std::i
     std::fill(p.d_relative + at * sizes.dim, p.d_relative + (at + block.count) * sizes.dim, 0.f);
   }
   load_lse(a, s, h, block, p.lse + at);
-  load_delta(args, s, h, block, g, p.delta + at);
+  load_delta(args, s, h, block, p.delta + at);
 }
 
 // Fills the tiles of weights and dS for one block of queries, which is `at` rows from the first prepared.
 // Fetches what is `ahead` meanwhile. True where some pair is hidden.
 inline bool differentiate(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
-                          const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
+                          const QueryBlock& block, const Tile& tile, const KeyRows& keys,
                           const BackwardSpace& sizes, const BackwardBuffers& p, std::int64_t at,
                           Ahead& ahead) {
   const FloatTag f;
   const std::int64_t j0 = tile.begin;
   const GradientTiles& t = p.tiles;
-  const bool partial = score_tile(a, s, h, block, tile, k, p.query + at * sizes.dim,
-                                  p.relative_query + at * sizes.dim, p.relative, t.weights, t.history);
+  const bool partial =
+      score_tile(a, s, h, block, tile, keys.k, p.query + at * sizes.dim, p.relative_query + at * sizes.dim,
+                 p.relative, t.weights, t.pair_scale, t.history);
   const float* d_out = p.d_out + at * sizes.value_dim;
-  for_runs(tile, [&](const Run& run) HWY_ATTR { score_product(v, a.value_dim, d_out, run, j0, t.d_scores); });
+  const std::int64_t depth = sizes.pairs ? a.value_dim / 2 : a.value_dim;
+  for_runs(tile, [&](const Run& run)
+                     HWY_ATTR { score_product(keys.v, depth, d_out, run, j0, t.d_scores, sizes.pairs); });
   if (a.relative_values.data) {
     const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, p.relative.rows);
     add_relative(r, block, tile, a.value_dim, d_out, p.relative, t.d_scores);
@@ -234,18 +284,23 @@ struct HeadSums {
 // One block of queries against one tile: adds into d_query, and into dK and dV of the unit, whose first key
 // is number `begin` of the sequence.
 inline void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
-                          const QueryBlock& block, const Tile& tile, const Rows& k, const Rows& v,
+                          const QueryBlock& block, const Tile& tile, const KeyRows& keys,
                           const BackwardSpace& sizes, const BackwardBuffers& p, const HeadSums& sums,
                           std::int64_t begin, Ahead& ahead) {
   const AttentionArgs& a = args.forward;
   const GradientTiles& t = p.tiles;
   const std::int64_t first = block.begin;
-  const bool partial = differentiate(a, s, h, block, tile, k, v, sizes, p, first, ahead);
+  const bool partial = differentiate(a, s, h, block, tile, keys, sizes, p, first, ahead);
   const QueryRows rows(args, s, h, block, sizes, p, first);
   const Rows &q = rows.q, &g = rows.g;
-  const bool finite_g = !partial || all_finite(g.data, block.count, g.row, a.value_dim);
-  const bool skip_keys = partial && !all_finite(k.data, tile.keys(), k.row, a.dim);
-  const bool skip_queries = partial && !(finite_g && all_finite(q.data, block.count, q.row, a.dim));
+  const auto finite = [&](const Rows& x, std::int64_t count, std::int64_t dim) {
+    return all_finite(x.data, sizes.pairs ? (count + 1) / 2 : count, x.row, dim, sizes.pairs);
+  };
+  const bool finite_g = !partial || finite(g, block.count, a.value_dim);
+  // A row of pairs at either end may hold a key that is not the tile's.
+  const bool shares = sizes.pairs && (tile.begin % 2 != 0 || tile.end % 2 != 0);
+  const bool skip_keys = (partial || shares) && !finite(keys.summed, tile.end - keys.first, a.dim);
+  const bool skip_queries = partial && !(finite_g && finite(q, block.count, a.dim));
   if (sums.own_bias) add_bias_gradient(args, s, h, block, tile, t.d_scores);
   if (sums.distances) add_distance_gradient(s, block, tile, t.d_scores, sums.least, sums.distances);
   if (sums.values) {
@@ -267,15 +322,23 @@ inline void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, 
                             sums.keys);
     }
   }
+  if (sizes.pairs) {
+    join_keys(block, tile, t.d_scores, keys.first, t.joined_keys);
+    join_queries(block, tile, t.d_scores, t.joined_d_scores);
+    join_queries(block, tile, t.weights, t.joined_weights);
+  }
+  const float* by_keys = sizes.pairs ? t.joined_keys : t.d_scores;
   for_columns(block, tile, [&](const Run& run) HWY_ATTR {
-    query_product<Start::load>(k, sizes.dim, t.d_scores, block, run, tile.begin, nullptr,
-                               p.d_query + first * sizes.dim, sizes.dim, skip_keys);
+    query_product<Start::load>(keys.summed, sizes.dim, by_keys, block, run, keys.first, nullptr,
+                               p.d_query + first * sizes.dim, sizes.dim, skip_keys, sizes.pairs);
   });
   float* dk = p.key_sums + (s.key_at(tile.begin) - begin) * sizes.dim;
   float* dv = p.value_sums + (s.key_at(tile.begin) - begin) * sizes.value_dim;
   for_runs(tile, [&](const Run& run) HWY_ATTR {
-    key_product(q, sizes.dim, t.d_scores, block, run, tile.begin, dk, skip_queries, s.step);
-    key_product(g, sizes.value_dim, t.weights, block, run, tile.begin, dv, skip_queries, s.step);
+    key_product(q, sizes.dim, sizes.pairs ? t.joined_d_scores : t.d_scores, block, run, tile.begin, dk,
+                skip_queries, sizes.pairs, s.step);
+    key_product(g, sizes.value_dim, sizes.pairs ? t.joined_weights : t.weights, block, run, tile.begin, dv,
+                skip_queries, sizes.pairs, s.step);
   });
 }
 

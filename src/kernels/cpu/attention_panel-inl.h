@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/cpu/simd-inl.h"
+#include "kernels/cpu/pairs-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
@@ -24,6 +24,7 @@ constexpr int kMaxVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
 // `factor` plus the product.
 enum class Start { zero, scale, load, rescale };
 
+// Of floats, or of words that hold pairs of bfloat16: C is of floats in either case.
 struct Panel {
   std::int64_t rows = 0, depth = 0;
   const float* a = nullptr;  // element (r, l) is a[r·a_row + l·a_step]
@@ -36,7 +37,7 @@ struct Panel {
 };
 
 // Rows from `first` on, vectors from `column` on.
-template <int kRows, int kVectors, Start kStart>
+template <class As, int kRows, int kVectors, Start kStart>
 HWY_INLINE void register_tile(const Panel& p, std::int64_t first, int column) {
   const FloatTag f;
   Floats acc[kRows][kVectors];
@@ -52,7 +53,7 @@ HWY_INLINE void register_tile(const Panel& p, std::int64_t first, int column) {
     for (int v = 0; v < kVectors; ++v) row[v] = hn::LoadU(f, b + v * kLanes);
     for (int r = 0; r < kRows; ++r) {
       const Floats x = hn::Set(f, a[r * a_row]);
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::MulAdd(x, row[v], acc[r][v]);
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = As::add(x, row[v], acc[r][v]);
     }
     a += a_step;
     b += b_row;
@@ -72,33 +73,34 @@ HWY_INLINE void register_tile(const Panel& p, std::int64_t first, int column) {
   }
 }
 
-template <int kRows, int kVectors, Start kStart>
+template <class As, int kRows, int kVectors, Start kStart>
 HWY_INLINE void rest_of_row(const Panel& p, std::int64_t first, int column, int vectors) {
   if constexpr (kVectors > 0) {
-    if (vectors == kVectors) return register_tile<kRows, kVectors, kStart>(p, first, column);
-    rest_of_row<kRows, kVectors - 1, kStart>(p, first, column, vectors);
+    if (vectors == kVectors) return register_tile<As, kRows, kVectors, kStart>(p, first, column);
+    rest_of_row<As, kRows, kVectors - 1, kStart>(p, first, column, vectors);
   }
 }
 
 // All columns of kRows rows, kWide vectors at a time, before the next rows: A is read once, and B, at most a
 // few dozen KiB, from the cache.
-template <int kRows, int kWide, Start kStart>
+template <class As, int kRows, int kWide, Start kStart>
 void row_group(const Panel& p, std::int64_t first, int vectors) {
   int column = 0;
-  for (; column + kWide <= vectors; column += kWide) register_tile<kRows, kWide, kStart>(p, first, column);
-  if (column < vectors) rest_of_row<kRows, kWide - 1, kStart>(p, first, column, vectors - column);
+  for (; column + kWide <= vectors; column += kWide)
+    register_tile<As, kRows, kWide, kStart>(p, first, column);
+  if (column < vectors) rest_of_row<As, kRows, kWide - 1, kStart>(p, first, column, vectors - column);
 }
 
 // So many rows, at most kRows.
-template <int kRows, int kWide, Start kStart>
+template <class As, int kRows, int kWide, Start kStart>
 void last_rows(const Panel& p, std::int64_t first, std::int64_t rows, int vectors) {
-  if (rows == kRows) return row_group<kRows, kWide, kStart>(p, first, vectors);
-  if constexpr (kRows > 1) last_rows<kRows - 1, kWide, kStart>(p, first, rows, vectors);
+  if (rows == kRows) return row_group<As, kRows, kWide, kStart>(p, first, vectors);
+  if constexpr (kRows > 1) last_rows<As, kRows - 1, kWide, kStart>(p, first, rows, vectors);
 }
 
 // As many rows at a time as the registers hold, and what is left in one tile. Below eight accumulators a tile
 // waits for its own sums (two pipes, four cycles): so few rows share the last full tile's.
-template <int kWide, Start kStart>
+template <class As, int kWide, Start kStart>
 void panel_rows(const Panel& p, int vectors) {
   constexpr int kRows = std::min(kAccumulators / kWide, 12);
   constexpr int kEnough = (8 + kWide - 1) / kWide;
@@ -107,26 +109,26 @@ void panel_rows(const Panel& p, int vectors) {
   const bool shares = full > 0 && rest > 0 && rest < kEnough;
   if (shares) --full;
   std::int64_t first = 0;
-  for (; first < full * kRows; first += kRows) row_group<kRows, kWide, kStart>(p, first, vectors);
+  for (; first < full * kRows; first += kRows) row_group<As, kRows, kWide, kStart>(p, first, vectors);
   if (shares) {
     const std::int64_t half = (kRows + rest + 1) / 2;
-    last_rows<(kRows + kEnough) / 2, kWide, kStart>(p, first, half, vectors);
+    last_rows<As, (kRows + kEnough) / 2, kWide, kStart>(p, first, half, vectors);
     first += half;
   }
-  if (first < p.rows) last_rows<kRows - 1, kWide, kStart>(p, first, p.rows - first, vectors);
+  if (first < p.rows) last_rows<As, kRows - 1, kWide, kStart>(p, first, p.rows - first, vectors);
 }
 
-template <Start kStart>
+template <class As, Start kStart>
 void panel(const Panel& p, int vectors) {
-  if (vectors == 3) return panel_rows<3, kStart>(p, vectors);
-  if (vectors >= kMaxVectors) return panel_rows<kMaxVectors, kStart>(p, vectors);
-  if (vectors == 2) return panel_rows<2, kStart>(p, vectors);
-  panel_rows<1, kStart>(p, vectors);
+  if (vectors == 3) return panel_rows<As, 3, kStart>(p, vectors);
+  if (vectors >= kMaxVectors) return panel_rows<As, kMaxVectors, kStart>(p, vectors);
+  if (vectors == 2) return panel_rows<As, 2, kStart>(p, vectors);
+  panel_rows<As, 1, kStart>(p, vectors);
 }
 
 // The same where a hidden pair may stand beside a NaN or an infinity: a weight of exactly 0, on either side,
 // multiplies nothing. Slow, and rare: only tiles with hidden pairs and non-finite rows come here.
-template <Start kStart>
+template <class As, Start kStart>
 void panel_skipping_zeros(const Panel& p, int vectors) {
   const FloatTag f;
   for (std::int64_t r = 0; r < p.rows; ++r) {
@@ -134,10 +136,8 @@ void panel_skipping_zeros(const Panel& p, int vectors) {
       float* c = p.c + r * p.c_row + v * kLanes;
       Floats acc = hn::Zero(f);
       for (std::int64_t l = 0; l < p.depth; ++l) {
-        const float x = p.a[r * p.a_row + l * p.a_step];
-        const Floats y = hn::LoadU(f, p.b + l * p.b_row + v * kLanes);
-        if (x == 0.f) continue;
-        acc = hn::IfThenElse(hn::Eq(y, hn::Zero(f)), acc, hn::MulAdd(hn::Set(f, x), y, acc));
+        const Floats x = hn::Set(f, p.a[r * p.a_row + l * p.a_step]);
+        acc = As::add_seen(x, hn::LoadU(f, p.b + l * p.b_row + v * kLanes), acc);
       }
       if (kStart == Start::load) acc = hn::Add(acc, hn::LoadU(f, c));
       if (kStart == Start::scale) acc = hn::Mul(acc, hn::Set(f, p.factor[r]));
@@ -148,9 +148,13 @@ void panel_skipping_zeros(const Panel& p, int vectors) {
 }
 
 template <Start kStart>
-void product(const Panel& p, int vectors, bool skip_zeros) {
-  if (skip_zeros) return panel_skipping_zeros<kStart>(p, vectors);
-  panel<kStart>(p, vectors);
+void product(const Panel& p, int vectors, bool pairs, bool skip_zeros = false) {
+  if constexpr (kPairs) {
+    if (pairs && skip_zeros) return panel_skipping_zeros<AsPairs, kStart>(p, vectors);
+    if (pairs) return panel<AsPairs, kStart>(p, vectors);
+  }
+  if (skip_zeros) return panel_skipping_zeros<AsFloats, kStart>(p, vectors);
+  panel<AsFloats, kStart>(p, vectors);
 }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE

@@ -175,7 +175,7 @@ inline void add_relative_gradient(const RelativeRows& table, const RelativeTile&
   const std::int64_t width = round_up(table.width);
   std::fill(buffers.rows, buffers.rows + r.count * width, 0.f);
   for_distance_runs(r, block, tile, [&](const Run& band) HWY_ATTR {
-    key_product(rows, width, buffers.panel, block, band, 0, buffers.rows, skip_zeros);
+    key_product(rows, width, buffers.panel, block, band, 0, buffers.rows, skip_zeros, false);
   });
   for (std::int64_t u = 0; u < r.count; ++u) {
     const std::int64_t row = table.number(r.top - u * s.step);
@@ -190,11 +190,16 @@ inline void add_relative_gradient(const RelativeRows& table, const RelativeTile&
 }
 
 // All of a tile's scores: the products, and what becomes of them. `relative_query` is Q' transposed, as
-// `query` is Q. True where some pair is hidden.
+// `query` is Q. Of pairs where `pair_scale` is given: scale·log2(e), for each key, which such a query lacks.
+// True where some pair is hidden.
 inline bool score_tile(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
                        const Tile& tile, const Rows& k, const float* query, const float* relative_query,
-                       const RelativeBuffers& buffers, float* scores, const ScoreHistory& history = {}) {
-  for_runs(tile, [&](const Run& run) HWY_ATTR { score_product(k, a.dim, query, run, tile.begin, scores); });
+                       const RelativeBuffers& buffers, float* scores, const float* pair_scale = nullptr,
+                       const ScoreHistory& history = {}) {
+  const std::int64_t depth = pair_scale ? a.dim / 2 : a.dim;
+  for_runs(tile, [&](const Run& run) HWY_ATTR {
+    score_product(k, depth, query, run, tile.begin, scores, pair_scale != nullptr, pair_scale);
+  });
   if (a.relative_keys.data) {
     const RelativeTile r = relative_tile(a.relative_keys, s, h, block, tile, buffers.rows);
     add_relative(r, block, tile, a.dim, relative_query, buffers, scores);

@@ -1,11 +1,14 @@
 // Counts the tiles that the other kernels would visit, by the same walk.
 #include <headway/kernels/attention.h>
 
+#include <algorithm>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_summary.cpp"
 #include <hwy/foreach_target.h>
 
 #include "kernels/cpu/attention_relative-inl.h"
+#include "kernels/cpu/pair_products.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
@@ -22,7 +25,11 @@ double relative_pairs(const RelativeRows& rows, const SequenceDesc& s, const Que
 }
 
 TileSummary summary(const AttentionArgs& a) {
-  TileSummary out{.isa = hwy::TargetName(HWY_TARGET), .query_block = kQueries, .key_tile = kKeys};
+  TileSummary out{.isa = hwy::TargetName(HWY_TARGET),
+                  .pairs = in_pairs(a) && std::any_of(a.sequences.begin(), a.sequences.end(),
+                                                      [&](const SequenceDesc& s) { return !is_row(a, s); }),
+                  .query_block = kQueries,
+                  .key_tile = kKeys};
   for (const SequenceDesc& sequence : a.sequences) {
     for_classes(a, sequence, [&](const SequenceDesc& s) {
       for (std::int64_t h = 0; h < a.heads; ++h) {

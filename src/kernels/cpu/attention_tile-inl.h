@@ -37,17 +37,23 @@ HWY_INLINE Floats rescale_factor(Floats before, Floats base) {
 inline std::int64_t round_up(std::int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
 // x·0 is NaN for NaN and infinity alone.
-inline bool all_finite(const float* rows, std::int64_t count, std::int64_t row, std::int64_t width) {
+template <class As>
+bool all_finite_as(const float* rows, std::int64_t count, std::int64_t row, std::int64_t width) {
   const FloatTag f;
-  Floats seen = hn::Zero(f);
-  float rest = 0;
+  Floats seen = hn::Zero(f), rest = hn::Zero(f);
   for (std::int64_t r = 0; r < count; ++r) {
     const float* x = rows + r * row;
     std::int64_t d = 0;
-    for (; d + kLanes <= width; d += kLanes) seen = hn::MulAdd(hn::LoadU(f, x + d), hn::Zero(f), seen);
-    for (; d < width; ++d) rest += x[d] * 0.f;
+    for (; d + kLanes <= width; d += kLanes) seen = hn::Add(As::times_zero(hn::LoadU(f, x + d)), seen);
+    for (; d < width; ++d) rest = hn::Add(As::times_zero(hn::Set(f, x[d])), rest);
   }
-  return hn::AllTrue(f, hn::Eq(seen, seen)) && rest == rest;
+  const Floats all = hn::Add(seen, rest);
+  return hn::AllTrue(f, hn::Eq(all, all));
+}
+inline bool all_finite(const float* rows, std::int64_t count, std::int64_t row, std::int64_t width,
+                       bool pairs = false) {
+  return pairs ? all_finite_as<AsPairs>(rows, count, row, width)
+               : all_finite_as<AsFloats>(rows, count, row, width);
 }
 
 // Rows where they lie, or in a row where they do not: a product that walks down a column of rows that are a
@@ -177,8 +183,8 @@ class Ahead {
 };
 
 // The block's rows, times `factor`, as [dim][kQueries]; lanes without a query are zero.
-inline void transpose_block(const Rows& rows, const QueryBlock& block, std::int64_t dim, float factor,
-                            float* out) {
+template <class Factor>
+void transpose_block(const Rows& rows, const QueryBlock& block, std::int64_t dim, Factor factor, float* out) {
   const FloatTag f;
   float* last = out + (block.vectors - 1) * kLanes;
   for (std::int64_t d = 0; d < dim && block.count < block.vectors * kLanes; ++d)
@@ -205,20 +211,23 @@ inline void load_lse(const AttentionArgs& a, const SequenceDesc& s, std::int64_t
   }
 }
 
-// The three kinds of product of a run within the tile of keys from j0 on.
+// The three kinds of product of a run within the tile of keys from j0 on. Where what they sum over goes in
+// pairs of bfloat16, so do its rows: `depth` is half of D, two keys share a row of `rows`, or two queries.
 
-// scores[key][query] = Σ_d keys[key][d]·query[d][query]
-inline void score_product(const Rows& keys, std::int64_t dim, const float* query, const Run& run,
-                          std::int64_t j0, float* scores) {
-  panel<Start::zero>({.rows = run.keys(),
-                      .depth = dim,
-                      .a = keys.data + (run.begin - j0) * keys.row,
-                      .a_row = keys.row,
-                      .b = query + run.first * kLanes,
-                      .b_row = kQueries,
-                      .c = scores + (run.begin - j0) * kQueries + run.first * kLanes,
-                      .c_row = kQueries},
-                     run.vectors());
+// scores[key][query] = Σ_d keys[key][d]·query[d][query], times its key's `factor` if there is one.
+inline void score_product(const Rows& keys, std::int64_t depth, const float* query, const Run& run,
+                          std::int64_t j0, float* scores, bool pairs = false, const float* factor = nullptr) {
+  const Panel p{.rows = run.keys(),
+                .depth = depth,
+                .a = keys.data + (run.begin - j0) * keys.row,
+                .a_row = keys.row,
+                .b = query + run.first * kLanes,
+                .b_row = kQueries,
+                .c = scores + (run.begin - j0) * kQueries + run.first * kLanes,
+                .c_row = kQueries,
+                .factor = factor};
+  if (factor) return product<Start::scale>(p, run.vectors(), pairs);
+  product<Start::zero>(p, run.vectors(), pairs);
 }
 
 // out[query][d] += Σ_key weights[key][query]·rows[key][d], `width` columns of them; queries of `out` are
@@ -226,35 +235,40 @@ inline void score_product(const Rows& keys, std::int64_t dim, const float* query
 template <Start kStart>
 void query_product(const Rows& rows, std::int64_t width, const float* weights, const QueryBlock& block,
                    const Run& run, std::int64_t j0, const float* factor, float* out, std::int64_t out_row,
-                   bool skip_zeros) {
+                   bool skip_zeros, bool pairs = false) {
   const std::int64_t first = run.first * kLanes;
+  const std::int64_t in_row = pairs ? 2 : 1;  // keys
+  const std::int64_t begin = (run.begin - j0) / in_row, end = (run.end - j0 + in_row - 1) / in_row;
   product<kStart>({.rows = std::min(run.last * kLanes, block.count) - first,
-                   .depth = run.keys(),
-                   .a = weights + (run.begin - j0) * kQueries + first,
+                   .depth = end - begin,
+                   .a = weights + begin * kQueries + first,
                    .a_row = 1,
                    .a_step = kQueries,
-                   .b = rows.data + (run.begin - j0) * rows.row,
+                   .b = rows.data + begin * rows.row,
                    .b_row = rows.row,
                    .c = out + first * out_row,
                    .c_row = out_row,
                    .factor = factor ? factor + first : nullptr},
-                  static_cast<int>(width / kLanes), skip_zeros);
+                  static_cast<int>(width / kLanes), pairs, skip_zeros);
 }
 
 // out[key][d] += Σ_query weights[key][query]·rows[query][d], `width` columns of them; keys of `out` are
 // `step` rows apart.
 inline void key_product(const Rows& rows, std::int64_t width, const float* weights, const QueryBlock& block,
-                        const Run& run, std::int64_t j0, float* out, bool skip_zeros, std::int64_t step = 1) {
-  const std::int64_t first = run.first * kLanes;
+                        const Run& run, std::int64_t j0, float* out, bool skip_zeros, bool pairs,
+                        std::int64_t step = 1) {
+  const std::int64_t in_word = pairs ? 2 : 1;  // queries
+  const std::int64_t first = run.first * kLanes / in_word;
+  const std::int64_t last = (std::min(run.last * kLanes, block.count) + in_word - 1) / in_word;
   product<Start::load>({.rows = run.keys(),
-                        .depth = std::min(run.last * kLanes, block.count) - first,
-                        .a = weights + (run.begin - j0) * kQueries + first,
-                        .a_row = kQueries,
+                        .depth = last - first,
+                        .a = weights + (run.begin - j0) * kQueries / in_word + first,
+                        .a_row = kQueries / in_word,
                         .b = rows.data + first * rows.row,
                         .b_row = rows.row,
                         .c = out + (run.begin - j0) * width * step,
                         .c_row = width * step},
-                       static_cast<int>(width / kLanes), skip_zeros);
+                       static_cast<int>(width / kLanes), pairs, skip_zeros);
 }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE

@@ -77,14 +77,26 @@ HWY_INLINE void philox(Words& c0, Words& c1, Words& c2, Words& c3, std::uint64_t
   }
 }
 
+// The factor of what is moved as it is: words that are no floats.
+struct Unscaled {};
+template <class Tag, class V>
+HWY_INLINE V scaled(Tag f, V x, float factor) {
+  return hn::Mul(hn::Set(f, factor), x);
+}
+template <class Tag, class V>
+HWY_INLINE V scaled(Tag, V x, Unscaled) {
+  return x;
+}
+inline float scaled(float x, float factor) { return x * factor; }
+inline float scaled(float x, Unscaled) { return x; }
+
 // out[c·out_row + i] = in[i·in_row + c]·factor for a strip of 4 columns, as many rows as `Tag` has floats: a
 // square of 4 x 4 in every 16 bytes.
-template <class Tag, class Load>
-HWY_INLINE void transpose_strip(Tag f, const Load& load, float factor, float* out, std::int64_t out_row) {
+template <class Tag, class Load, class Factor>
+HWY_INLINE void transpose_strip(Tag f, const Load& load, Factor factor, float* out, std::int64_t out_row) {
   const hn::Repartition<double, Tag> two;
-  const auto scale = hn::Set(f, factor);
-  const auto row0 = hn::Mul(scale, load(0)), row1 = hn::Mul(scale, load(1)), row2 = hn::Mul(scale, load(2)),
-             row3 = hn::Mul(scale, load(3));
+  const auto row0 = scaled(f, load(0), factor), row1 = scaled(f, load(1), factor),
+             row2 = scaled(f, load(2), factor), row3 = scaled(f, load(3), factor);
   const auto low01 = hn::BitCast(two, hn::InterleaveLower(f, row0, row1));   // 00 10 01 11
   const auto low23 = hn::BitCast(two, hn::InterleaveLower(f, row2, row3));   // 20 30 21 31
   const auto high01 = hn::BitCast(two, hn::InterleaveUpper(f, row0, row1));  // 02 12 03 13
@@ -102,8 +114,8 @@ constexpr std::int64_t kStripRows = 8;
 constexpr std::int64_t kStripRows = 4;
 #endif
 
-template <std::int64_t kRows>
-HWY_INLINE void transpose_rows(const float* in, std::int64_t in_row, float factor, float* out,
+template <std::int64_t kRows, class Factor>
+HWY_INLINE void transpose_rows(const float* in, std::int64_t in_row, Factor factor, float* out,
                                std::int64_t out_row) {
   const hn::FixedTag<float, 4> four;
 #if HWY_MAX_BYTES >= 32
@@ -121,8 +133,9 @@ HWY_INLINE void transpose_rows(const float* in, std::int64_t in_row, float facto
 
 // out[c·out_row + r] = in[r·in_row + c]·factor for rows x columns, in strips; along the side whose rows lie
 // farther apart, so that their lines are used up before they leave the cache.
-inline void transpose(const float* in, std::int64_t in_row, std::int64_t rows, std::int64_t columns,
-                      float factor, float* out, std::int64_t out_row) {
+template <class Factor>
+void transpose(const float* in, std::int64_t in_row, std::int64_t rows, std::int64_t columns, Factor factor,
+               float* out, std::int64_t out_row) {
   const std::int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
   const std::int64_t strips = rows / kStripRows * kStripRows;
   const auto strip = [&](std::int64_t r, std::int64_t c) HWY_ATTR {
@@ -148,7 +161,7 @@ inline void transpose(const float* in, std::int64_t in_row, std::int64_t rows, s
   }
   for (std::int64_t r = 0; r < rows; ++r) {
     for (std::int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c)
-      out[c * out_row + r] = in[r * in_row + c] * factor;
+      out[c * out_row + r] = scaled(in[r * in_row + c], factor);
   }
 }
 
@@ -159,6 +172,7 @@ HWY_INLINE Floats load_floats(const bfloat16* in) {
   const auto words = hn::PromoteTo(w, hn::LoadU(half, reinterpret_cast<const std::uint16_t*>(in)));
   return hn::BitCast(FloatTag(), hn::ShiftLeft<16>(words));
 }
+HWY_INLINE Floats load_floats(const float* in) { return hn::LoadU(FloatTag(), in); }
 inline void to_floats(const bfloat16* in, std::int64_t count, float* out) {
   std::int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) hn::StoreU(load_floats(in + i), FloatTag(), out + i);

@@ -1,0 +1,52 @@
+#include "kernels/cpu/pair_products.h"
+
+#include <atomic>
+#include <bit>
+
+#include <hwy/targets.h>
+
+namespace headway::inline v1::kernels {
+namespace {
+
+bool wide_vectors() { return (hwy::SupportedTargets() & (HWY_AVX3 | (HWY_AVX3 - 1))) != 0; }
+
+bool multiplies_pairs() {
+#if HWY_ARCH_X86
+  return wide_vectors() && __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
+std::atomic<PairProducts> wanted = PairProducts::best;
+
+bool wanted_here() {
+  switch (wanted.load(std::memory_order_relaxed)) {
+    case PairProducts::never:
+      return false;
+    case PairProducts::always:
+      // Wide vectors have the instruction or nothing; AVX2 widens.
+      return multiplies_pairs() || (!wide_vectors() && (hwy::SupportedTargets() & HWY_AVX2) != 0);
+    case PairProducts::best:
+      break;
+  }
+  return multiplies_pairs();
+}
+
+bool has_words(const HeadRows& rows) {
+  return rows.row % 2 == 0 && rows.head % 2 == 0 && std::bit_cast<std::uintptr_t>(rows.data) % 4 == 0;
+}
+
+}  // namespace
+
+PairProducts set_pair_products(PairProducts products) { return wanted.exchange(products); }
+
+bool in_pairs(const AttentionArgs& args) {
+  return args.dtype == DType::bfloat16 && wanted_here() && args.dim % 2 == 0 && args.value_dim % 2 == 0 &&
+         has_words(args.q) && has_words(args.k) && has_words(args.v) && !args.relative_keys.data &&
+         !args.relative_values.data;
+}
+
+bool in_pairs(const AttentionGradArgs& args) { return in_pairs(args.forward) && has_words(args.d_o); }
+
+}  // namespace headway::inline v1::kernels
