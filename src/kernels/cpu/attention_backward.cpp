@@ -43,7 +43,7 @@ struct BackwardUnit {
 // last block the next tile; after the last tile the next unit, with the rows it writes.
 Ahead ahead_of(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
                const KeyRange& keys, const BackwardBuffers& p) {
-  Ahead ahead(block.vectors);
+  Ahead ahead(fetches(s, block, keys, 2));
   const auto add_queries = [&](const SequenceDesc& of, std::int64_t first, std::int64_t head) {
     const AttentionArgs& a = unit.args.forward;
     const RowSpan rows = queries_of(of, first, std::min(kQueries, of.query_count - first));
@@ -121,6 +121,7 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
     ready = 1.f;
     Ahead ahead = ahead_of(unit, s, h, block, {tile.begin, tile.end}, p);
     backward_tile(args, s, h, block, tile, rows, sizes, p, sums, begin, ahead);
+    ahead.finish();
   };
   // Without a plan by keys, which are then loaded once; a plan lists its tiles by queries.
   for (std::int64_t j0 = unit.begin; !a.plan && j0 < unit.end; j0 += kKeys) {

@@ -86,26 +86,12 @@ class ForwardPass {
     const KeyRange seen = work.seen();
     const bool alone = writes_at_once(seen, resumes);
     for (int n = 0; n < count; ++n) begin_block(work.block(n), n, resumes, alone);
-    const auto ahead_of = [&](std::int64_t tile_end) {
-      Ahead ahead(count * work.block(0).vectors);
-      const bool begins = tile_end >= seen.end;
-      const Work& then = begins ? next : work;
-      if (!then.sequence) return ahead;
-      const KeyRange keys = begins ? next.seen() : KeyRange{tile_end, seen.end};
-      const RowSpan rows = keys_of(*then.sequence, keys.begin, std::min(kKeys, keys.end - keys.begin));
-      ahead.add(a.dtype, a.k, rows, then.head * a.kv_heads / a.heads, a.dim);
-      ahead.add(a.dtype, a.v, rows, then.head * a.kv_heads / a.heads, a.value_dim);
-      if (begins) {
-        ahead.add(a.dtype, a.q, next.queries(), next.head, a.dim);
-        ahead.add(a.dtype, a.o, next.queries(), next.head, a.value_dim);
-      }
-      return ahead;
-    };
     if (count == 1) {
       for_tiles(a, s, h, work.block(0), {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
-        Ahead ahead = ahead_of(tile.end);
+        Ahead ahead = ahead_of({tile.begin, tile.end}, seen, next);
         const KeyRange keys{tile.begin, tile.end};
         attend(work.block(0), 0, tile, key_rows(keys, Place::anywhere), value_rows(keys), alone, ahead);
+        ahead.finish();
       });
     } else {
       // Of blocks that see the same tiles of a plan, the first one's list; see share_tiles().
@@ -115,7 +101,7 @@ class ForwardPass {
       for (std::int64_t t = 0; t < tiles; ++t) {
         const std::int64_t j0 = a.plan ? planned[t].begin : tile_begin(seen.begin) + t * kKeys;
         const KeyRange range{j0, a.plan ? planned[t].end : std::min(j0 + kKeys, seen.end)};
-        Ahead ahead = ahead_of(range.end);
+        Ahead ahead = ahead_of(range, seen, next);
         const Rows k = key_rows(range, Place::adjacent);
         const Values v = value_rows(range);
         for (int n = 0; n < count; ++n) {
@@ -128,6 +114,7 @@ class ForwardPass {
             for_tiles(a, s, h, work.block(n), range, visit);
           }
         }
+        ahead.finish();
       }
     }
     for (int n = 0; n < count; ++n) {
@@ -162,6 +149,29 @@ class ForwardPass {
     if (sizes.pairs) return {joined_rows(a.v, span, kv, a.value_dim, value_buffer, sizes.value_dim), begin};
     return {float_rows(a.dtype, a.v, span, kv, a.value_dim, value_buffer, sizes.value_dim, Place::adjacent),
             begin};
+  }
+
+  // The next tile's rows; and by and by, over the last tiles, those that `next` begins with.
+  Ahead ahead_of(const KeyRange& tile, const KeyRange& seen, const Work& next) const {
+    constexpr std::int64_t kLast = 4;
+    std::int64_t times = 0;
+    for (int n = 0; n < work.blocks; ++n) times += fetches(s, work.block(n), tile);
+    Ahead ahead(times);
+    const auto add_keys = [&](const Work& of, std::int64_t begin, std::int64_t end, const Share& share) {
+      const RowSpan rows = share.of(keys_of(*of.sequence, begin, end - begin));
+      ahead.add(a.dtype, a.k, rows, of.head * a.kv_heads / a.heads, a.dim);
+      ahead.add(a.dtype, a.v, rows, of.head * a.kv_heads / a.heads, a.value_dim);
+    };
+    if (tile.end < seen.end) add_keys(work, tile.end, std::min(tile.end + kKeys, seen.end), {0, 1});
+    const auto tiles = [](std::int64_t begin, std::int64_t end) { return (end - begin + kKeys - 1) / kKeys; };
+    const std::int64_t last = std::min(kLast, tiles(tile_begin(seen.begin), seen.end));
+    const Share share{last - 1 - tiles(std::min(tile.end, seen.end), seen.end), last};
+    if (!next.sequence || share.number < 0) return ahead;
+    const KeyRange keys = next.seen();
+    add_keys(next, keys.begin, std::min(keys.begin + kKeys, keys.end), share);
+    ahead.add(a.dtype, a.q, share.of(next.queries()), next.head, a.dim);
+    ahead.add(a.dtype, a.o, share.of(next.queries()), next.head, a.value_dim);
+    return ahead;
   }
 
   // True when one tile is all that its queries see, and its product can go to O as it is.
@@ -202,8 +212,8 @@ class ForwardPass {
               Ahead& ahead) {
     const Sums sums = sums_of(n);
     const std::int64_t j0 = tile.begin;
-    const bool partial =
-        score_tile(a, s, h, block, tile, k, query_of(n), relative_query_of(n), relative, scores, pair_scale);
+    const bool partial = score_tile(
+        a, s, h, block, tile, {k, query_of(n), relative_query_of(n), pair_scale, &ahead}, relative, scores);
     Ahead bias(block.vectors);
     add_bias_after(n, tile, bias);
     for (int c = 0; c < block.vectors; ++c) {
@@ -214,7 +224,7 @@ class ForwardPass {
                    sums.largest + c * kLanes, sums.total + c * kLanes, rescale + c * kLanes);
     }
     if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
-    if (sizes.pairs) return add_pairs(block, tile, v, partial, sums);
+    if (sizes.pairs) return add_pairs(block, tile, v, partial, sums, ahead);
     const Rows values{v.rows.data + (j0 - v.begin) * v.rows.row, v.rows.row};
     const bool skip_zeros = partial && !all_finite(values.data, tile.keys(), values.row, a.value_dim);
     if (alone) {
@@ -224,12 +234,12 @@ class ForwardPass {
       auto* out = static_cast<float*>(const_cast<void*>(a.o.at(a.dtype, s.query_row(block.begin), h)));
       return for_columns(block, tile, [&](const Run& run) HWY_ATTR {
         query_product<Start::scale>(values, sizes.value_dim, scores, block, run, j0, rescale, out,
-                                    a.o.row * s.step, skip_zeros);
+                                    a.o.row * s.step, skip_zeros, false, &ahead);
       });
     }
     for_columns(block, tile, [&](const Run& run) HWY_ATTR {
       query_product<Start::rescale>(values, sizes.value_dim, scores, block, run, j0, rescale, sums.output,
-                                    sizes.value_dim, skip_zeros);
+                                    sizes.value_dim, skip_zeros, false, &ahead);
     });
     if (!a.relative_values.data) return;
     const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, relative.rows);
@@ -237,7 +247,8 @@ class ForwardPass {
     add_relative_product(r, block, tile, sizes.value_dim, relative, partial, sums.output);
   }
 
-  void add_pairs(const QueryBlock& block, const Tile& tile, const Values& v, bool partial, const Sums& sums) {
+  void add_pairs(const QueryBlock& block, const Tile& tile, const Values& v, bool partial, const Sums& sums,
+                 Ahead& ahead) {
     join_keys(block, tile, scores, v.begin, joined);
     // A row at either end may hold a key that is not the tile's.
     const bool shares = tile.begin % 2 != 0 || tile.end % 2 != 0;
@@ -245,7 +256,7 @@ class ForwardPass {
                                                                v.rows.row, a.value_dim, true);
     for_columns(block, tile, [&](const Run& run) HWY_ATTR {
       query_product<Start::rescale>(v.rows, sizes.value_dim, joined, block, run, v.begin, rescale,
-                                    sums.output, sizes.value_dim, skip_zeros, true);
+                                    sums.output, sizes.value_dim, skip_zeros, true, &ahead);
     });
   }
 

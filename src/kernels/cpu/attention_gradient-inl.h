@@ -213,12 +213,14 @@ inline bool differentiate(const AttentionArgs& a, const SequenceDesc& s, std::in
   const std::int64_t j0 = tile.begin;
   const GradientTiles& t = p.tiles;
   const bool partial =
-      score_tile(a, s, h, block, tile, keys.k, p.query + at * sizes.dim, p.relative_query + at * sizes.dim,
-                 p.relative, t.weights, t.pair_scale, t.history);
+      score_tile(a, s, h, block, tile,
+                 {keys.k, p.query + at * sizes.dim, p.relative_query + at * sizes.dim, t.pair_scale, &ahead},
+                 p.relative, t.weights, t.history);
   const float* d_out = p.d_out + at * sizes.value_dim;
   const std::int64_t depth = sizes.pairs ? a.value_dim / 2 : a.value_dim;
-  for_runs(tile, [&](const Run& run)
-                     HWY_ATTR { score_product(keys.v, depth, d_out, run, j0, t.d_scores, sizes.pairs); });
+  for_runs(tile, [&](const Run& run) HWY_ATTR {
+    score_product(keys.v, depth, d_out, run, j0, t.d_scores, sizes.pairs, nullptr, &ahead);
+  });
   if (a.relative_values.data) {
     const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, p.relative.rows);
     add_relative(r, block, tile, a.value_dim, d_out, p.relative, t.d_scores);
@@ -330,7 +332,7 @@ inline void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, 
   const float* by_keys = sizes.pairs ? t.joined_keys : t.d_scores;
   for_columns(block, tile, [&](const Run& run) HWY_ATTR {
     query_product<Start::load>(keys.summed, sizes.dim, by_keys, block, run, keys.first, nullptr,
-                               p.d_query + first * sizes.dim, sizes.dim, skip_keys, sizes.pairs);
+                               p.d_query + first * sizes.dim, sizes.dim, skip_keys, sizes.pairs, &ahead);
   });
   float* dk = p.key_sums + (s.key_at(tile.begin) - begin) * sizes.dim;
   float* dv = p.value_sums + (s.key_at(tile.begin) - begin) * sizes.value_dim;

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cpu/attention_ahead-inl.h"
 #include "kernels/cpu/pairs-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,6 +20,7 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 // registers, 12 of 16, enough to hide the latency of an FMA.
 constexpr int kAccumulators = HWY_TARGET <= HWY_AVX3 ? 24 : 12;
 constexpr int kMaxVectors = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
+constexpr int kRowsAtOnce = kAccumulators / kMaxVectors;
 
 // What becomes of C: the product, the product times `factor` (of its row), C plus the product, or C times
 // `factor` plus the product.
@@ -34,6 +36,7 @@ struct Panel {
   float* c = nullptr;
   std::int64_t c_row = 0;
   const float* factor = nullptr;
+  Ahead* ahead = nullptr;  // fetched from meanwhile, if not null
 };
 
 // Rows from `first` on, vectors from `column` on.
@@ -109,7 +112,10 @@ void panel_rows(const Panel& p, int vectors) {
   const bool shares = full > 0 && rest > 0 && rest < kEnough;
   if (shares) --full;
   std::int64_t first = 0;
-  for (; first < full * kRows; first += kRows) row_group<As, kRows, kWide, kStart>(p, first, vectors);
+  for (; first < full * kRows; first += kRows) {
+    row_group<As, kRows, kWide, kStart>(p, first, vectors);
+    if (p.ahead) p.ahead->fetch();
+  }
   if (shares) {
     const std::int64_t half = (kRows + rest + 1) / 2;
     last_rows<As, (kRows + kEnough) / 2, kWide, kStart>(p, first, half, vectors);

@@ -189,20 +189,26 @@ inline void add_relative_gradient(const RelativeRows& table, const RelativeTile&
   }
 }
 
-// All of a tile's scores: the products, and what becomes of them. `relative_query` is Q' transposed, as
-// `query` is Q. Of pairs where `pair_scale` is given: scale·log2(e), for each key, which such a query lacks.
-// True where some pair is hidden.
+// What scores are made of: keys, and Q and Q' transposed.
+struct ScoreOperands {
+  Rows keys;
+  const float *query, *relative_query;
+  const float* pair_scale = nullptr;  // of pairs: scale·log2(e) for each key, which such a query lacks
+  Ahead* ahead = nullptr;
+};
+
+// All of a tile's scores: the products, and what becomes of them. True where some pair is hidden.
 inline bool score_tile(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-                       const Tile& tile, const Rows& k, const float* query, const float* relative_query,
-                       const RelativeBuffers& buffers, float* scores, const float* pair_scale = nullptr,
-                       const ScoreHistory& history = {}) {
-  const std::int64_t depth = pair_scale ? a.dim / 2 : a.dim;
+                       const Tile& tile, const ScoreOperands& of, const RelativeBuffers& buffers,
+                       float* scores, const ScoreHistory& history = {}) {
+  const bool pairs = of.pair_scale != nullptr;
   for_runs(tile, [&](const Run& run) HWY_ATTR {
-    score_product(k, depth, query, run, tile.begin, scores, pair_scale != nullptr, pair_scale);
+    score_product(of.keys, pairs ? a.dim / 2 : a.dim, of.query, run, tile.begin, scores, pairs, of.pair_scale,
+                  of.ahead);
   });
   if (a.relative_keys.data) {
     const RelativeTile r = relative_tile(a.relative_keys, s, h, block, tile, buffers.rows);
-    add_relative(r, block, tile, a.dim, relative_query, buffers, scores);
+    add_relative(r, block, tile, a.dim, of.relative_query, buffers, scores);
   }
   return finish_scores(a, s, h, block, tile, scores, history);
 }

@@ -13,8 +13,6 @@
 #include <algorithm>
 #include <limits>
 
-#include <hwy/cache_control.h>
-
 #include <headway/kernels/attention.h>
 
 #include "kernels/cpu/attention_panel-inl.h"
@@ -36,24 +34,31 @@ HWY_INLINE Floats rescale_factor(Floats before, Floats base) {
 
 inline std::int64_t round_up(std::int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 
-// x·0 is NaN for NaN and infinity alone.
-template <class As>
-bool all_finite_as(const float* rows, std::int64_t count, std::int64_t row, std::int64_t width) {
+// Rows of words that hold floats, or pairs of bfloat16. A number is finite when its bits, but for the sign,
+// are below those of infinity: integers, whose largest is found without waiting.
+template <class Number>
+bool all_below(const float* rows, std::int64_t count, std::int64_t row, std::int64_t width, Number infinity) {
   const FloatTag f;
-  Floats seen = hn::Zero(f), rest = hn::Zero(f);
+  const hn::ScalableTag<Number> n;
+  const auto magnitude = [&](Floats x) HWY_ATTR {
+    return hn::And(hn::BitCast(n, x), hn::Set(n, std::numeric_limits<Number>::max()));
+  };
+  auto even = hn::Zero(n), odd = even;
   for (std::int64_t r = 0; r < count; ++r) {
     const float* x = rows + r * row;
     std::int64_t d = 0;
-    for (; d + kLanes <= width; d += kLanes) seen = hn::Add(As::times_zero(hn::LoadU(f, x + d)), seen);
-    for (; d < width; ++d) rest = hn::Add(As::times_zero(hn::Set(f, x[d])), rest);
+    for (; d + 2 * kLanes <= width; d += 2 * kLanes) {
+      even = hn::Max(even, magnitude(hn::LoadU(f, x + d)));
+      odd = hn::Max(odd, magnitude(hn::LoadU(f, x + d + kLanes)));
+    }
+    for (; d < width; ++d) even = hn::Max(even, magnitude(hn::Set(f, x[d])));
   }
-  const Floats all = hn::Add(seen, rest);
-  return hn::AllTrue(f, hn::Eq(all, all));
+  return hn::AllTrue(n, hn::Lt(hn::Max(even, odd), hn::Set(n, infinity)));
 }
 inline bool all_finite(const float* rows, std::int64_t count, std::int64_t row, std::int64_t width,
                        bool pairs = false) {
-  return pairs ? all_finite_as<AsPairs>(rows, count, row, width)
-               : all_finite_as<AsFloats>(rows, count, row, width);
+  if (pairs) return all_below<std::int16_t>(rows, count, row, width, 0x7f80);
+  return all_below<std::int32_t>(rows, count, row, width, 0x7f800000);
 }
 
 // Rows where they lie, or in a row where they do not: a product that walks down a column of rows that are a
@@ -72,10 +77,6 @@ inline void copy_floats(const float* in, std::int64_t count, float* out) {
   for (; d < count; ++d) out[d] = in[d];
 }
 
-// Rows first, first + step, … of a tensor of heads.
-struct RowSpan {
-  std::int64_t first, count, step = 1;
-};
 inline RowSpan queries_of(const SequenceDesc& s, std::int64_t begin, std::int64_t count) {
   return {s.query_row(begin), count, s.step};
 }
@@ -137,51 +138,6 @@ inline void store_row(DType dtype, const HeadRows& to, std::int64_t row, std::in
   store_row(from, dim, factor, add, static_cast<float*>(out));
 }
 
-// Rows of heads lie far apart: the hardware's own prefetching, which follows adjacent lines, does not find
-// the next. Always inlined: a function that only prefetches has no effect in GCC's eyes, and its calls are
-// dropped.
-HWY_INLINE void prefetch_rows(DType dtype, const HeadRows& rows, const RowSpan& span, std::int64_t head,
-                              std::int64_t dim) {
-  constexpr std::int64_t kLine = 64;
-  const auto size = static_cast<std::int64_t>(size_of(dtype));
-  const auto* row = static_cast<const char*>(rows.at(dtype, span.first, head));
-  for (std::int64_t r = 0; r < span.count; ++r, row += rows.row * span.step * size) {
-    for (std::int64_t at = 0; at < dim * size; at += kLine) hwy::Prefetch(row + at);
-  }
-}
-
-// Rows that come next, fetched share by share while exponentials are computed, which want no memory.
-class Ahead {
- public:
-  explicit Ahead(std::int64_t shares) : shares_(shares) {}
-  void add(DType dtype, const HeadRows& rows, const RowSpan& span, std::int64_t head, std::int64_t dim) {
-    if (rows.data && span.count > 0) parts_[count_++] = {dtype, rows, span, head, dim};
-  }
-  HWY_INLINE void fetch() {
-    if (taken_ >= shares_) return;
-    for (int n = 0; n < count_; ++n) {
-      const Part& part = parts_[n];
-      const std::int64_t begin = part.span.count * taken_ / shares_,
-                         end = part.span.count * (taken_ + 1) / shares_;
-      prefetch_rows(part.dtype, part.rows,
-                    {part.span.first + begin * part.span.step, end - begin, part.span.step}, part.head,
-                    part.dim);
-    }
-    ++taken_;
-  }
-
- private:
-  struct Part {
-    DType dtype;
-    HeadRows rows;
-    RowSpan span;
-    std::int64_t head, dim;
-  };
-  Part parts_[9];
-  int count_ = 0;
-  std::int64_t taken_ = 0, shares_;
-};
-
 // The block's rows, times `factor`, as [dim][kQueries]; lanes without a query are zero.
 template <class Factor>
 void transpose_block(const Rows& rows, const QueryBlock& block, std::int64_t dim, Factor factor, float* out) {
@@ -216,7 +172,8 @@ inline void load_lse(const AttentionArgs& a, const SequenceDesc& s, std::int64_t
 
 // scores[key][query] = Σ_d keys[key][d]·query[d][query], times its key's `factor` if there is one.
 inline void score_product(const Rows& keys, std::int64_t depth, const float* query, const Run& run,
-                          std::int64_t j0, float* scores, bool pairs = false, const float* factor = nullptr) {
+                          std::int64_t j0, float* scores, bool pairs = false, const float* factor = nullptr,
+                          Ahead* ahead = nullptr) {
   const Panel p{.rows = run.keys(),
                 .depth = depth,
                 .a = keys.data + (run.begin - j0) * keys.row,
@@ -225,7 +182,8 @@ inline void score_product(const Rows& keys, std::int64_t depth, const float* que
                 .b_row = kQueries,
                 .c = scores + (run.begin - j0) * kQueries + run.first * kLanes,
                 .c_row = kQueries,
-                .factor = factor};
+                .factor = factor,
+                .ahead = ahead};
   if (factor) return product<Start::scale>(p, run.vectors(), pairs);
   product<Start::zero>(p, run.vectors(), pairs);
 }
@@ -235,7 +193,7 @@ inline void score_product(const Rows& keys, std::int64_t depth, const float* que
 template <Start kStart>
 void query_product(const Rows& rows, std::int64_t width, const float* weights, const QueryBlock& block,
                    const Run& run, std::int64_t j0, const float* factor, float* out, std::int64_t out_row,
-                   bool skip_zeros, bool pairs = false) {
+                   bool skip_zeros, bool pairs = false, Ahead* ahead = nullptr) {
   const std::int64_t first = run.first * kLanes;
   const std::int64_t in_row = pairs ? 2 : 1;  // keys
   const std::int64_t begin = (run.begin - j0) / in_row, end = (run.end - j0 + in_row - 1) / in_row;
@@ -248,7 +206,8 @@ void query_product(const Rows& rows, std::int64_t width, const float* weights, c
                    .b_row = rows.row,
                    .c = out + first * out_row,
                    .c_row = out_row,
-                   .factor = factor ? factor + first : nullptr},
+                   .factor = factor ? factor + first : nullptr,
+                   .ahead = ahead},
                   static_cast<int>(width / kLanes), pairs, skip_zeros);
 }
 

@@ -13,9 +13,9 @@
 
 #include <headway/kernels/attention.h>
 
+#include "kernels/cpu/attention_panel-inl.h"
 #include "kernels/cpu/attention_ranges.h"
 #include "kernels/cpu/attention_units.h"
-#include "kernels/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
@@ -49,6 +49,15 @@ struct KeyRange {
 inline KeyRange visible_keys(const SequenceDesc& s, const QueryBlock& block) {
   const std::int64_t begin = std::clamp<std::int64_t>(block.begin + s.low, 0, s.key_count);
   return {begin, std::clamp<std::int64_t>(block.begin + block.count + s.high, begin, s.key_count)};
+}
+
+// How often, about, a block of queries against these keys asks for rows that come next: between the register
+// tiles of `products`, and for each vector's exponentials.
+inline std::int64_t fetches(const SequenceDesc& s, const QueryBlock& block, const KeyRange& keys,
+                            int products = 1) {
+  const KeyRange seen = visible_keys(s, block);
+  const std::int64_t both = std::min(seen.end, keys.end) - std::max(seen.begin, keys.begin);
+  return both <= 0 ? 0 : (products * both + block.count) / kRowsAtOnce + block.vectors;
 }
 
 // Keys [begin, end) of a tile that the vectors [first, last) of the block may see, and the others may not:

@@ -65,7 +65,7 @@ void add_block(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, st
   for_tiles(a, s, h, block, {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
     const Rows k = float_rows(a.dtype, a.k, keys_of(s, tile.begin, tile.keys()), h * a.kv_heads / a.heads,
                               a.dim, key_buffer, a.dim);
-    score_tile(a, s, h, block, tile, k, query, relative_query, buffers, scores);
+    score_tile(a, s, h, block, tile, {k, query, relative_query}, buffers, scores);
     if (weights) weights_of_scores(block, tile, lse, scores);
     hide_rest(block, tile, weights ? 0.f : -kInfinity, scores);
     // Scores are in units of log 2.

@@ -107,16 +107,12 @@ struct AsFloats {
     const Floats zero = hn::Zero(FloatTag());
     return hn::IfThenElse(hn::Or(hn::Eq(x, zero), hn::Eq(y, zero)), sum, hn::MulAdd(x, y, sum));
   }
-  static HWY_INLINE Floats times_zero(Floats x) { return hn::Mul(x, hn::Zero(FloatTag())); }
 };
 struct AsPairs {
   static HWY_INLINE Floats add(Floats x, Floats y, Floats sum) { return add_pair_product(x, y, sum); }
   static HWY_INLINE Floats add_seen(Floats x, Floats y, Floats sum) {
     const Floats lower = AsFloats::add_seen(low_halves(x), low_halves(y), sum);
     return AsFloats::add_seen(high_halves(x), high_halves(y), lower);
-  }
-  static HWY_INLINE Floats times_zero(Floats x) {
-    return hn::Add(AsFloats::times_zero(low_halves(x)), AsFloats::times_zero(high_halves(x)));
   }
 };
 
