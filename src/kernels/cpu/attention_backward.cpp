@@ -35,7 +35,7 @@ struct BackwardUnit {
   const AttentionGradArgs& args;
   const SequenceDesc& sequence;
   std::int64_t kv, begin, end;  // head, keys
-  float* partial;               // dQ of this range of keys [H][queries][D], or null: args.dq itself
+  float* partial;               // PartialQueries of this range of keys, or null: args.dq itself
   const BackwardUnit* next;     // what this thread is likely to take on afterwards, or null
 };
 
@@ -96,7 +96,7 @@ void store_queries(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
     const QueryBlock block(first, s.query_count);
     float* from = d_query + first * sizes.dim;
     if (p.ready[first / kQueries] == 0.f) {  // nothing seen: dQ of 0, or nothing to add
-      if (add) continue;
+      if (add || (partial && !has_classes(a))) continue;
       std::fill(from, from + block.count * sizes.dim, 0.f);
     }
     if (partial) {
@@ -148,10 +148,19 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
       visit(block, tile, load_keys(a, s, unit.kv, {tile.begin, tile.end}, sizes, p), unit.begin);
     });
   }
+  const PartialQueries parts(a, unit.sequence);
+  if (unit.partial) {  // a class's rows lie in all blocks
+    float* met = unit.partial + parts.met() + h * parts.blocks;
+    if (has_classes(a)) {
+      std::fill(met, met + parts.blocks, 1.f);
+    } else {
+      std::copy(p.ready, p.ready + parts.blocks, met);
+    }
+  }
   const bool add = s.step > 1 && a.plan->has_whole_tiles();
   if (args.dq.data) store_queries(unit, s, h, sizes, p, p.d_query, args.dq, unit.partial, add);
   if (a.relative_keys.data) {
-    float* partial = unit.partial ? unit.partial + a.heads * unit.sequence.query_count * a.dim : nullptr;
+    float* partial = unit.partial ? unit.partial + parts.second() : nullptr;
     store_queries(unit, s, h, sizes, p, p.d_relative, args.d_relative_query, partial, add);
   }
 }

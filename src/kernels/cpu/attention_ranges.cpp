@@ -17,23 +17,30 @@ struct TableRange {
   }
 };
 
-// Adds the parts of dQ, or of dQ', which are `skip` floats into each unit's.
+// Adds the parts of dQ, or of dQ' where `second`, block by block of queries: those that a range has met.
 void add_queries(const AttentionGradArgs& args, const Plan& plan, std::size_t first, std::size_t last,
-                 const float* partials, std::int64_t skip, const HeadRows& to) {
+                 const float* partials, bool second, const HeadRows& to) {
   const AttentionArgs& a = args.forward;
   const SequenceDesc& s = a.sequences[plan.units[first].sequence];
-  core::parallel_for(a.heads * s.query_count, [&](std::int64_t unit) {
-    const std::int64_t h = unit / s.query_count;
-    const std::int64_t i = unit % s.query_count;
-    void* out = const_cast<void*>(to.at(a.dtype, s.query_begin + i, h));
-    for (std::int64_t d = 0; d < a.dim; ++d) {
-      float total = 0;
-      for (std::size_t u = first; u < last; ++u)
-        total += partials[plan.units[u].partial + skip + unit * a.dim + d];
-      if (a.dtype == DType::bfloat16) {
-        static_cast<bfloat16*>(out)[d] = bfloat16(total);
-      } else {
-        static_cast<float*>(out)[d] = total;
+  const PartialQueries sizes(a, s);
+  core::parallel_for(a.heads * sizes.blocks, [&](std::int64_t unit) {
+    const std::int64_t h = unit / sizes.blocks, block = unit % sizes.blocks;
+    std::vector<const float*> parts;
+    for (std::size_t u = first; u < last; ++u) {
+      const float* part = partials + plan.units[u].partial;
+      if (part[sizes.met() + unit] != 0.f) parts.push_back(part + (second ? sizes.second() : 0));
+    }
+    const std::int64_t begin = block * TilePlan::kQueries;
+    for (std::int64_t i = begin; i < std::min(begin + TilePlan::kQueries, s.query_count); ++i) {
+      void* out = const_cast<void*>(to.at(a.dtype, s.query_begin + i, h));
+      for (std::int64_t d = 0; d < a.dim; ++d) {
+        float total = 0;
+        for (const float* part : parts) total += part[(h * s.query_count + i) * a.dim + d];
+        if (a.dtype == DType::bfloat16) {
+          static_cast<bfloat16*>(out)[d] = bfloat16(total);
+        } else {
+          static_cast<float*>(out)[d] = total;
+        }
       }
     }
   });
@@ -69,7 +76,6 @@ Plan plan_keys(const AttentionGradArgs& args) {
   // training of such batches holds anyway, and waves are long enough that their ends do not matter.
   constexpr std::int64_t kWave = std::int64_t{1} << 24;
   const AttentionArgs& a = args.forward;
-  const std::int64_t copies = a.relative_keys.data ? 2 : 1;
   Plan plan;
   std::int64_t held = 0;
   for (std::size_t i = 0; i < a.sequences.size(); ++i) {
@@ -86,7 +92,7 @@ Plan plan_keys(const AttentionGradArgs& args) {
       plan.units.push_back(
           {i, begin, std::min(begin + step, s.key_count), ranges > 1 ? plan.partial_floats : -1, held});
       held += sums;
-      if (ranges > 1) plan.partial_floats += copies * a.heads * s.query_count * a.dim;
+      if (ranges > 1) plan.partial_floats += PartialQueries(a, s).floats();
     }
     plan.sums_floats = std::max(plan.sums_floats, held);
     plan.waves.back().end = plan.units.size();
@@ -106,12 +112,10 @@ void add_partials(const AttentionGradArgs& args, const Plan& plan, const float* 
   for (std::size_t first = 0; first < plan.units.size();) {
     std::size_t last = first + 1;
     while (last < plan.units.size() && plan.units[last].sequence == plan.units[first].sequence) ++last;
-    const SequenceDesc& s = a.sequences[plan.units[first].sequence];
     const bool cut = plan.units[first].partial >= 0;
-    if (cut && args.dq.data) add_queries(args, plan, first, last, partials, 0, args.dq);
-    if (cut && a.relative_keys.data) {
-      add_queries(args, plan, first, last, partials, a.heads * s.query_count * a.dim, args.d_relative_query);
-    }
+    if (cut && args.dq.data) add_queries(args, plan, first, last, partials, false, args.dq);
+    if (cut && a.relative_keys.data)
+      add_queries(args, plan, first, last, partials, true, args.d_relative_query);
     first = last;
   }
 }
