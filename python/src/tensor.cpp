@@ -19,6 +19,7 @@
 
 #include "array.h"
 #include "bindings.h"
+#include "pickle.h"
 
 namespace headway::python {
 
@@ -157,6 +158,8 @@ void bind_class(nb::module_& m) {
           },
           "dtype"_a = nb::none(), "copy"_a = nb::none())
       .def("__len__", [](const Tensor& x) { return x.size(0); })
+      .def("__getstate__", &leaf_of)
+      .def("__setstate__", [](Tensor& self, nb::handle leaf) { new (&self) Tensor(tensor_of(leaf)); })
       .def("__repr__",
            [](const Tensor& x) {
              return fmt::format("Tensor({}{})", x.describe(), x.requires_grad() ? ", requires_grad" : "");
