@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Iterator
+
 from headway._core import (
     Activation,
     Composite,
@@ -10,6 +12,7 @@ from headway._core import (
     EncoderLayer,
     FeedForward,
     FeedForwardKind,
+    Generator,
     Head,
     HeadInput,
     KeyValueCache,
@@ -53,9 +56,37 @@ class Module(Composite):
                 self._adopt(name if part is value else f"{name}.{number}", part)
         super().__setattr__(name, value)
 
+    def train(self, generator: Generator) -> None:
+        """Training mode: dropout is active and draws from `generator`."""
+        for module in self._modules():
+            NativeModule.train(module, generator)  # by itself, so that a part that outlives this module keeps it, too
+
+    def _modules(self) -> Iterator[NativeModule]:
+        yield self
+        for value in self.__dict__.values():
+            for part in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(part, Module):
+                    yield from part._modules()
+                elif isinstance(part, NativeModule):
+                    yield part
+
+    def __getstate__(self) -> tuple[dict[str, object], list[Generator | None]]:
+        return self.__dict__, [module._generator for module in self._modules()]
+
+    def __setstate__(self, state: tuple[dict[str, object], list[Generator | None]]) -> None:
+        attributes, generators = state
+        Composite.__init__(self)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        # A part that joins takes the whole's mode: each gets back its own.
+        for module, generator in zip(self._modules(), generators):
+            NativeModule.eval(module) if generator is None else NativeModule.train(module, generator)
+
     def _adopt(self, name: str, part: object) -> None:
         if isinstance(part, NativeModule):
             self._add_child(name, part)
+            if self._generator is not None:
+                part.train(self._generator)
         elif isinstance(part, Tensor) and part.requires_grad:
             self._add_parameter(name, part)
         else:

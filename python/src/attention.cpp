@@ -10,6 +10,7 @@
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <headway/autograd/tape.h>
@@ -20,6 +21,7 @@
 #include "array.h"
 #include "attention_call.h"
 #include "bindings.h"
+#include "pickle.h"
 
 namespace headway::python {
 
@@ -192,7 +194,12 @@ void bind_values(nb::module_& m) {
           "attention_backward() and merging want.")
       .def_ro("weights", &Capture::weights)
       .def_ro("stage", &Capture::stage)
-      .def_ro("log_sum_exp", &Capture::log_sum_exp);
+      .def_ro("log_sum_exp", &Capture::log_sum_exp)
+      .def("__getstate__",
+           [](const Capture& self) { return std::make_tuple(self.weights, self.stage, self.log_sum_exp); })
+      .def("__setstate__", [](Capture& self, const std::tuple<Weights, Scores, bool>& state) {
+        new (&self) Capture{std::get<0>(state), std::get<1>(state), std::get<2>(state)};
+      });
   nb::class_<Attended>(m, "Attended", "What attention() returned with a Capture; None where not asked for.")
       .def_ro("output", &Attended::output, "[B, T, H, Dv], or packed [N, H, Dv]")
       .def_ro("weights", &Attended::weights,
@@ -291,10 +298,11 @@ void bind_explanation(nb::module_& m) {
 void bind_attention(nb::module_& m) {
   bind_values(m);
   bind_explanation(m);
-  nb::class_<nn::KeyValueCache>(
+  nb::class_<nn::KeyValueCache> c(
       m, "KeyValueCache",
-      "What step-by-step decoding has seen so far: keys and values of each row, grown as needed.")
-      .def(nb::init<>(), "Empty; the first positions that join it say how many rows it has.")
+      "What step-by-step decoding has seen so far: keys and values of each row, grown as needed.");
+  refuse_pickling(c, "KeyValueCache", "the keys and values that went into it");
+  c.def(nb::init<>(), "Empty; the first positions that join it say how many rows it has.")
       .def_prop_ro("lengths", &nn::KeyValueCache::lengths, "Positions held by each row.")
       .def("reorder", &nn::KeyValueCache::reorder, "rows"_a,
            "Row r becomes the former row rows[r]; rows may be dropped or repeated.\n\nRaises:\n    Error: "

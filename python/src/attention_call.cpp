@@ -58,9 +58,7 @@ void set_mask(Options& options, nb::handle mask, const std::optional<PlanShape>&
     options.plan = nb::cast<const TilePlan&>(mask);
   } else if (nb::isinstance<PythonMask>(mask)) {
     const auto& value = nb::cast<const PythonMask&>(mask);
-    if (!value.wants_plan()) {
-      options.mask = value.mask();
-    } else if (shape) {
+    if (value.wants_plan() && shape) {
       options.plan = value.plan(*shape);
     } else if (value.plain()) {
       options.mask = value.mask();

@@ -7,6 +7,7 @@ namespace headway::python {
 void bind_error();
 void bind_core(nanobind::module_& m);
 void bind_tensor(nanobind::module_& m);
+void bind_pickle(nanobind::module_& m);
 void bind_mask(nanobind::module_& m);
 void bind_position(nanobind::module_& m);
 void bind_attention(nanobind::module_& m);

@@ -4,8 +4,12 @@
 #include <headway/core/parallel.h>
 #include <headway/core/version.h>
 
+#include <cstdint>
+#include <tuple>
+
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 
 #include <fmt/format.h>
 
@@ -46,6 +50,12 @@ void bind_core(nb::module_& m) {
       .def_prop_ro("next_call", &Generator::next_call)
       .def(
           "copy", [](const Generator& self) { return self; }, "A generator that will draw the same numbers.")
+      .def("__getstate__",
+           [](const Generator& self) { return std::make_tuple(self.seed(), self.next_call()); })
+      .def("__setstate__",
+           [](Generator& self, const std::tuple<std::uint64_t, std::uint64_t>& state) {
+             new (&self) Generator(std::get<0>(state), std::get<1>(state));
+           })
       .def("__repr__", [](const Generator& self) {
         return fmt::format("Generator({}, {})", self.seed(), self.next_call());
       });

@@ -16,6 +16,7 @@
 
 #include "array.h"
 #include "bindings.h"
+#include "pickle.h"
 
 namespace headway::python {
 
@@ -81,6 +82,20 @@ PythonMask where(const nb::callable& predicate) {
           fmt::format("where({})", nb::cast<std::string>(nb::str(name))), true};
 }
 
+// What pickle keeps: Mask::parse() reads back whatever needs no array, list or callable.
+std::string text_of(const PythonMask& mask) {
+  std::string text = mask.str();
+  try {
+    Mask::parse(text);
+  } catch (const Error&) {
+    fail(ErrorCode::unsupported, "Mask",
+         fmt::format("{} holds an array, a list or a callable and cannot be pickled; want those pickled, and "
+                     "the mask made of them again",
+                     text));
+  }
+  return text;
+}
+
 void bind_class(nb::module_& m) {
   nb::enum_<Align>(m, "Align",
                    "Which end of the keys the queries stand at when there are more keys than queries.")
@@ -88,13 +103,15 @@ void bind_class(nb::module_& m) {
              "the last query sees every key, as a cache needs: i + S - T")
       .value("top_left", Align::top_left, "query i has position i");
 
-  nb::class_<PythonMask>(m, "Mask",
-                         "Who may look at whom, as a value. The name says the polarity: everything here "
-                         "tells what is seen, deny and ~ what "
-                         "is not. a & b sees what both see, a | b what either sees. p is a query's position "
-                         "(see Align), j a key's; both "
-                         "count within their sequence.")
-      .def(nb::init<>(), "Everything is visible.")
+  nb::class_<PythonMask> c(
+      m, "Mask",
+      "Who may look at whom, as a value. The name says the polarity: everything here "
+      "tells what is seen, deny and ~ what "
+      "is not. a & b sees what both see, a | b what either sees. p is a query's position "
+      "(see Align), j a key's; both "
+      "count within their sequence.");
+  bind_as_value(c);
+  c.def(nb::init<>(), "Everything is visible.")
       .def_static(
           "causal", [](Align align) { return constant(Mask::causal(align)); },
           "align"_a = Align::bottom_right, "j <= p.")
@@ -231,6 +248,9 @@ void bind_class(nb::module_& m) {
                  {a}, [](const std::vector<Mask>& of) { return !of[0]; },
                  [](const auto& names) { return fmt::format("!({})", names[0]); });
            })
+      .def("__getstate__", &text_of)
+      .def("__setstate__", [](PythonMask& self,
+                              std::string_view text) { new (&self) PythonMask(constant(Mask::parse(text))); })
       .def("__str__", &PythonMask::str)
       .def("__repr__", [](const PythonMask& self) { return fmt::format("Mask({})", self.str()); });
 }
@@ -244,16 +264,18 @@ TilePlan compile(const PythonMask& mask, std::int64_t batch, std::int64_t heads,
 }
 
 void bind_plan(nb::module_& m) {
-  nb::class_<TilePlan>(m, "TilePlan",
-                       "A mask compiled for a shape: for each block of queries the tiles of keys that are "
-                       "seen whole or in part. What is "
-                       "not listed is never touched. Made once, it serves any number of calls of that shape: "
-                       "attention(mask=plan). In a "
-                       "notebook it shows its picture.")
-      .def_static("of", &compile, "mask"_a, nb::kw_only(), "batch"_a = 1, "heads"_a = 1, "queries"_a,
-                  "keys"_a,
-                  "Compiles a mask for `batch` sequences [B, H, T, S] of equal lengths.\n\n"
-                  "Raises:\n    Error: (shape) where the mask's arrays or lengths do not fit.")
+  nb::class_<TilePlan> c(
+      m, "TilePlan",
+      "A mask compiled for a shape: for each block of queries the tiles of keys that are "
+      "seen whole or in part. What is "
+      "not listed is never touched. Made once, it serves any number of calls of that shape: "
+      "attention(mask=plan). In a "
+      "notebook it shows its picture.");
+  bind_as_value(c);
+  refuse_pickling(c, "TilePlan", "its mask, compiled again");
+  c.def_static("of", &compile, "mask"_a, nb::kw_only(), "batch"_a = 1, "heads"_a = 1, "queries"_a, "keys"_a,
+               "Compiles a mask for `batch` sequences [B, H, T, S] of equal lengths.\n\n"
+               "Raises:\n    Error: (shape) where the mask's arrays or lengths do not fit.")
       .def_prop_ro("mask", [](const TilePlan& self) { return PythonMask(self.mask(), false); })
       .def_prop_ro(
           "shape",

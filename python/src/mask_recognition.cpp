@@ -34,7 +34,7 @@ template <typename T, typename Seen>
 bool copy_seen(const Tensor& array, const Sizes& sizes, Seen&& seen, bool* out) {
   std::array<std::int64_t, 4> strides{};
   for (int d = 0; d < array.rank(); ++d) {
-    const auto at = static_cast<std::size_t>(4 - array.rank() + d);
+    const auto at = 4 - static_cast<std::size_t>(array.rank() - d);
     strides[at] = array.size(d) == 1 ? 0 : array.stride(d);
   }
   const auto* data = static_cast<const T*>(array.raw());
@@ -109,7 +109,7 @@ std::optional<Mask> recognize(const Tensor& array, bool true_is_seen, std::int64
     fail(ErrorCode::shape, "attention",
          fmt::format("the mask is {}; want what broadcasts to [B, H, T, S]", array.describe()));
   for (int d = 0; d < array.rank(); ++d)
-    sizes[static_cast<std::size_t>(4 - array.rank() + d)] = array.size(d);
+    sizes[4 - static_cast<std::size_t>(array.rank() - d)] = array.size(d);
   const Tensor visible = Tensor::empty(Shape{sizes[0], sizes[1], sizes[2], sizes[3]}, DType::boolean);
   if (!copy_seen(array, sizes, true_is_seen, visible.data<bool>())) return std::nullopt;
   const Mask allowed = Mask::allow(visible);

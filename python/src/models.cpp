@@ -21,6 +21,7 @@
 
 #include "bindings.h"
 #include "call.h"
+#include "pickle.h"
 
 namespace headway::python {
 
@@ -144,6 +145,33 @@ void bind_transformer_calls(nb::class_<Transformer, Extra...>& c) {
           "`target` as it enters the decoder, with the start token. Evaluation only.");
 }
 
+Options transformer_keywords(const Transformer& self) {
+  const models::TransformerOptions& options = self.options();
+  Options of;
+  of["source_vocab"] = options.source_vocab;
+  of["target_vocab"] = options.target_vocab;
+  of["model_dim"] = options.model_dim;
+  of["heads"] = options.heads;
+  of["kv_heads"] = options.kv_heads;
+  of["encoder_layers"] = options.encoder_layers;
+  of["decoder_layers"] = options.decoder_layers;
+  of["feed_forward_dim"] = options.feed_forward_dim;
+  of["max_length"] = options.max_length;
+  of["norm"] = options.norm;
+  of["norm_kind"] = options.norm_kind;
+  of["positions"] = options.positions;
+  of["activation"] = options.activation;
+  of["projection"] = options.projection;
+  of["dropout"] = options.dropout;
+  of["attention_dropout"] = options.attention_dropout;
+  of["activation_dropout"] = options.activation_dropout;
+  of["tie_embeddings"] = options.tie_embeddings;
+  of["share_source"] = options.share_source;
+  of["precision"] = options.precision;
+  of["checkpoint_activations"] = options.checkpoint_activations;
+  return of;
+}
+
 void bind_transformer(nb::module_& m) {
   nb::enum_<nn::PositionKind>(m, "PositionKind", "The vectors added to the embeddings of a model.")
       .value("sinusoidal", nn::PositionKind::sinusoidal, "constant (Vaswani 2017, section 3.5)")
@@ -199,16 +227,18 @@ void bind_transformer(nb::module_& m) {
       "    precision: float32 or bfloat16, of activations.\n"
       "    checkpoint_activations: less memory, a third more time, the same bits.\n\n"
       "Raises:\n    Error: (value) or (shape) naming the field that cannot be.");
+  bind_options<Transformer>(c, &transformer_keywords);
   bind_transformer_calls(c);
 }
 
 void bind_translator(nb::module_& m) {
   using train::Translator;
-  nb::class_<Translator>(m, "Translator", "A trained model and its tokenizer: text in, text out.")
-      .def_static("load", &Translator::load, "path"_a,
-                  "A run's folder (its best checkpoint, else its latest) or one checkpoint, as `headway "
-                  "train` writes them."
-                  "\n\nRaises:\n    Error: (io) or (format) for what is missing or damaged.")
+  nb::class_<Translator> c(m, "Translator", "A trained model and its tokenizer: text in, text out.");
+  refuse_pickling(c, "Translator", "its folder, loaded again");
+  c.def_static("load", &Translator::load, "path"_a,
+               "A run's folder (its best checkpoint, else its latest) or one checkpoint, as `headway "
+               "train` writes them."
+               "\n\nRaises:\n    Error: (io) or (format) for what is missing or damaged.")
       .def(
           "translate",
           [](const Translator& self, const std::vector<std::string>& sentences,

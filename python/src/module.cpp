@@ -8,6 +8,7 @@ NB_MODULE(_core, m) {
   m.doc() = "Headway's C++ library. Import headway instead: its modules give these names their places.";
   bind_error();
   bind_core(m);
+  bind_pickle(m);
   bind_tensor(m);
   bind_mask(m);
   bind_position(m);

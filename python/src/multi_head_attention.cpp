@@ -16,6 +16,7 @@
 #include "attention_call.h"
 #include "bindings.h"
 #include "call.h"
+#include "pickle.h"
 
 namespace headway::python {
 
@@ -59,6 +60,26 @@ nb::object attend(MultiHeadAttention& self, nb::handle query, nb::handle key, nb
   return nb::cast(Attended{std::move(output), export_like(out.weights, query), nb::none()});
 }
 
+Options attention_keywords(const MultiHeadAttention& self) {
+  const nn::MultiHeadAttentionOptions& options = self.options();
+  Options of;
+  of["model_dim"] = options.model_dim;
+  of["heads"] = options.heads;
+  of["kv_heads"] = options.kv_heads;
+  of["head_dim"] = options.head_dim;
+  of["value_head_dim"] = options.value_head_dim;
+  of["key_dim"] = options.key_dim;
+  of["value_dim"] = options.value_dim;
+  of["bias"] = options.bias;
+  of["dropout"] = options.dropout;
+  of["projection"] = options.projection;
+  of["head_input"] = options.head_input;
+  of["scale"] = options.scale;
+  of["softcap"] = options.softcap;
+  of["position"] = options.position.defined() ? nb::cast(options.position) : nb::none();
+  return of;
+}
+
 void bind_attention_layer(nb::module_& m) {
   nb::enum_<nn::Projection>(m, "Projection",
                             "How queries, keys and values are made. Equal weights give equal results.")
@@ -83,43 +104,45 @@ void bind_attention_layer(nb::module_& m) {
           "value_bias", [](const Head& self) { return optional(self.value_bias); }, "[Dv], or None")
       .def_ro("output_weight", &Head::output_weight, "[C, Dv]: this head's columns of the output projection");
 
-  nb::class_<MultiHeadAttention, nn::Module>(m, "MultiHeadAttention",
-                                             "Multi-head attention (Vaswani 2017, section 3.2.2): project to "
-                                             "heads, attend in each, concatenate, project back.")
-      .def(
-          "__init__",
-          [](MultiHeadAttention* self, std::int64_t model_dim, std::int64_t heads, std::int64_t kv_heads,
-             std::int64_t head_dim, std::int64_t value_head_dim, std::int64_t key_dim, std::int64_t value_dim,
-             bool bias, double dropout, nn::Projection projection, nn::HeadInput head_input,
-             std::optional<double> scale, double softcap, const Position* position, Generator& generator) {
-            new (self) MultiHeadAttention({.model_dim = model_dim,
-                                           .heads = heads,
-                                           .kv_heads = kv_heads,
-                                           .head_dim = head_dim,
-                                           .value_head_dim = value_head_dim,
-                                           .key_dim = key_dim,
-                                           .value_dim = value_dim,
-                                           .bias = bias,
-                                           .dropout = dropout,
-                                           .projection = projection,
-                                           .head_input = head_input,
-                                           .scale = scale,
-                                           .softcap = softcap,
-                                           .position = position ? *position : Position()},
-                                          generator);
-          },
-          "model_dim"_a, "heads"_a, nb::kw_only(), "kv_heads"_a = 0, "head_dim"_a = 0, "value_head_dim"_a = 0,
-          "key_dim"_a = 0, "value_dim"_a = 0, "bias"_a = true, "dropout"_a = 0.0,
-          "projection"_a = nn::Projection::combined, "head_input"_a = nn::HeadInput::full,
-          "scale"_a = nb::none(), "softcap"_a = 0.0, "position"_a = nb::none(), "generator"_a,
-          "Args:\n    model_dim: C, width of the query input and of the output.\n    heads: H.\n"
-          "    kv_heads: G, dividing H; 0: H (Ainslie et al. 2023; 1: Shazeer 2019).\n"
-          "    head_dim: D; 0: C/H.\n    value_head_dim: Dv; 0: D.\n"
-          "    key_dim, value_dim: widths of the key and value inputs; 0: C.\n"
-          "    dropout: of the attention weights, in training.\n"
-          "    position: of every call, steps over a cache among them.\n"
-          "    generator: draws the weights: Xavier-uniform for each head by itself; biases 0.\n\n"
-          "Raises:\n    Error: (shape) naming the field where sizes do not fit.")
+  nb::class_<MultiHeadAttention, nn::Module> c(
+      m, "MultiHeadAttention",
+      "Multi-head attention (Vaswani 2017, section 3.2.2): project to "
+      "heads, attend in each, concatenate, project back.");
+  bind_options<MultiHeadAttention>(c, &attention_keywords);
+  c.def(
+       "__init__",
+       [](MultiHeadAttention* self, std::int64_t model_dim, std::int64_t heads, std::int64_t kv_heads,
+          std::int64_t head_dim, std::int64_t value_head_dim, std::int64_t key_dim, std::int64_t value_dim,
+          bool bias, double dropout, nn::Projection projection, nn::HeadInput head_input,
+          std::optional<double> scale, double softcap, const Position* position, Generator& generator) {
+         new (self) MultiHeadAttention({.model_dim = model_dim,
+                                        .heads = heads,
+                                        .kv_heads = kv_heads,
+                                        .head_dim = head_dim,
+                                        .value_head_dim = value_head_dim,
+                                        .key_dim = key_dim,
+                                        .value_dim = value_dim,
+                                        .bias = bias,
+                                        .dropout = dropout,
+                                        .projection = projection,
+                                        .head_input = head_input,
+                                        .scale = scale,
+                                        .softcap = softcap,
+                                        .position = position ? *position : Position()},
+                                       generator);
+       },
+       "model_dim"_a, "heads"_a, nb::kw_only(), "kv_heads"_a = 0, "head_dim"_a = 0, "value_head_dim"_a = 0,
+       "key_dim"_a = 0, "value_dim"_a = 0, "bias"_a = true, "dropout"_a = 0.0,
+       "projection"_a = nn::Projection::combined, "head_input"_a = nn::HeadInput::full,
+       "scale"_a = nb::none(), "softcap"_a = 0.0, "position"_a = nb::none(), "generator"_a,
+       "Args:\n    model_dim: C, width of the query input and of the output.\n    heads: H.\n"
+       "    kv_heads: G, dividing H; 0: H (Ainslie et al. 2023; 1: Shazeer 2019).\n"
+       "    head_dim: D; 0: C/H.\n    value_head_dim: Dv; 0: D.\n"
+       "    key_dim, value_dim: widths of the key and value inputs; 0: C.\n"
+       "    dropout: of the attention weights, in training.\n"
+       "    position: of every call, steps over a cache among them.\n"
+       "    generator: draws the weights: Xavier-uniform for each head by itself; biases 0.\n\n"
+       "Raises:\n    Error: (shape) naming the field where sizes do not fit.")
       .def("__call__", &attend, "query"_a, "key"_a = nb::none(), "value"_a = nb::none(), nb::kw_only(),
            "mask"_a = nb::none(), "bias"_a = nb::none(), "position"_a = nb::none(),
            "query_offsets"_a = nb::none(), "key_offsets"_a = nb::none(), "capture"_a = nb::none(),
@@ -192,23 +215,41 @@ struct Rows {
 };
 
 template <typename Layer>
+Options layer_keywords(const Layer& self) {
+  const nn::LayerOptions& options = self.options();
+  Options of;
+  of["model_dim"] = options.model_dim;
+  of["heads"] = options.heads;
+  of["kv_heads"] = options.kv_heads;
+  of["feed_forward_dim"] = options.feed_forward_dim;
+  of["feed_forward"] = options.feed_forward;
+  of["norm"] = options.norm;
+  of["norm_kind"] = options.norm_kind;
+  of["dropout"] = options.dropout;
+  of["attention_dropout"] = options.attention_dropout;
+  of["activation_dropout"] = options.activation_dropout;
+  of["projection"] = options.projection;
+  return of;
+}
+
+template <typename Layer>
 auto layer_class(nb::module_& m, const char* name, const char* doc) {
-  return nb::class_<Layer, nn::Module>(m, name, doc)
-      .def(
-          "__init__",
-          [](Layer* self, std::int64_t model_dim, std::int64_t heads, std::int64_t feed_forward_dim,
-             std::int64_t kv_heads, nn::FeedForwardKind feed_forward, nn::NormPlacement norm,
-             nn::NormKind norm_kind, double dropout, double attention_dropout, double activation_dropout,
-             nn::Projection projection, Generator& generator) {
-            new (self)
-                Layer(layer_options(model_dim, heads, kv_heads, feed_forward_dim, feed_forward, norm,
-                                    norm_kind, dropout, attention_dropout, activation_dropout, projection),
-                      generator);
-          },
-          "model_dim"_a, "heads"_a, "feed_forward_dim"_a, nb::kw_only(), "kv_heads"_a = 0,
-          "feed_forward"_a = nn::FeedForwardKind::relu, "norm"_a = nn::NormPlacement::pre,
-          "norm_kind"_a = nn::NormKind::layer, "dropout"_a = 0.0, "attention_dropout"_a = 0.0,
-          "activation_dropout"_a = 0.0, "projection"_a = nn::Projection::combined, "generator"_a);
+  nb::class_<Layer, nn::Module> c(m, name, doc);
+  bind_options<Layer>(c, &layer_keywords<Layer>);
+  return c.def(
+      "__init__",
+      [](Layer* self, std::int64_t model_dim, std::int64_t heads, std::int64_t feed_forward_dim,
+         std::int64_t kv_heads, nn::FeedForwardKind feed_forward, nn::NormPlacement norm,
+         nn::NormKind norm_kind, double dropout, double attention_dropout, double activation_dropout,
+         nn::Projection projection, Generator& generator) {
+        new (self) Layer(layer_options(model_dim, heads, kv_heads, feed_forward_dim, feed_forward, norm,
+                                       norm_kind, dropout, attention_dropout, activation_dropout, projection),
+                         generator);
+      },
+      "model_dim"_a, "heads"_a, "feed_forward_dim"_a, nb::kw_only(), "kv_heads"_a = 0,
+      "feed_forward"_a = nn::FeedForwardKind::relu, "norm"_a = nn::NormPlacement::pre,
+      "norm_kind"_a = nn::NormKind::layer, "dropout"_a = 0.0, "attention_dropout"_a = 0.0,
+      "activation_dropout"_a = 0.0, "projection"_a = nn::Projection::combined, "generator"_a);
 }
 
 void bind_layers(nb::module_& m) {

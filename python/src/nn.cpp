@@ -21,6 +21,7 @@
 
 #include "bindings.h"
 #include "call.h"
+#include "pickle.h"
 
 namespace headway::python {
 
@@ -33,6 +34,7 @@ class Composite : public nn::Module {
  public:
   using nn::Module::add_child;
   using nn::Module::add_parameter;
+  using nn::Module::generator;
 };
 
 nb::typed<nb::dict, std::string, Tensor> parameters_of(const nn::Module& module) {
@@ -82,6 +84,14 @@ void bind_module(nb::module_& m) {
           nb::keep_alive<1, 2>(), "Training mode: dropout is active and draws from `generator`.")
       .def("eval", &Module::eval, "Evaluation mode, the initial one.")
       .def_prop_ro("training", &Module::training)
+      .def_prop_ro(
+          "_generator", [](const Module& self) { return (self.*&Composite::generator)(); },
+          nb::rv_policy::none)
+      .def("__copy__",
+           [](const Module&) -> nb::object {
+             fail(ErrorCode::unsupported, "copy",
+                  "a module shares its parameters with no other; want copy.deepcopy()");
+           })
       .def("state_dict", &state_of,
            "The parameters as NumPy arrays over the same bytes, read-only: name to array. load_state_dict() "
            "writes.")
@@ -126,19 +136,27 @@ void bind_linear(nb::module_& m) {
       .value("relu", Activation::relu)
       .value("gelu", Activation::gelu)
       .value("silu", Activation::silu);
-  nb::class_<Linear, nn::Module>(
+  nb::class_<Linear, nn::Module> c(
       m, "Linear",
       "act(x·Wᵀ + b), [..., inputs] to [..., outputs]. Weights start Xavier-uniform (Glorot & "
-      "Bengio 2010, eq. 16), biases 0.")
-      .def(
-          "__init__",
-          [](Linear* self, std::int64_t inputs, std::int64_t outputs, bool bias, Activation activation,
-             Generator& generator) {
-            new (self) Linear({.inputs = inputs, .outputs = outputs, .bias = bias, .activation = activation},
-                              generator);
-          },
-          "inputs"_a, "outputs"_a, nb::kw_only(), "bias"_a = true, "activation"_a = Activation::none,
-          "generator"_a)
+      "Bengio 2010, eq. 16), biases 0.");
+  bind_options<Linear>(c, [](const Linear& self) {
+    Options of;
+    of["inputs"] = self.options().inputs;
+    of["outputs"] = self.options().outputs;
+    of["bias"] = self.options().bias;
+    of["activation"] = self.options().activation;
+    return of;
+  });
+  c.def(
+       "__init__",
+       [](Linear* self, std::int64_t inputs, std::int64_t outputs, bool bias, Activation activation,
+          Generator& generator) {
+         new (self) Linear({.inputs = inputs, .outputs = outputs, .bias = bias, .activation = activation},
+                           generator);
+       },
+       "inputs"_a, "outputs"_a, nb::kw_only(), "bias"_a = true, "activation"_a = Activation::none,
+       "generator"_a)
       .def(
           "__call__",
           [](const Linear& self, nb::handle x) {
@@ -155,14 +173,21 @@ void bind_norm(nb::module_& m) {
              "Ba et al. 2016: mean removed, divided by the deviation, scaled, shifted")
       .value("rms", nn::NormKind::rms,
              "Zhang & Sennrich 2019: divided by the root of the mean square, scaled");
-  nb::class_<Norm, nn::Module>(m, "Norm",
-                               "Normalization of the last dimension with learned scale (and shift).")
-      .def(
-          "__init__",
-          [](Norm* self, std::int64_t width, nn::NormKind kind, double eps) {
-            new (self) Norm({.width = width, .kind = kind, .eps = eps});
-          },
-          "width"_a, nb::kw_only(), "kind"_a = nn::NormKind::layer, "eps"_a = 1e-5)
+  nb::class_<Norm, nn::Module> c(m, "Norm",
+                                 "Normalization of the last dimension with learned scale (and shift).");
+  bind_options<Norm>(c, [](const Norm& self) {
+    Options of;
+    of["width"] = self.options().width;
+    of["kind"] = self.options().kind;
+    of["eps"] = self.options().eps;
+    return of;
+  });
+  c.def(
+       "__init__",
+       [](Norm* self, std::int64_t width, nn::NormKind kind, double eps) {
+         new (self) Norm({.width = width, .kind = kind, .eps = eps});
+       },
+       "width"_a, nb::kw_only(), "kind"_a = nn::NormKind::layer, "eps"_a = 1e-5)
       .def(
           "__call__",
           [](const Norm& self, nb::handle x) {
@@ -174,21 +199,29 @@ void bind_norm(nb::module_& m) {
 
 void bind_embedding(nb::module_& m) {
   using nn::Embedding;
-  nb::class_<Embedding, nn::Module>(
+  nb::class_<Embedding, nn::Module> c(
       m, "Embedding",
       "Rows for tokens. The table starts normal with deviation C^-½, so that it also serves, "
-      "tied, as output projection.")
-      .def(
-          "__init__",
-          [](Embedding* self, std::int64_t vocabulary, std::int64_t width, bool scaled, DType output,
-             Generator& generator) {
-            new (self) Embedding(
-                {.vocabulary = vocabulary, .width = width, .scaled = scaled, .output = output}, generator);
-          },
-          "vocabulary"_a, "width"_a, nb::kw_only(), "scaled"_a = true, "output"_a = DType::float32,
-          "generator"_a,
-          "Args:\n    scaled: rows are multiplied by sqrt(width) (Vaswani 2017, section 3.4).\n"
-          "    output: float32 or bfloat16, of the activations; the table stays float32.")
+      "tied, as output projection.");
+  bind_options<Embedding>(c, [](const Embedding& self) {
+    Options of;
+    of["vocabulary"] = self.options().vocabulary;
+    of["width"] = self.options().width;
+    of["scaled"] = self.options().scaled;
+    of["output"] = self.options().output;
+    return of;
+  });
+  c.def(
+       "__init__",
+       [](Embedding* self, std::int64_t vocabulary, std::int64_t width, bool scaled, DType output,
+          Generator& generator) {
+         new (self) Embedding({.vocabulary = vocabulary, .width = width, .scaled = scaled, .output = output},
+                              generator);
+       },
+       "vocabulary"_a, "width"_a, nb::kw_only(), "scaled"_a = true, "output"_a = DType::float32,
+       "generator"_a,
+       "Args:\n    scaled: rows are multiplied by sqrt(width) (Vaswani 2017, section 3.4).\n"
+       "    output: float32 or bfloat16, of the activations; the table stays float32.")
       .def(
           "__call__",
           [](const Embedding& self, nb::handle ids, nb::handle positions, nb::handle position_ids) {
@@ -218,16 +251,24 @@ void bind_feed_forward(nb::module_& m) {
       .value("relu", Kind::relu, "W₂·relu(W₁x + b₁) + b₂ (Vaswani 2017, eq. 2)")
       .value("gelu", Kind::gelu, "the same with GELU")
       .value("swiglu", Kind::swiglu, "W₂·(silu(W₃x) ∘ W₁x), without biases (Shazeer 2020)");
-  nb::class_<FeedForward, nn::Module>(m, "FeedForward",
-                                      "The position-wise network of a block, [..., C] to [..., C].")
-      .def(
-          "__init__",
-          [](FeedForward* self, std::int64_t model_dim, std::int64_t hidden, Kind kind, double dropout,
-             Generator& generator) {
-            new (self) FeedForward(
-                {.model_dim = model_dim, .hidden = hidden, .kind = kind, .dropout = dropout}, generator);
-          },
-          "model_dim"_a, "hidden"_a, nb::kw_only(), "kind"_a = Kind::relu, "dropout"_a = 0.0, "generator"_a)
+  nb::class_<FeedForward, nn::Module> c(m, "FeedForward",
+                                        "The position-wise network of a block, [..., C] to [..., C].");
+  bind_options<FeedForward>(c, [](const FeedForward& self) {
+    Options of;
+    of["model_dim"] = self.options().model_dim;
+    of["hidden"] = self.options().hidden;
+    of["kind"] = self.options().kind;
+    of["dropout"] = self.options().dropout;
+    return of;
+  });
+  c.def(
+       "__init__",
+       [](FeedForward* self, std::int64_t model_dim, std::int64_t hidden, Kind kind, double dropout,
+          Generator& generator) {
+         new (self) FeedForward({.model_dim = model_dim, .hidden = hidden, .kind = kind, .dropout = dropout},
+                                generator);
+       },
+       "model_dim"_a, "hidden"_a, nb::kw_only(), "kind"_a = Kind::relu, "dropout"_a = 0.0, "generator"_a)
       .def(
           "__call__",
           [](const FeedForward& self, nb::handle x) {

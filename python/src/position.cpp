@@ -1,16 +1,20 @@
 #include <headway/attention/position.h>
 
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include "array.h"
 #include "bindings.h"
+#include "pickle.h"
 
 namespace headway::python {
 
@@ -20,6 +24,39 @@ namespace {
 
 Tensor learned(const char* argument, nb::handle array) {
   return import_optional("Position", argument, array);
+}
+
+// The function that makes it, and its keywords.
+std::pair<std::string, Options> recipe(const Position& self) {
+  Options of;
+  if (self.rotates()) {
+    const RopeOptions& rope = self.rope_options();
+    of["base"] = rope.base;
+    of["dims"] = rope.dims;
+    of["pairs"] = rope.pairs;
+    of["scaling"] = rope.scaling;
+    return {"rope", of};
+  }
+  if (self.table().defined()) {
+    of["table"] = self.table();
+    of["bidirectional"] = self.t5_options().bidirectional;
+    of["max_distance"] = self.t5_options().max_distance;
+    return {"t5", of};
+  }
+  if (self.content_bias().defined()) {
+    of["relative"] = self.key_vectors().rows;
+    of["content_bias"] = self.content_bias();
+    of["position_bias"] = self.position_bias();
+    of["least_offset"] = self.key_vectors().least;
+    return {"transformer_xl", of};
+  }
+  if (self.relative()) {
+    of["keys"] = self.key_vectors().rows;
+    of["values"] = optional(self.value_vectors().rows);
+    return {"shaw", of};
+  }
+  of["slopes"] = self.slopes().empty() ? nb::none() : nb::cast(self.slopes());
+  return {"alibi", of};
 }
 
 }  // namespace
@@ -90,6 +127,12 @@ void bind_position(nb::module_& m) {
           "first `dims` "
           "columns (0: all) by p/scaling · base^(-2m/dims).\n\n"
           "Raises:\n    Error: (value) unless base and scaling are positive and dims even.")
+      .def("__getstate__", &recipe)
+      .def("__setstate__",
+           [](Position& self, const std::pair<std::string, Options>& state) {
+             const nb::object made = nb::type<Position>().attr(state.first.c_str())(**state.second);
+             new (&self) Position(nb::cast<Position>(made));
+           })
       .def("__str__", &Position::str)
       .def("__repr__", [](const Position& self) { return fmt::format("Position({})", self.str()); });
 }

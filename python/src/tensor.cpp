@@ -2,12 +2,14 @@
 
 #include <list>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/operators.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -19,6 +21,7 @@
 
 #include "array.h"
 #include "bindings.h"
+#include "pickle.h"
 
 namespace headway::python {
 
@@ -141,9 +144,8 @@ void bind_class(nb::module_& m) {
            "The only element, as a Python number.\n\nRaises:\n    Error: (shape) when there are more.")
       .def(
           "__dlpack__",
-          [](const Tensor& x, nb::handle, const std::optional<nb::typed<nb::tuple, int, int>>& max_version,
-             nb::handle,
-             nb::handle) { return to_capsule(x, max_version && nb::cast<int>((*max_version)[0]) >= 1); },
+          [](const Tensor& x, nb::handle, std::optional<std::pair<int, int>> max_version, nb::handle,
+             nb::handle) { return to_capsule(x, max_version && max_version->first >= 1); },
           nb::kw_only(), "stream"_a = nb::none(), "max_version"_a = nb::none(), "dl_device"_a = nb::none(),
           "copy"_a = nb::none())
       .def("__dlpack_device__",
@@ -157,6 +159,8 @@ void bind_class(nb::module_& m) {
           },
           "dtype"_a = nb::none(), "copy"_a = nb::none())
       .def("__len__", [](const Tensor& x) { return x.size(0); })
+      .def("__getstate__", &leaf_of)
+      .def("__setstate__", [](Tensor& self, nb::handle leaf) { new (&self) Tensor(tensor_of(leaf)); })
       .def("__repr__",
            [](const Tensor& x) {
              return fmt::format("Tensor({}{})", x.describe(), x.requires_grad() ? ", requires_grad" : "");

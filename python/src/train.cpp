@@ -1,10 +1,12 @@
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <headway/ops/views.h>
@@ -14,6 +16,7 @@
 
 #include "array.h"
 #include "bindings.h"
+#include "pickle.h"
 
 namespace headway::python {
 
@@ -52,6 +55,29 @@ std::vector<io::NamedTensor> tensors_of(const nb::typed<nb::dict, std::string, n
     out.push_back({key, contiguous(import_array("load_state", key.c_str(), value).detach())});
   }
   return out;
+}
+
+using Arrays = nb::typed<nb::dict, std::string, nb::any>;
+using AdamState = std::tuple<Arrays, Options, Arrays>;
+
+// Its parameters, its keywords and its averages.
+AdamState state_of(const train::Adam& self) {
+  Arrays parameters;
+  bool decays_all = true;
+  for (const train::ParameterGroup& group : self.groups()) {
+    decays_all = decays_all && group.decay;
+    for (const nn::NamedParameter& parameter : group.parameters)
+      parameters[parameter.name.c_str()] = parameter.tensor;
+  }
+  Options of;
+  of["beta1"] = self.options().beta1;
+  of["beta2"] = self.options().beta2;
+  of["eps"] = self.options().eps;
+  of["weight_decay"] = self.options().weight_decay;
+  of["decoupled"] = self.options().decoupled;
+  of["clip_norm"] = self.options().clip_norm;
+  of["decay_matrices_alone"] = !decays_all;
+  return {parameters, of, arrays_of(self.state())};
 }
 
 void bind_adam(nb::module_& m) {
@@ -112,7 +138,13 @@ void bind_adam(nb::module_& m) {
           [](Adam& self, const nb::typed<nb::dict, std::string, nb::any>& state) {
             self.load_state(tensors_of(state));
           },
-          "state"_a, "Raises:\n    Error: (format) when names or shapes do not fit.");
+          "state"_a, "Raises:\n    Error: (format) when names or shapes do not fit.")
+      .def("__getstate__", &state_of)
+      .def("__setstate__", [](nb::handle self, const AdamState& state) {
+        const auto& [parameters, keywords, averages] = state;
+        nb::type<Adam>().attr("__init__")(self, parameters, **keywords);
+        nb::cast<Adam&>(self).load_state(tensors_of(averages));
+      });
 }
 
 void bind_schedule(nb::module_& m) {
@@ -146,24 +178,33 @@ void bind_schedule(nb::module_& m) {
           "wrong.")
       .def(
           "__call__", [](const Schedule& self, std::int64_t step) { return learning_rate(self, step); },
-          "step"_a, "The rate of step 1, 2, ….");
+          "step"_a, "The rate of step 1, 2, ….")
+      .def("__getstate__",
+           [](const Schedule& self) {
+             return std::make_tuple(self.decay, self.rate, self.warmup, self.steps, self.floor);
+           })
+      .def("__setstate__",
+           [](Schedule& self, const std::tuple<Decay, double, std::int64_t, std::int64_t, double>& state) {
+             new (&self) Schedule(std::make_from_tuple<Schedule>(state));
+           });
   m.def("paper_rate", &train::paper_rate, "model_dim"_a, "warmup"_a,
         "The highest rate of Vaswani 2017, equation 3: (C·warmup)^-½.");
 }
 
 void bind_average(nb::module_& m) {
   using train::ExponentialAverage;
-  nb::class_<ExponentialAverage>(
+  nb::class_<ExponentialAverage> c(
       m, "ExponentialAverage",
       "The exponential moving average of the weights, a ← d·a + (1 - d)·w after each update "
       "(Polyak & Juditsky 1992); d grows as min(decay, (1 + t)/(10 + t)). In `with average:` the "
-      "weights are the average.")
-      .def(
-          "__init__",
-          [](ExponentialAverage* self, nb::handle parameters, double decay) {
-            new (self) ExponentialAverage(parameters_of(parameters), decay);
-          },
-          "parameters"_a, "decay"_a, nb::keep_alive<1, 2>())
+      "weights are the average.");
+  refuse_pickling(c, "ExponentialAverage", "the weights that are in force in `with average:`");
+  c.def(
+       "__init__",
+       [](ExponentialAverage* self, nb::handle parameters, double decay) {
+         new (self) ExponentialAverage(parameters_of(parameters), decay);
+       },
+       "parameters"_a, "decay"_a, nb::keep_alive<1, 2>())
       .def("update", &ExponentialAverage::update, "Takes the present weights in.")
       .def("__enter__", [](ExponentialAverage& self) { self.swap(); })
       .def("__exit__", [](ExponentialAverage& self, const nb::args&) { self.swap(); });

@@ -157,6 +157,10 @@ bool needs_grad(const std::vector<Tensor>& inputs) {
   return recording_now && std::any_of(inputs.begin(), inputs.end(), wants_grad);
 }
 
+bool is_leaf(const Tensor& x) {
+  return !wants_grad(x) || !std::static_pointer_cast<Meta>(x.gradient_state())->node;
+}
+
 Saved::Saved(const Tensor& tensor) {
   if (!tensor.defined()) return;
   tensor_ = tensor.detach();

@@ -54,6 +54,15 @@ TEST(Tape, adds_up_in_reverse_order_of_creation_whatever_the_graph) {
   EXPECT_EQ(x.grad().item<float>(), 1);  // c, then b, then a
 }
 
+TEST(Tape, a_leaf_is_what_was_not_computed_from_what_takes_a_gradient) {
+  const Tensor x = leaf({1, 2}), constant = from<float>({1, 2}, {2});
+  EXPECT_TRUE(autograd::is_leaf(x));
+  EXPECT_TRUE(autograd::is_leaf(constant));
+  EXPECT_TRUE(autograd::is_leaf(scale(constant, 2)));
+  EXPECT_FALSE(autograd::is_leaf(scale(x, 2)));
+  EXPECT_TRUE(autograd::is_leaf(scale(x, 2).detach()));
+}
+
 TEST(Tape, a_leaf_owns_its_gradient) {
   const Tensor x = leaf({1, 2}), y = leaf({3, 4});
   const Tensor seed = from<float>({1, 1}, {2});

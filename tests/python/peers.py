@@ -1,6 +1,6 @@
-"""Beside PyTorch and JAX: their arrays go in and come out, and there is one pool of OpenMP threads.
+"""Beside PyTorch: its tensors go in and come out, and there is one pool of OpenMP threads.
 
-Wants them installed (bench/requirements.txt); ctest runs it under the label peers.
+Wants it installed (bench/requirements.txt); ctest runs it under the label peers.
 """
 
 import subprocess
@@ -84,12 +84,3 @@ def test_a_torch_tensor_elsewhere_is_an_error():
         hw.attention(q, q, q)
     with pytest.raises(hw.Error):
         hw.attention(*[torch.zeros(1, 3, 2, 4).to_sparse()] * 3)
-
-
-def test_jax_arrays_go_in_and_come_out():
-    jax = pytest.importorskip("jax")
-    q, k, v = oracle.heads(0, (1, 3, 2, 4), (1, 3, 2, 4), (1, 3, 2, 4))
-    got = hw.attention(*map(jax.numpy.asarray, (q, k, v)))
-    assert isinstance(got, jax.Array) and np.array_equal(np.asarray(got), hw.attention(q, k, v))
-    half = [jax.numpy.asarray(x, jax.numpy.bfloat16) for x in (q, k, v)]
-    assert hw.attention(*half).dtype == jax.numpy.bfloat16

@@ -106,6 +106,12 @@ def test_capsules_go_in_and_come_out():
     assert np.array_equal(np.from_dlpack(Holder()), hw.attention(q, k, v))
 
 
+def test_a_version_that_is_none_is_a_type_error():
+    for version in [(), (1,), ("1", 0)]:
+        with pytest.raises(TypeError):
+            hw.zeros([2]).__dlpack__(max_version=version)
+
+
 def test_the_buffer_protocol_is_enough():
     numbers = array.array("f", [1, 2, 3, 4])
     x = hw.from_dlpack(numbers)

@@ -96,6 +96,9 @@ class HEADWAY_API Position {
   /// Whether queries and keys are to be turned, as rope_options() say. Nothing is then added to their scores.
   bool rotates() const { return kind_ == Kind::rope; }
   const RopeOptions& rope_options() const { return rope_; }
+  /// ALiBi's own slopes; empty for the paper's, and for all others.
+  const std::vector<double>& slopes() const { return slopes_; }
+  const T5Options& t5_options() const { return t5_; }
   /// T5's table; undefined for all others.
   const Tensor& table() const { return table_; }
   /// The bias of each head at each distance least, least + 1, …: [heads][count]. Error(shape) naming

@@ -69,6 +69,8 @@ using Backward = std::function<std::vector<Tensor>(const std::vector<Tensor>& gr
 HEADWAY_API void record(const char* operation, const std::vector<Tensor>& inputs,
                         const std::vector<Tensor>& outputs, Backward backward);
 inline bool wants_grad(const Tensor& x) { return x.defined() && x.requires_grad(); }
+/// True unless x is a result on the tape, whose gradient belongs to what it was computed from.
+HEADWAY_API bool is_leaf(const Tensor& x);
 
 }  // namespace autograd
 }  // namespace headway::inline v1

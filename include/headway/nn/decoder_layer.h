@@ -32,6 +32,7 @@ class HEADWAY_API DecoderLayer : public Module {
   /// query_offsets[b] … query_offsets[b+1] - 1: they share its memory as one sequence of queries. Evaluation
   /// only.
   Stream step(const Stream& in, DecoderLayerState& state, const std::vector<std::int64_t>& query_offsets);
+  const LayerOptions& options() const { return options_; }
 
  private:
   SublayerOptions how() const;

@@ -19,6 +19,7 @@ class HEADWAY_API Embedding : public Module {
   /// ids [...] int32 -> [..., C]. With `positions` [P, C], row position_ids[i] of it is added to row i.
   Tensor operator()(const Tensor& ids, const Tensor& positions = {}, const Tensor& position_ids = {}) const;
   const Tensor& weight() const { return weight_; }  ///< [V, C]
+  const EmbeddingLayerOptions& options() const { return options_; }
 
  private:
   EmbeddingLayerOptions options_;

@@ -36,6 +36,7 @@ class HEADWAY_API EncoderLayer : public Module {
                     LayerAttention* seen = nullptr);
   /// The block by itself: rows [N, C] to rows [N, C].
   Tensor operator()(const Tensor& x, const std::vector<std::int64_t>& offsets);
+  const LayerOptions& options() const { return options_; }
 
  private:
   SublayerOptions how() const;

@@ -23,6 +23,7 @@ class HEADWAY_API FeedForward : public Module {
  public:
   FeedForward(const FeedForwardOptions& options, Generator& generator);
   Tensor operator()(const Tensor& x) const;
+  const FeedForwardOptions& options() const { return options_; }
 
  private:
   FeedForwardOptions options_;

@@ -19,6 +19,7 @@ class HEADWAY_API Linear : public Module {
   Tensor operator()(const Tensor& x) const;
   const Tensor& weight() const { return weight_; }  ///< [outputs, inputs]
   const Tensor& bias() const { return bias_; }      ///< [outputs], or undefined
+  const LinearLayerOptions& options() const { return options_; }
 
  private:
   LinearLayerOptions options_;

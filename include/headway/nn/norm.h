@@ -21,6 +21,7 @@ class HEADWAY_API Norm : public Module {
   explicit Norm(const NormLayerOptions& options);
   /// `how.residual` and `how.dropout` are fused into the same pass; eps is this layer's own.
   NormResult operator()(const Tensor& x, NormOptions how = {}) const;
+  const NormLayerOptions& options() const { return options_; }
 
  private:
   NormLayerOptions options_;
