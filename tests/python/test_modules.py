@@ -227,12 +227,12 @@ def copier():
     optimizer = hw.train.Adam(model)
     numbers = np.random.default_rng(0)
     losses = []
-    for _ in range(250):
+    for step in range(400):
         sentences = [numbers.integers(4, 14, numbers.integers(1, 6)).tolist() for _ in range(32)]
         loss = model.loss(sentences, sentences)
         optimizer.zero_grad()
         loss.backward()
-        optimizer.step(8e-3)
+        optimizer.step(8e-3 if step < 300 else 1e-3)  # smaller at the end: whatever the rounding, it has learned
         losses.append(loss.item())
     model.eval()
     return model, losses
@@ -240,7 +240,7 @@ def copier():
 
 def test_a_transformer_trains_and_translates(copier):
     model, losses = copier
-    assert losses[-1] < 0.2 < losses[0]
+    assert losses[-1] < 0.1 < losses[0]
     sources = [[5, 9, 4], [13], [7, 7, 6, 5]]
     greedy = [hypotheses[0].tokens for hypotheses in model.decode(sources)]
     assert greedy == sources
