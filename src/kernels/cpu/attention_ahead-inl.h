@@ -31,51 +31,43 @@ struct Share {
   }
 };
 
-// Rows of heads lie far apart: the hardware's own prefetching, which follows adjacent lines, does not find
-// the next. Always inlined: a function that only prefetches has no effect in GCC's eyes, and its calls are
-// dropped.
-HWY_INLINE void prefetch_rows(DType dtype, const HeadRows& rows, const RowSpan& span, std::int64_t head,
-                              std::int64_t dim) {
-  constexpr std::int64_t kLine = 64;
-  const auto size = static_cast<std::int64_t>(size_of(dtype));
-  const auto* row = static_cast<const char*>(rows.at(dtype, span.first, head));
-  for (std::int64_t r = 0; r < span.count; ++r, row += rows.row * span.step * size) {
-    for (std::int64_t at = 0; at < dim * size; at += kLine) hwy::Prefetch(row + at);
-  }
-}
-
-// Rows that come next, fetched share by share between the register tiles of products and the exponentials: a
-// core has a few dozen lines on their way at a time, and waits when more are asked for at once.
+// Rows that come next, fetched row by row between the register tiles of products and the exponentials: rows
+// of heads lie far apart, where the hardware's own prefetching, which follows adjacent lines, does not find
+// them; and a core has a few dozen lines on their way at a time, and waits when more are asked for at once.
 class Ahead {
  public:
-  // `shares`: how often fetch() will be called, about.
-  explicit Ahead(std::int64_t shares) : shares_(std::max<std::int64_t>(shares, 1)) {}
+  // `times`: how often fetch() will be called, about.
+  explicit Ahead(std::int64_t times) : times_(std::max<std::int64_t>(times, 1)) {}
   void add(DType dtype, const HeadRows& rows, const RowSpan& span, std::int64_t head, std::int64_t dim) {
-    if (rows.data && span.count > 0) parts_[count_++] = {dtype, rows, span, head, dim};
+    if (!rows.data || span.count <= 0) return;
+    const auto size = static_cast<std::int64_t>(size_of(dtype));
+    parts_[count_++] = {static_cast<const char*>(rows.at(dtype, span.first, head)),
+                        rows.row * span.step * size, dim * size, span.count};
+    rows_ += span.count;
+    at_once_ = (rows_ + times_ - 1) / times_;
   }
+  // Always inlined: a function that only prefetches has no effect in GCC's eyes, and its calls are dropped.
+  HWY_INLINE void fetch() { fetch_rows(at_once_); }
   // What has not been fetched.
-  HWY_INLINE void finish() {
-    while (taken_ < shares_) fetch();
-  }
-  HWY_INLINE void fetch() {
-    if (taken_ >= shares_) return;
-    for (int n = 0; n < count_; ++n) {
-      const Part& part = parts_[n];
-      prefetch_rows(part.dtype, part.rows, Share{taken_, shares_}.of(part.span), part.head, part.dim);
-    }
-    ++taken_;
-  }
+  HWY_INLINE void finish() { fetch_rows(rows_); }
 
  private:
   struct Part {
-    DType dtype;
-    HeadRows rows;
-    RowSpan span;
-    std::int64_t head, dim;
+    const char* next;
+    std::int64_t row, bytes, count;  // apart; of each; rows
   };
+  HWY_INLINE void fetch_rows(std::int64_t rows) {
+    constexpr std::int64_t kLine = 64;
+    for (; rows > 0 && current_ < count_; --rows) {
+      Part& part = parts_[current_];
+      for (std::int64_t at = 0; at < part.bytes; at += kLine) hwy::Prefetch(part.next + at);
+      part.next += part.row;
+      if (--part.count == 0) ++current_;
+    }
+  }
   Part parts_[9];
-  int count_ = 0;
-  std::int64_t taken_ = 0, shares_;
+  int count_ = 0, current_ = 0;
+  std::int64_t times_, rows_ = 0, at_once_ = 0;
 };
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE

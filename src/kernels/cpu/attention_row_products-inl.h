@@ -30,7 +30,7 @@ struct NextRows {
     return {rows + j * row, rows + std::max<std::int64_t>(j - keys, 0) * row, row, bytes, keys};
   }
 };
-// Always inlined, as prefetch_rows() is.
+// Always inlined, as Ahead::fetch() is.
 template <int kCount>
 HWY_INLINE void fetch_line(NextRows& next) {
   if (next.bytes <= 0) return;
