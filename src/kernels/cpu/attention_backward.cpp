@@ -160,7 +160,7 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
   const bool add = s.step > 1 && a.plan->has_whole_tiles();
   if (args.dq.data) store_queries(unit, s, h, sizes, p, p.d_query, args.dq, unit.partial, add);
   if (a.relative_keys.data) {
-    float* partial = unit.partial ? unit.partial + parts.second() : nullptr;
+    float* partial = unit.partial ? unit.partial + parts.rows : nullptr;
     store_queries(unit, s, h, sizes, p, p.d_relative, args.d_relative_query, partial, add);
   }
 }

@@ -250,10 +250,9 @@ class ForwardPass {
   void add_pairs(const QueryBlock& block, const Tile& tile, const Values& v, bool partial, const Sums& sums,
                  Ahead& ahead) {
     join_keys(block, tile, scores, v.begin, joined);
-    // A row at either end may hold a key that is not the tile's.
-    const bool shares = tile.begin % 2 != 0 || tile.end % 2 != 0;
-    const bool skip_zeros = (partial || shares) && !all_finite(v.rows.data, (tile.end - v.begin + 1) / 2,
-                                                               v.rows.row, a.value_dim, true);
+    const bool skip_zeros =
+        (partial || shares_pairs(tile)) &&
+        !all_finite(v.rows.data, (tile.end - v.begin + 1) / 2, v.rows.row, a.value_dim, true);
     for_columns(block, tile, [&](const Run& run) HWY_ATTR {
       query_product<Start::rescale>(v.rows, sizes.value_dim, joined, block, run, v.begin, rescale,
                                     sums.output, sizes.value_dim, skip_zeros, true, &ahead);

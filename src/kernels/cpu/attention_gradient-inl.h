@@ -35,8 +35,8 @@ struct BackwardSpace {
   std::int64_t buffers() const { return kKeys * (dim + value_dim) + (pairs ? joined_keys() * dim : 0); }
   std::int64_t sums() const { return keys * (dim + value_dim); }
   static constexpr std::int64_t joined_keys() { return kKeys / 2 + 1; }
-  std::int64_t tiles() const { return 4 * kKeys * kQueries + (pairs ? joined_tiles() : 0) + kKeys; }
-  static constexpr std::int64_t joined_tiles() { return (joined_keys() + kKeys) * kQueries; }
+  std::int64_t tiles() const { return 4 * kKeys * kQueries + (pairs ? joined_tiles() : 0); }
+  static constexpr std::int64_t joined_tiles() { return (joined_keys() + kKeys) * kQueries + kKeys; }
   std::int64_t total() const {
     return queries * per_query() + buffers() + sums() + tiles() + relative.total() + blocks();
   }
@@ -299,8 +299,7 @@ inline void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, 
     return all_finite(x.data, sizes.pairs ? (count + 1) / 2 : count, x.row, dim, sizes.pairs);
   };
   const bool finite_g = !partial || finite(g, block.count, a.value_dim);
-  // A row of pairs at either end may hold a key that is not the tile's.
-  const bool shares = sizes.pairs && (tile.begin % 2 != 0 || tile.end % 2 != 0);
+  const bool shares = sizes.pairs && shares_pairs(tile);
   const bool skip_keys = (partial || shares) && !finite(keys.summed, tile.end - keys.first, a.dim);
   const bool skip_queries = partial && !(finite_g && finite(q, block.count, a.dim));
   if (sums.own_bias) add_bias_gradient(args, s, h, block, tile, t.d_scores);

@@ -16,6 +16,8 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
 // Pairs of keys are those of an even key and the next, whichever tile they are met in.
 inline std::int64_t pair_begin(std::int64_t key) { return key / 2 * 2; }
+// True when a row of pairs at either end of the tile may hold a key that is not the tile's.
+inline bool shares_pairs(const Tile& tile) { return tile.begin % 2 != 0 || tile.end % 2 != 0; }
 
 // Rows of bfloat16 as rows of dim/2 words: in place, or copied to `buffer`.
 inline Rows word_rows(const HeadRows& from, const RowSpan& span, std::int64_t head, std::int64_t dim,

@@ -28,7 +28,7 @@ void add_queries(const AttentionGradArgs& args, const Plan& plan, std::size_t fi
     std::vector<const float*> parts;
     for (std::size_t u = first; u < last; ++u) {
       const float* part = partials + plan.units[u].partial;
-      if (part[sizes.met() + unit] != 0.f) parts.push_back(part + (second ? sizes.second() : 0));
+      if (part[sizes.met() + unit] != 0.f) parts.push_back(part + (second ? sizes.rows : 0));
     }
     const std::int64_t begin = block * TilePlan::kQueries;
     for (std::int64_t i = begin; i < std::min(begin + TilePlan::kQueries, s.query_count); ++i) {

@@ -37,14 +37,13 @@ struct BackwardExtent {
 // What a range of keys adds to dQ [H][queries][D], and to dQ' where there is one; then [H][blocks of
 // queries]: 0 for those that it has not met, whose rows are not written.
 struct PartialQueries {
-  std::int64_t rows, blocks, heads;  // rows: floats of one dQ
+  std::int64_t rows, blocks, heads;  // rows: floats of dQ, behind which dQ' begins
   bool relative;
   PartialQueries(const AttentionArgs& a, const SequenceDesc& s)
       : rows(a.heads * s.query_count * a.dim),
         blocks((s.query_count + TilePlan::kQueries - 1) / TilePlan::kQueries),
         heads(a.heads),
         relative(a.relative_keys.data) {}
-  std::int64_t second() const { return rows; }  // where dQ' begins, and the blocks
   std::int64_t met() const { return relative ? 2 * rows : rows; }
   std::int64_t floats() const { return met() + heads * blocks; }
 };

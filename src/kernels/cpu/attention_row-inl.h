@@ -54,8 +54,8 @@ HWY_INLINE void for_row_keys(std::int64_t count, const Body& body) {
 
 // A tile's scores [keys][heads], of heads from h on, are capped, get their biases, and -inf where hidden.
 // `scores` is as long as whole vectors.
-inline void finish_rows(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t heads,
-                        const Tile& tile, float* scores) {
+inline void finish_row_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
+                              std::int64_t heads, const Tile& tile, float* scores) {
   const FloatTag f;
   const float cap = static_cast<float>(a.softcap) * kLog2e;
   for (std::int64_t i = 0; cap > 0 && i < tile.keys() * heads; i += kLanes) {
@@ -300,7 +300,7 @@ class RowPass {
     score(tile);
     for_blocks([&](std::int64_t, std::int64_t first, auto count) HWY_ATTR {
       float* own = scores + first * RowSpace::kScores;
-      finish_rows(a, s, h0 + first, count(), tile, own);
+      finish_row_scores(a, s, h0 + first, count(), tile, own);
       float factors[kLanes];
       exponentiate_rows(own, tile.keys(), count(), largest + first, total + first, factors);
       for (int n = 0; n < count(); ++n) {

@@ -8,29 +8,36 @@
 namespace headway::inline v1::kernels {
 namespace {
 
-bool wide_vectors() { return (hwy::SupportedTargets() & (HWY_AVX3 | (HWY_AVX3 - 1))) != 0; }
-
-bool multiplies_pairs() {
+// Asked once: to ask the processor costs some 20 us inside a virtual machine, and every unit of work comes
+// here.
+struct Processor {
+  bool wide_vectors, avx2, pairs;
+  Processor() {
+    const std::int64_t targets = hwy::SupportedTargets();
+    wide_vectors = (targets & (HWY_AVX3 | (HWY_AVX3 - 1))) != 0;
+    avx2 = (targets & HWY_AVX2) != 0;
 #if HWY_ARCH_X86
-  return wide_vectors() && __builtin_cpu_supports("avx512bf16") != 0;
+    pairs = wide_vectors && __builtin_cpu_supports("avx512bf16") != 0;
 #else
-  return false;
+    pairs = false;
 #endif
-}
+  }
+};
 
 std::atomic<PairProducts> wanted = PairProducts::best;
 
 bool wanted_here() {
+  static const Processor processor;
   switch (wanted.load(std::memory_order_relaxed)) {
     case PairProducts::never:
       return false;
     case PairProducts::always:
       // Wide vectors have the instruction or nothing; AVX2 widens.
-      return multiplies_pairs() || (!wide_vectors() && (hwy::SupportedTargets() & HWY_AVX2) != 0);
+      return processor.pairs || (!processor.wide_vectors && processor.avx2);
     case PairProducts::best:
       break;
   }
-  return multiplies_pairs();
+  return processor.pairs;
 }
 
 bool has_words(const HeadRows& rows) {
