@@ -29,7 +29,7 @@ struct RowSpace {
   explicit RowSpace(const AttentionArgs& a)
       : dim(round_up(a.dim)), value_dim(round_up(a.value_dim)), heads(a.heads) {}
   std::int64_t buffer() const { return kRowKeys * std::max(dim, value_dim); }
-  std::int64_t total() const { return heads * (dim + value_dim + 2 + kScores) + buffer(); }
+  std::int64_t total() const { return heads * (dim + value_dim + 2 * kLanes + kScores) + buffer(); }
 };
 
 // Calls body(first head, heads as a constant) for the heads [begin, end), those of one key/value head, as
@@ -84,34 +84,41 @@ inline void store_row(const AttentionArgs& a, const SequenceDesc& s, std::int64_
   store_row(a.dtype, a.o, s.query_row(0), h, a.value_dim, row, 1.f);
 }
 
-// Scores [count][heads], heads a divisor of the lanes, become weights: exp2(score - largest). Largest and
-// total of each head go on; factors [kLanes], repeated, are what sums made before are worth now.
-inline void exponentiate_rows(float* scores, std::int64_t count, std::int64_t heads, float* largest,
-                              float* total, float* factors) {
+// Of lanes that repeat kHeads heads, the largest of each head.
+template <int kHeads>
+Floats largest_of_heads(Floats x) {
   const FloatTag f;
-  const std::int64_t size = count * heads;
+  if constexpr (kLanes >= 16 && kHeads < 16) x = hn::Max(x, hn::ConcatLowerUpper(f, x, x));
+  if constexpr (kLanes >= 8 && kHeads < 8) x = hn::Max(x, hn::SwapAdjacentBlocks(x));
+  if constexpr (kHeads < 4) x = hn::Max(x, hn::Shuffle1032(x));
+  if constexpr (kHeads < 2) x = hn::Max(x, hn::Shuffle2301(x));
+  return x;
+}
+
+// Scores [count][kHeads] become weights: exp2(score - largest). `largest` [kLanes] of each head, repeated,
+// and `total` [kLanes], some of each head's sum in each of its lanes, go on. Returns what sums made before
+// are worth now, repeated.
+template <int kHeads>
+Floats exponentiate_rows(float* scores, std::int64_t count, float* largest, float* total) {
+  const FloatTag f;
+  const std::int64_t size = count * kHeads;
   std::fill(scores + size, scores + round_up(size), -kInfinity);
-  HWY_ALIGN float lanes[kLanes], tops[kLanes];
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = largest[lane % heads];
-  const Floats before = hn::Load(f, lanes);
+  const Floats before = hn::LoadU(f, largest);
   Floats most = before;
   for (std::int64_t i = 0; i < size; i += kLanes) most = hn::Max(most, hn::LoadU(f, scores + i));
-  hn::Store(most, f, lanes);
-  for (std::int64_t lane = 0; lane < kLanes; ++lane)
-    largest[lane % heads] = std::max(largest[lane % heads], lanes[lane]);
+  most = largest_of_heads<kHeads>(most);
   // With nothing seen yet the maximum is -inf; subtracting a finite number instead leaves exp(-inf) = 0.
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) tops[lane] = std::max(largest[lane % heads], -1e30f);
-  const Floats base = hn::Load(f, tops);
+  const Floats base = hn::Max(most, hn::Set(f, -1e30f));
   Floats sums = hn::Zero(f);
   for (std::int64_t i = 0; i < size; i += kLanes) {
     const Floats p = exp2(hn::Sub(hn::LoadU(f, scores + i), base));
     sums = hn::Add(sums, p);
     hn::StoreU(p, f, scores + i);
   }
-  hn::StoreU(rescale_factor(before, base), f, factors);
-  for (std::int64_t n = 0; n < heads; ++n) total[n] = total[n] * factors[n];
-  hn::Store(sums, f, lanes);
-  for (std::int64_t lane = 0; lane < kLanes; ++lane) total[lane % heads] += lanes[lane];
+  const Floats factor = rescale_factor(before, base);
+  hn::StoreU(most, f, largest);
+  hn::StoreU(hn::MulAdd(hn::LoadU(f, total), factor, sums), f, total);
+  return factor;
 }
 
 // A single query over one range of keys, for heads [h0, h0 + heads).
@@ -130,8 +137,8 @@ class RowPass {
         output(query + sizes.heads * sizes.dim),
         scores(output + sizes.heads * sizes.value_dim),
         largest(scores + sizes.heads * RowSpace::kScores),
-        total(largest + sizes.heads),
-        buffer(total + sizes.heads) {}
+        total(largest + sizes.heads * kLanes),
+        buffer(total + sizes.heads * kLanes) {}
 
   void run(const KeyRange& range) {
     const FloatTag f;
@@ -148,15 +155,15 @@ class RowPass {
         });
       }
     });
-    std::fill(largest, largest + heads, -kInfinity);
-    std::fill(total, total + heads, 0.f);
+    std::fill(largest, largest + heads * kLanes, -kInfinity);
+    std::fill(total, total + heads * kLanes, 0.f);
     std::fill(output, output + heads * sizes.value_dim, 0.f);
     const QueryBlock block(0, 1);
     for_tiles(a, s, h0, block, range, [&](const Tile& whole) HWY_ATTR {
       for (std::int64_t begin = whole.begin; begin < whole.end; begin += kRowKeys) {
         Tile tile = Tile::of(begin, std::min(begin + kRowKeys, whole.end));
         tile.bits = whole.bits ? whole.bits + (begin - whole.begin) : nullptr;
-        attend(tile, std::min(tile.end + kRowKeys, range.end));
+        attend(tile, range.end);
       }
     });
   }
@@ -177,11 +184,16 @@ class RowPass {
         } else {
           for (std::int64_t d = 0; d < sizes.value_dim; d += kLanes) hn::StoreU(vector(d), f, buffer + d);
         }
+        float sum = 0;
+        for (std::int64_t lane = n; lane < kLanes; lane += count()) sum += total[first * kLanes + lane];
         // A query that sees nothing gives 0; a NaN among what it sees stays.
-        const float inverse = total[h] == 0.f ? 0.f : 1.f / total[h];
-        for (std::int64_t d = 0; d < a.value_dim; ++d)
-          buffer[d] = total[h] == 0.f ? 0.f : buffer[d] * inverse;
-        put(h0 + h, buffer, total[h] == 0.f ? -kInfinity : largest[h] * kLn2 + std::log(total[h]));
+        if (sum == 0.f) {
+          std::fill(buffer, buffer + a.value_dim, 0.f);
+          put(h0 + h, buffer, -kInfinity);
+        } else {
+          store_row(buffer, a.value_dim, 1.f / sum, false, buffer);
+          put(h0 + h, buffer, largest[first * kLanes + n] * kLn2 + std::log(sum));
+        }
       }
     });
   }
@@ -216,27 +228,29 @@ class RowPass {
     body(HalfRows{static_cast<const bfloat16*>(from.at(a.dtype, span.first, head)), from.row * span.step});
   }
 
-  // Keys [begin, end) of a tensor, to be fetched.
-  NextRows next_rows(const HeadRows& from, std::int64_t begin, std::int64_t end, std::int64_t head,
+  // What is fetched of `count` keys from `begin` on while as many of a head are multiplied: theirs, or, where
+  // all heads adjoin, as much in the order of memory, since a processor guesses what follows.
+  NextRows next_rows(const HeadRows& from, std::int64_t begin, std::int64_t count, std::int64_t head,
                      std::int64_t dim) const {
-    if (begin >= end) return {};
     const auto size = static_cast<std::int64_t>(size_of(a.dtype));
-    const auto* rows = static_cast<const char*>(from.at(a.dtype, s.key_row(begin), head));
-    return {rows, rows, from.row * s.step * size, dim * size, end - begin};
+    const bool adjoin = s.step == 1 && heads == a.heads && from.head == dim && from.row == dim * a.kv_heads;
+    const std::int64_t before = adjoin ? head * count * dim : head * from.head;
+    const auto* rows = static_cast<const char*>(from.at(a.dtype, s.key_row(begin), 0));
+    return {rows + before * size, (adjoin ? dim : from.row * s.step) * size};
   }
 
   // Calls body(block's first head, heads, keys, number of the first key in the tile, their rows, rows to be
   // fetched with them) for the keys of a tile, key/value head by key/value head: the queries or outputs of a
-  // block then stay in the L1 cache. Where a group has several blocks, the first one fetches.
-  template <class Next, class Body>
-  HWY_INLINE void for_rows(const Tile& tile, const HeadRows& from, std::int64_t dim, const Next& next_of,
-                           const Body& body) const {
+  // block then stay in the L1 cache. Fetched are as many rows of `next` from key `next_begin` on.
+  template <class Body>
+  HWY_INLINE void for_rows(const Tile& tile, const HeadRows& from, std::int64_t dim, const HeadRows& next,
+                           std::int64_t next_dim, std::int64_t next_begin, const Body& body) const {
     for_groups([&](std::int64_t kv, std::int64_t begin, std::int64_t end) HWY_ATTR {
-      const NextRows next = next_of(kv);
+      const NextRows ahead = next_rows(next, next_begin, tile.keys(), kv, next_dim);
       with_rows(from, keys_of(s, tile.begin, tile.keys()), kv, dim, [&](const auto& rows) HWY_ATTR {
         for_row_keys(tile.keys(), [&](std::int64_t j, auto keys) HWY_ATTR {
+          const NextRows now = {ahead.rows + j * ahead.row, ahead.row};
           for_row_heads(begin, end, [&](std::int64_t n, auto heads_now) HWY_ATTR {
-            const NextRows now = n == begin ? next.from(j, keys()) : NextRows();
             body(n, heads_now, keys, j, rows_from(rows, j), now);
           });
         });
@@ -244,11 +258,9 @@ class RowPass {
     });
   }
 
+  // Fetches the tile's values.
   void score(const Tile& tile) {
-    const auto values = [&](std::int64_t kv) {
-      return next_rows(a.v, tile.begin, tile.end, kv, a.value_dim);
-    };
-    for_rows(tile, a.k, a.dim, values,
+    for_rows(tile, a.k, a.dim, a.v, a.value_dim, tile.begin,
              [&](std::int64_t n, auto count, auto keys, std::int64_t j, const auto& rows,
                  const NextRows& next) HWY_ATTR {
                float* to = scores + n * RowSpace::kScores + j * count();
@@ -256,12 +268,9 @@ class RowPass {
              });
   }
 
-  // Fetches the keys up to next_end.
-  void add(const Tile& tile, std::int64_t next_end) {
-    const auto keys_ahead = [&](std::int64_t kv) {
-      return next_rows(a.k, tile.begin + kRowKeys, next_end, kv, a.dim);
-    };
-    for_rows(tile, a.v, a.value_dim, keys_ahead,
+  // Fetches the keys from next_begin on.
+  void add(const Tile& tile, std::int64_t next_begin) {
+    for_rows(tile, a.v, a.value_dim, a.k, a.dim, next_begin,
              [&](std::int64_t n, auto count, auto keys, std::int64_t j, const auto& rows,
                  const NextRows& next) HWY_ATTR {
                const float* weights = scores + n * RowSpace::kScores + j * count();
@@ -278,8 +287,10 @@ class RowPass {
         if (*weight == 0.f) continue;
         float* to = output + first * sizes.value_dim + i % count() * kLanes;
         with_rows(a.v, keys_of(s, tile.begin + i / count(), 1), kv, a.value_dim,
-                  [&](const auto& row)
-                      HWY_ATTR { add_rows<1, 1, count()>(weight, row, sizes.value_dim, {}, to); });
+                  [&](const auto& row) HWY_ATTR {
+                    const NextRows none = {reinterpret_cast<const char*>(row.data), 0};
+                    add_rows<1, 1, count()>(weight, row, sizes.value_dim, none, to);
+                  });
       }
     });
   }
@@ -294,25 +305,26 @@ class RowPass {
     return finite;
   }
 
-  // The keys of one tile; those up to next_end are fetched.
-  void attend(const Tile& tile, std::int64_t next_end) {
+  // The keys of one tile; as many after it, before `end`, are fetched.
+  void attend(const Tile& tile, std::int64_t end) {
     const FloatTag f;
     score(tile);
     for_blocks([&](std::int64_t, std::int64_t first, auto count) HWY_ATTR {
       float* own = scores + first * RowSpace::kScores;
       finish_row_scores(a, s, h0 + first, count(), tile, own);
+      const Floats factor =
+          exponentiate_rows<count()>(own, tile.keys(), largest + first * kLanes, total + first * kLanes);
+      if (hn::AllTrue(f, hn::Eq(factor, hn::Set(f, 1.f)))) return;
       float factors[kLanes];
-      exponentiate_rows(own, tile.keys(), count(), largest + first, total + first, factors);
-      for (int n = 0; n < count(); ++n) {
-        if (factors[n] == 1.f) continue;
-        for (std::int64_t d = 0; d < sizes.value_dim; d += kLanes) {
-          float* at = output + first * sizes.value_dim + d * count() + n * kLanes;
-          hn::StoreU(hn::Mul(hn::LoadU(f, at), hn::Set(f, factors[n])), f, at);
-        }
+      hn::StoreU(factor, f, factors);
+      float* row = output + first * sizes.value_dim;
+      for (std::int64_t d = 0; d < sizes.value_dim; d += kLanes) {
+        for (int n = 0; n < count(); ++n, row += kLanes)
+          hn::StoreU(hn::Mul(hn::LoadU(f, row), hn::Set(f, factors[n])), f, row);
       }
     });
     if ((tile.bits || a.bias) && !all_finite_values(tile)) return add_seen(tile);
-    add(tile, next_end);
+    add(tile, std::min(tile.end, end - tile.keys()));
   }
 
   const AttentionArgs& a;
@@ -321,7 +333,8 @@ class RowPass {
   RowSpace sizes;
   // Of each block of heads: [D / kLanes][heads][kLanes], times scale·log2(e), and the same of Dv.
   float *query, *output;
-  float *scores, *largest, *total;  // of each block [keys][heads], kScores apart for each head; [heads]
+  // Of each block [keys][heads], kScores apart for each head, and [kLanes], kLanes apart.
+  float *scores, *largest, *total;
   float* buffer;
 };
 

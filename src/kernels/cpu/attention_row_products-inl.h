@@ -20,27 +20,29 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 constexpr int kRowHeads = 4;
 constexpr int kKeysTogether = 3;
 
-// Rows that come next, fetched into the L2 cache while others are multiplied. A processor drops what it is
-// asked for faster than memory delivers, so it is asked line by line, and once more for the rows before.
+// Rows that come next, `row` bytes apart, fetched into the L2 cache while others are multiplied.
 struct NextRows {
-  const char *rows = nullptr, *before = nullptr;
-  std::int64_t row = 0, bytes = 0, count = 0;  // apart; of each; rows
-  HWY_INLINE NextRows from(std::int64_t j, std::int64_t keys) const {
-    if (j + keys > count) return {};
-    return {rows + j * row, rows + std::max<std::int64_t>(j - keys, 0) * row, row, bytes, keys};
-  }
+  const char* rows = nullptr;
+  std::int64_t row = 0;
 };
-// Always inlined, as Ahead::fetch() is.
+// Fetches `bytes` of kCount rows and steps past them. Vectors are shorter than cache lines, so that a line is
+// asked for more than once: a processor drops what it is asked for faster than memory delivers.
 template <int kCount>
-HWY_INLINE void fetch_line(NextRows& next) {
-  if (next.bytes <= 0) return;
-  for (int n = 0; n < kCount; ++n) {
-    __builtin_prefetch(next.rows + n * next.row, 0, 2);
-    __builtin_prefetch(next.before + n * next.row, 0, 2);
+HWY_INLINE void fetch(NextRows& next, std::int64_t bytes) {
+  for (std::int64_t begin = 0; begin < bytes; begin += 64) {
+    for (int n = 0; n < kCount; ++n) __builtin_prefetch(next.rows + n * next.row + begin, 0, 2);
   }
-  next.rows += 64;
-  next.before += 64;
-  next.bytes -= 64;
+  next.rows += bytes;
+}
+
+// Makes `x` a register's: compilers otherwise read it from memory again for each product, and the ports that
+// load are as busy as those that multiply.
+HWY_INLINE void keep(Floats& x) {
+#if HWY_ARCH_X86
+  asm("" : "+v"(x.raw));
+#else
+  (void)x;
+#endif
 }
 
 // Rows of bfloat16 where they lie. A vector of them is two of floats, its even elements and its odd ones: in
@@ -85,33 +87,19 @@ HWY_INLINE hn::Vec<FourTag> sum_parts(Tag f, hn::Vec<Tag> x) {
 }
 
 // The sums of the lanes of four vectors.
-HWY_INLINE hn::Vec<FourTag> sum_lanes(const Floats* x) {
+HWY_INLINE hn::Vec<FourTag> sum_lanes(Floats x0, Floats x1, Floats x2, Floats x3) {
   const FloatTag f;
   const hn::Repartition<double, FloatTag> two;
   const auto pairs = [&](Floats a, Floats b) HWY_ATTR {  // a02 b02 a13 b13 of every 16 bytes
     return hn::BitCast(two, hn::Add(hn::InterleaveLower(f, a, b), hn::InterleaveUpper(f, a, b)));
   };
-  const auto ab = pairs(x[0], x[1]), cd = pairs(x[2], x[3]);
+  const auto ab = pairs(x0, x1), cd = pairs(x2, x3);
   return sum_parts(f, hn::Add(hn::BitCast(f, hn::InterleaveLower(two, ab, cd)),
                               hn::BitCast(f, hn::InterleaveUpper(two, ab, cd))));
 }
 
-// Calls body() for each vector of a row, and line() where a cache line of it begins. All vectors of a line
-// are one round of the loop: the fewer rounds, the better their end is predicted.
-template <class AnyRows, class Line, class Body>
-HWY_INLINE void for_row_vectors(std::int64_t dim, const Line& line, const Body& body) {
-  constexpr std::int64_t kStep = kVectors<AnyRows> * kLanes;
-  constexpr std::int64_t kLine = std::max<std::int64_t>(64 / sizeof(*AnyRows::data), kStep);
-  for (; dim >= kLine; dim -= kLine) {
-    line();
-    for (std::int64_t d = 0; d < kLine; d += kStep) body();
-  }
-  if (dim > 0) line();
-  for (; dim > 0; dim -= kStep) body();
-}
-
 // The loops below step pointers and take structures by value: so all addresses fit the general registers, and
-// no store of a vector can have changed them.
+// no store of a vector can have changed them. `dim` is one vector or more.
 
 // scores[j][h] = query h · row j, for kHeads queries [dim / kLanes][kHeads][kLanes] and kCount rows. Writes
 // up to 3 floats more.
@@ -119,24 +107,33 @@ template <int kHeads, int kCount, class AnyRows>
 HWY_INLINE void row_products(const float* query, AnyRows keys, std::int64_t dim, NextRows next,
                              float* scores) {
   const FloatTag f;
+  constexpr int kParts = kVectors<AnyRows>;
   constexpr int kSums = (kHeads * kCount + 3) / 4 * 4;
-  constexpr std::int64_t kStep = kVectors<AnyRows> * kLanes;
   Floats acc[kSums];
   for (Floats& sum : acc) sum = hn::Zero(f);
-  for_row_vectors<AnyRows>(
-      dim, [&]() HWY_ATTR { fetch_line<kCount>(next); },
-      [&]() HWY_ATTR {
-        for (int part = 0; part < kVectors<AnyRows>; ++part, query += kHeads * kLanes) {
-          Floats row[kCount];
-          for (int n = 0; n < kCount; ++n) row[n] = row_vector(keys, n, part);
-          for (int h = 0; h < kHeads; ++h) {
-            const Floats q = hn::LoadU(f, query + h * kLanes);
-            for (int n = 0; n < kCount; ++n) acc[n * kHeads + h] = hn::MulAdd(q, row[n], acc[n * kHeads + h]);
-          }
+  const auto* end = keys.data + dim;
+  do {
+    fetch<kCount>(next, kParts * kLanes * sizeof(*keys.data));
+    for (int part = 0; part < kParts; ++part, query += kHeads * kLanes) {
+      Floats row[kCount];
+      for (int n = 0; n < kCount; ++n) {
+        row[n] = row_vector(keys, n, part);
+        keep(row[n]);
+      }
+      for (int h = 0; h < kHeads; ++h) {
+        Floats q = hn::LoadU(f, query + h * kLanes);
+        keep(q);
+        for (int n = 0; n < kCount; ++n) {
+          Floats& sum = acc[n * kHeads + h];
+          sum = hn::MulAdd(q, row[n], sum);
+          if (part + 1 < kParts) keep(sum);
         }
-        keys.data += kStep;
-      });
-  for (int i = 0; i < kSums; i += 4) hn::StoreU(sum_lanes(acc + i), FourTag(), scores + i);
+      }
+    }
+    keys.data += kParts * kLanes;
+  } while (keys.data != end);
+  for (int i = 0; i < kSums; i += 4)
+    hn::StoreU(sum_lanes(acc[i], acc[i + 1], acc[i + 2], acc[i + 3]), FourTag(), scores + i);
 }
 
 // out[h] += Σ_j weights[j][h]·row j over kCount rows, for kHeads of the heads of out [dim /
@@ -144,25 +141,25 @@ HWY_INLINE void row_products(const float* query, AnyRows keys, std::int64_t dim,
 template <int kHeads, int kCount, int kOutHeads = kHeads, class AnyRows>
 HWY_INLINE void add_rows(const float* weights, AnyRows values, std::int64_t dim, NextRows next, float* out) {
   const FloatTag f;
-  constexpr std::int64_t kStep = kVectors<AnyRows> * kLanes;
+  constexpr int kParts = kVectors<AnyRows>;
   Floats weight[kCount][kHeads];
   for (int n = 0; n < kCount; ++n) {
     for (int h = 0; h < kHeads; ++h) weight[n][h] = hn::Set(f, weights[n * kHeads + h]);
   }
-  for_row_vectors<AnyRows>(
-      dim, [&]() HWY_ATTR { fetch_line<kCount>(next); },
-      [&]() HWY_ATTR {
-        for (int part = 0; part < kVectors<AnyRows>; ++part, out += kOutHeads * kLanes) {
-          Floats row[kCount];
-          for (int n = 0; n < kCount; ++n) row[n] = row_vector(values, n, part);
-          for (int h = 0; h < kHeads; ++h) {
-            Floats sum = hn::LoadU(f, out + h * kLanes);
-            for (int n = 0; n < kCount; ++n) sum = hn::MulAdd(weight[n][h], row[n], sum);
-            hn::StoreU(sum, f, out + h * kLanes);
-          }
-        }
-        values.data += kStep;
-      });
+  const auto* end = values.data + dim;
+  do {
+    fetch<kCount>(next, kParts * kLanes * sizeof(*values.data));
+    for (int part = 0; part < kParts; ++part, out += kOutHeads * kLanes) {
+      Floats row[kCount];
+      for (int n = 0; n < kCount; ++n) row[n] = row_vector(values, n, part);
+      for (int h = 0; h < kHeads; ++h) {
+        Floats sum = hn::LoadU(f, out + h * kLanes);
+        for (int n = 0; n < kCount; ++n) sum = hn::MulAdd(weight[n][h], row[n], sum);
+        hn::StoreU(sum, f, out + h * kLanes);
+      }
+    }
+    values.data += kParts * kLanes;
+  } while (values.data != end);
 }
 
 }  // namespace headway::inline v1::kernels::HWY_NAMESPACE
