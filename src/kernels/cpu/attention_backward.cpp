@@ -111,8 +111,11 @@ void store_queries(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
 // Head h of a unit's sequence, or of one of its classes.
 void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h,
                    const BackwardSpace& sizes, const BackwardBuffers& p, const HeadSums& sums) {
-  const AttentionGradArgs& args = unit.args;
+  AttentionGradArgs args = unit.args;
   const AttentionArgs& a = args.forward;
+  const KeyRange all{unit.begin, unit.end};
+  if (packs_rows(a) && all.begin < all.end)
+    args.forward.relative_keys = packed_rows(a.relative_keys, s, h, {0, s.query_count}, all, p.packed);
   std::fill(p.ready, p.ready + (s.query_count + kQueries - 1) / kQueries, 0.f);
   const auto visit = [&](const QueryBlock& block, const Tile& tile, const KeyRows& rows, std::int64_t begin) {
     // Under a sparse mask a range of keys meets few of the queries.

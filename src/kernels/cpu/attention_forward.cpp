@@ -40,7 +40,11 @@ struct ForwardSpace {
   std::int64_t total() const { return kBlocks * block() + tile() + rows() + relative.total(); }
 };
 
-std::int64_t forward_floats(const AttentionArgs& a) { return ForwardSpace(a).total(); }
+std::int64_t forward_floats(const AttentionArgs& a) {
+  std::int64_t keys = 0;
+  for (const SequenceDesc& s : a.sequences) keys = std::max(keys, s.key_count);
+  return ForwardSpace(a).total() + packed_floats(a, kBlocks * kQueries, keys);
+}
 std::int64_t forward_block() { return kQueries; }
 
 // Blocks of queries of one head: what a pass takes on, and what this thread is likely to take on after it.
@@ -77,6 +81,10 @@ class ForwardPass {
         key_buffer(row_buffer + kQueries * sizes.dim),
         value_buffer(key_buffer + kKeys * sizes.dim),
         relative(sizes.relative, value_buffer + kKeys * sizes.value_dim) {
+    const KeyRange seen = work.seen(),
+                   queries{work.first, std::min(work.first + work.blocks * kQueries, s.query_count)};
+    if (packs_rows(a) && seen.begin < seen.end)
+      a.relative_keys = packed_rows(a.relative_keys, s, h, queries, seen, space + sizes.total());
     if (pair_scale) std::fill(pair_scale, pair_scale + kKeys, static_cast<float>(a.scale) * kLog2e);
   }
 
@@ -259,7 +267,7 @@ class ForwardPass {
     });
   }
 
-  const AttentionArgs& a;
+  AttentionArgs a;
   Work work;
   const SequenceDesc& s;
   std::int64_t h, kv;

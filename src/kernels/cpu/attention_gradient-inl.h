@@ -16,6 +16,7 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 struct BackwardSpace {
   std::int64_t dim, value_dim, queries, keys;
   bool pairs, all_keys, relative_keys;
+  std::int64_t packed;  // rows of relative keys
   RelativeSpace relative;
   BackwardSpace(const AttentionGradArgs& args, const BackwardExtent& extent)
       : BackwardSpace(args.forward, in_pairs(args), extent) {}
@@ -27,6 +28,7 @@ struct BackwardSpace {
         pairs(of_pairs),
         all_keys(extent.all_keys),
         relative_keys(a.relative_keys.data),
+        packed(packed_floats(a, extent.queries, extent.keys)),
         relative(a) {}
   // Q, dO and Q', each by rows and transposed, and dQ and dQ'.
   std::int64_t per_query() const { return (relative_keys ? 6 : 3) * dim + 2 * value_dim + 2; }
@@ -38,7 +40,7 @@ struct BackwardSpace {
   std::int64_t tiles() const { return 4 * kKeys * kQueries + (pairs ? joined_tiles() : 0); }
   static constexpr std::int64_t joined_tiles() { return (joined_keys() + kKeys) * kQueries + kKeys; }
   std::int64_t total() const {
-    return queries * per_query() + buffers() + sums() + tiles() + relative.total() + blocks();
+    return queries * per_query() + buffers() + sums() + tiles() + relative.total() + blocks() + packed;
   }
 };
 
@@ -73,7 +75,8 @@ struct BackwardBuffers {
   float *key_sums, *value_sums;  // dK and dV
   GradientTiles tiles;
   RelativeBuffers relative;
-  float* ready;  // of each block of queries: 0 until it has been prepared
+  float* ready;   // of each block of queries: 0 until it has been prepared
+  float* packed;  // rows of relative keys
   BackwardBuffers(const AttentionArgs& a, const BackwardSpace& sizes, float* space)
       : query(space),
         query_rows(query + sizes.queries * sizes.dim),
@@ -89,7 +92,8 @@ struct BackwardBuffers {
         value_sums(key_sums + sizes.keys * sizes.dim),
         tiles(key_sums + sizes.sums(), sizes.pairs),
         relative(sizes.relative, key_sums + sizes.sums() + sizes.tiles()),
-        ready(key_sums + sizes.sums() + sizes.tiles() + sizes.relative.total()) {
+        ready(key_sums + sizes.sums() + sizes.tiles() + sizes.relative.total()),
+        packed(ready + sizes.blocks()) {
     if (sizes.pairs)
       std::fill(tiles.pair_scale, tiles.pair_scale + kKeys, static_cast<float>(a.scale) * kLog2e);
     if (!sizes.relative_keys) return;
