@@ -101,6 +101,18 @@ struct BackwardBuffers {
     relative_rows = relative_query + sizes.queries * sizes.dim;
     d_relative = relative_rows + sizes.queries * sizes.dim;
   }
+  // What the products read of a block that has been prepared, which by then lies beyond the L2 cache.
+  void add_prepared(const BackwardSpace& sizes, std::int64_t at, Ahead& ahead) const {
+    const auto add = [&](const float* rows, std::int64_t width) {
+      ahead.add(DType::float32, {rows, width, 0}, {at, kQueries}, 0, width);
+    };
+    add(query, sizes.dim);
+    if (relative_query) add(relative_query, sizes.dim);
+    add(d_out, sizes.value_dim);
+    if (relative_rows) add(relative_rows, sizes.dim);
+    add(query_rows, sizes.dim);
+    add(d_out_rows, sizes.value_dim);
+  }
 };
 
 // Keys and values of a tile: as they meet queries, and as dQ sums them up, from key `first` on; of pairs, two
@@ -341,9 +353,9 @@ inline void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, 
   float* dv = p.value_sums + (s.key_at(tile.begin) - begin) * sizes.value_dim;
   for_runs(tile, [&](const Run& run) HWY_ATTR {
     key_product(q, sizes.dim, sizes.pairs ? t.joined_d_scores : t.d_scores, block, run, tile.begin, dk,
-                skip_queries, sizes.pairs, s.step);
+                skip_queries, sizes.pairs, s.step, &ahead);
     key_product(g, sizes.value_dim, sizes.pairs ? t.joined_weights : t.weights, block, run, tile.begin, dv,
-                skip_queries, sizes.pairs, s.step);
+                skip_queries, sizes.pairs, s.step, &ahead);
   });
 }
 
