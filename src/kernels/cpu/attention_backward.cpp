@@ -42,7 +42,7 @@ struct BackwardUnit {
 // What follows a block of queries and its tile: the next block, where it is still to be made ready; after the
 // last block the next tile; after the last tile the next unit, with the rows it writes.
 Ahead ahead_of(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-               const KeyRange& keys, const BackwardSpace& sizes, const BackwardBuffers& p) {
+               const KeyRange& keys, const BackwardSpace& sizes, const BackwardBuffers& p, bool own_bias) {
   Ahead ahead(fetches(s, block, keys, 4));
   const auto add_queries = [&](const SequenceDesc& of, std::int64_t first, std::int64_t head) {
     const AttentionArgs& a = unit.args.forward;
@@ -62,7 +62,10 @@ Ahead ahead_of(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h, 
   };
   const std::int64_t next = block.begin + kQueries;
   if (next < s.query_count) {
-    add_bias_rows(unit.args.forward, s, h, next, std::min(kQueries, s.query_count - next), keys, ahead);
+    const AttentionGradArgs& args = unit.args;
+    const std::int64_t count = std::min(kQueries, s.query_count - next);
+    add_bias_rows(args.forward.bias, args.forward.bias_strides, s, h, next, count, keys, ahead);
+    if (own_bias) add_bias_rows(args.dbias, args.dbias_strides, s, h, next, count, keys, ahead);
     if (p.ready[next / kQueries] == 0.f) {
       add_queries(s, next, h);
     } else {
@@ -126,7 +129,7 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
     float& ready = p.ready[block.begin / kQueries];
     if (ready == 0.f) prepare(args, s, h, block, sizes, p, block.begin);
     ready = 1.f;
-    Ahead ahead = ahead_of(unit, s, h, block, {tile.begin, tile.end}, sizes, p);
+    Ahead ahead = ahead_of(unit, s, h, block, {tile.begin, tile.end}, sizes, p, sums.own_bias);
     backward_tile(args, s, h, block, tile, rows, sizes, p, sums, begin, ahead);
     ahead.finish();
   };

@@ -212,7 +212,7 @@ class ForwardPass {
     const QueryBlock next = work.block(last ? 0 : n + 1);
     const KeyRange keys =
         last ? KeyRange{tile.end, std::min(tile.end + kKeys, s.key_count)} : KeyRange{tile.begin, tile.end};
-    add_bias_rows(a, s, h, next.begin, next.count, keys, ahead);
+    add_bias_rows(a.bias, a.bias_strides, s, h, next.begin, next.count, keys, ahead);
   }
 
   // k are the tile's rows, v has them.
@@ -222,8 +222,9 @@ class ForwardPass {
     const std::int64_t j0 = tile.begin;
     const bool partial = score_tile(
         a, s, h, block, tile, {k, query_of(n), relative_query_of(n), pair_scale, &ahead}, relative, scores);
-    Ahead bias(block.vectors);
+    Ahead bias(block.vectors + kQueries / kRowsAtOnce);
     add_bias_after(n, tile, bias);
+    Ahead& then = a.bias ? bias : ahead;
     for (int c = 0; c < block.vectors; ++c) {
       ahead.fetch();
       bias.fetch();
@@ -232,7 +233,7 @@ class ForwardPass {
                    sums.largest + c * kLanes, sums.total + c * kLanes, rescale + c * kLanes);
     }
     if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
-    if (sizes.pairs) return add_pairs(block, tile, v, partial, sums, ahead);
+    if (sizes.pairs) return add_pairs(block, tile, v, partial, sums, then);
     const Rows values{v.rows.data + (j0 - v.begin) * v.rows.row, v.rows.row};
     const bool skip_zeros = partial && !all_finite(values.data, tile.keys(), values.row, a.value_dim);
     if (alone) {
@@ -242,12 +243,12 @@ class ForwardPass {
       auto* out = static_cast<float*>(const_cast<void*>(a.o.at(a.dtype, s.query_row(block.begin), h)));
       return for_columns(block, tile, [&](const Run& run) HWY_ATTR {
         query_product<Start::scale>(values, sizes.value_dim, scores, block, run, j0, rescale, out,
-                                    a.o.row * s.step, skip_zeros, false, &ahead);
+                                    a.o.row * s.step, skip_zeros, false, &then);
       });
     }
     for_columns(block, tile, [&](const Run& run) HWY_ATTR {
       query_product<Start::rescale>(values, sizes.value_dim, scores, block, run, j0, rescale, sums.output,
-                                    sizes.value_dim, skip_zeros, false, &ahead);
+                                    sizes.value_dim, skip_zeros, false, &then);
     });
     if (!a.relative_values.data) return;
     const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, relative.rows);
