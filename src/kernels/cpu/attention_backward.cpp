@@ -42,8 +42,8 @@ struct BackwardUnit {
 // What follows a block of queries and its tile: the next block, where it is still to be made ready; after the
 // last block the next tile; after the last tile the next unit, with the rows it writes.
 Ahead ahead_of(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-               const KeyRange& keys, const BackwardBuffers& p) {
-  Ahead ahead(fetches(s, block, keys, 2));
+               const KeyRange& keys, const BackwardSpace& sizes, const BackwardBuffers& p, bool own_bias) {
+  Ahead ahead(fetches(s, block, keys, 4));
   const auto add_queries = [&](const SequenceDesc& of, std::int64_t first, std::int64_t head) {
     const AttentionArgs& a = unit.args.forward;
     const RowSpan rows = queries_of(of, first, std::min(kQueries, of.query_count - first));
@@ -62,8 +62,15 @@ Ahead ahead_of(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h, 
   };
   const std::int64_t next = block.begin + kQueries;
   if (next < s.query_count) {
-    add_bias_rows(unit.args.forward, s, h, next, std::min(kQueries, s.query_count - next), keys, ahead);
-    if (p.ready[next / kQueries] == 0.f) add_queries(s, next, h);
+    const AttentionGradArgs& args = unit.args;
+    const std::int64_t count = std::min(kQueries, s.query_count - next);
+    add_bias_rows(args.forward.bias, args.forward.bias_strides, s, h, next, count, keys, ahead);
+    if (own_bias) add_bias_rows(args.dbias, args.dbias_strides, s, h, next, count, keys, ahead);
+    if (p.ready[next / kQueries] == 0.f) {
+      add_queries(s, next, h);
+    } else {
+      p.add_prepared(sizes, next, ahead);
+    }
   } else if (keys.end < unit.end) {
     add_keys(unit, keys.end);
   } else if (const BackwardUnit* then = unit.next) {
@@ -111,15 +118,18 @@ void store_queries(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
 // Head h of a unit's sequence, or of one of its classes.
 void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h,
                    const BackwardSpace& sizes, const BackwardBuffers& p, const HeadSums& sums) {
-  const AttentionGradArgs& args = unit.args;
+  AttentionGradArgs args = unit.args;
   const AttentionArgs& a = args.forward;
+  const KeyRange all{unit.begin, unit.end};
+  if (packs_rows(a) && all.begin < all.end)
+    args.forward.relative_keys = packed_rows(a.relative_keys, s, h, {0, s.query_count}, all, p.packed);
   std::fill(p.ready, p.ready + (s.query_count + kQueries - 1) / kQueries, 0.f);
   const auto visit = [&](const QueryBlock& block, const Tile& tile, const KeyRows& rows, std::int64_t begin) {
     // Under a sparse mask a range of keys meets few of the queries.
     float& ready = p.ready[block.begin / kQueries];
     if (ready == 0.f) prepare(args, s, h, block, sizes, p, block.begin);
     ready = 1.f;
-    Ahead ahead = ahead_of(unit, s, h, block, {tile.begin, tile.end}, p);
+    Ahead ahead = ahead_of(unit, s, h, block, {tile.begin, tile.end}, sizes, p, sums.own_bias);
     backward_tile(args, s, h, block, tile, rows, sizes, p, sums, begin, ahead);
     ahead.finish();
   };

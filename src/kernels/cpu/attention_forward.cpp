@@ -40,7 +40,11 @@ struct ForwardSpace {
   std::int64_t total() const { return kBlocks * block() + tile() + rows() + relative.total(); }
 };
 
-std::int64_t forward_floats(const AttentionArgs& a) { return ForwardSpace(a).total(); }
+std::int64_t forward_floats(const AttentionArgs& a) {
+  std::int64_t keys = 0;
+  for (const SequenceDesc& s : a.sequences) keys = std::max(keys, s.key_count);
+  return ForwardSpace(a).total() + packed_floats(a, kBlocks * kQueries, keys);
+}
 std::int64_t forward_block() { return kQueries; }
 
 // Blocks of queries of one head: what a pass takes on, and what this thread is likely to take on after it.
@@ -77,6 +81,10 @@ class ForwardPass {
         key_buffer(row_buffer + kQueries * sizes.dim),
         value_buffer(key_buffer + kKeys * sizes.dim),
         relative(sizes.relative, value_buffer + kKeys * sizes.value_dim) {
+    const KeyRange seen = work.seen(),
+                   queries{work.first, std::min(work.first + work.blocks * kQueries, s.query_count)};
+    if (packs_rows(a) && seen.begin < seen.end)
+      a.relative_keys = packed_rows(a.relative_keys, s, h, queries, seen, space + sizes.total());
     if (pair_scale) std::fill(pair_scale, pair_scale + kKeys, static_cast<float>(a.scale) * kLog2e);
   }
 
@@ -204,7 +212,7 @@ class ForwardPass {
     const QueryBlock next = work.block(last ? 0 : n + 1);
     const KeyRange keys =
         last ? KeyRange{tile.end, std::min(tile.end + kKeys, s.key_count)} : KeyRange{tile.begin, tile.end};
-    add_bias_rows(a, s, h, next.begin, next.count, keys, ahead);
+    add_bias_rows(a.bias, a.bias_strides, s, h, next.begin, next.count, keys, ahead);
   }
 
   // k are the tile's rows, v has them.
@@ -214,8 +222,9 @@ class ForwardPass {
     const std::int64_t j0 = tile.begin;
     const bool partial = score_tile(
         a, s, h, block, tile, {k, query_of(n), relative_query_of(n), pair_scale, &ahead}, relative, scores);
-    Ahead bias(block.vectors);
+    Ahead bias(block.vectors + kQueries / kRowsAtOnce);
     add_bias_after(n, tile, bias);
+    Ahead& then = a.bias ? bias : ahead;
     for (int c = 0; c < block.vectors; ++c) {
       ahead.fetch();
       bias.fetch();
@@ -224,7 +233,7 @@ class ForwardPass {
                    sums.largest + c * kLanes, sums.total + c * kLanes, rescale + c * kLanes);
     }
     if (a.dropout.threshold) drop(a, s, h, block, tile, scores, scores);
-    if (sizes.pairs) return add_pairs(block, tile, v, partial, sums, ahead);
+    if (sizes.pairs) return add_pairs(block, tile, v, partial, sums, then);
     const Rows values{v.rows.data + (j0 - v.begin) * v.rows.row, v.rows.row};
     const bool skip_zeros = partial && !all_finite(values.data, tile.keys(), values.row, a.value_dim);
     if (alone) {
@@ -234,12 +243,12 @@ class ForwardPass {
       auto* out = static_cast<float*>(const_cast<void*>(a.o.at(a.dtype, s.query_row(block.begin), h)));
       return for_columns(block, tile, [&](const Run& run) HWY_ATTR {
         query_product<Start::scale>(values, sizes.value_dim, scores, block, run, j0, rescale, out,
-                                    a.o.row * s.step, skip_zeros, false, &ahead);
+                                    a.o.row * s.step, skip_zeros, false, &then);
       });
     }
     for_columns(block, tile, [&](const Run& run) HWY_ATTR {
       query_product<Start::rescale>(values, sizes.value_dim, scores, block, run, j0, rescale, sums.output,
-                                    sizes.value_dim, skip_zeros, false, &ahead);
+                                    sizes.value_dim, skip_zeros, false, &then);
     });
     if (!a.relative_values.data) return;
     const RelativeTile r = relative_tile(a.relative_values, s, h, block, tile, relative.rows);
@@ -259,7 +268,7 @@ class ForwardPass {
     });
   }
 
-  const AttentionArgs& a;
+  AttentionArgs a;
   Work work;
   const SequenceDesc& s;
   std::int64_t h, kv;

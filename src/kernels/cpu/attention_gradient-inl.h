@@ -16,6 +16,7 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 struct BackwardSpace {
   std::int64_t dim, value_dim, queries, keys;
   bool pairs, all_keys, relative_keys;
+  std::int64_t packed;  // rows of relative keys
   RelativeSpace relative;
   BackwardSpace(const AttentionGradArgs& args, const BackwardExtent& extent)
       : BackwardSpace(args.forward, in_pairs(args), extent) {}
@@ -27,6 +28,7 @@ struct BackwardSpace {
         pairs(of_pairs),
         all_keys(extent.all_keys),
         relative_keys(a.relative_keys.data),
+        packed(packed_floats(a, extent.queries, extent.keys)),
         relative(a) {}
   // Q, dO and Q', each by rows and transposed, and dQ and dQ'.
   std::int64_t per_query() const { return (relative_keys ? 6 : 3) * dim + 2 * value_dim + 2; }
@@ -38,7 +40,7 @@ struct BackwardSpace {
   std::int64_t tiles() const { return 4 * kKeys * kQueries + (pairs ? joined_tiles() : 0); }
   static constexpr std::int64_t joined_tiles() { return (joined_keys() + kKeys) * kQueries + kKeys; }
   std::int64_t total() const {
-    return queries * per_query() + buffers() + sums() + tiles() + relative.total() + blocks();
+    return queries * per_query() + buffers() + sums() + tiles() + relative.total() + blocks() + packed;
   }
 };
 
@@ -73,7 +75,8 @@ struct BackwardBuffers {
   float *key_sums, *value_sums;  // dK and dV
   GradientTiles tiles;
   RelativeBuffers relative;
-  float* ready;  // of each block of queries: 0 until it has been prepared
+  float* ready;   // of each block of queries: 0 until it has been prepared
+  float* packed;  // rows of relative keys
   BackwardBuffers(const AttentionArgs& a, const BackwardSpace& sizes, float* space)
       : query(space),
         query_rows(query + sizes.queries * sizes.dim),
@@ -89,13 +92,26 @@ struct BackwardBuffers {
         value_sums(key_sums + sizes.keys * sizes.dim),
         tiles(key_sums + sizes.sums(), sizes.pairs),
         relative(sizes.relative, key_sums + sizes.sums() + sizes.tiles()),
-        ready(key_sums + sizes.sums() + sizes.tiles() + sizes.relative.total()) {
+        ready(key_sums + sizes.sums() + sizes.tiles() + sizes.relative.total()),
+        packed(ready + sizes.blocks()) {
     if (sizes.pairs)
       std::fill(tiles.pair_scale, tiles.pair_scale + kKeys, static_cast<float>(a.scale) * kLog2e);
     if (!sizes.relative_keys) return;
     relative_query = delta + sizes.queries;
     relative_rows = relative_query + sizes.queries * sizes.dim;
     d_relative = relative_rows + sizes.queries * sizes.dim;
+  }
+  // What the products read of a block that has been prepared, which by then lies beyond the L2 cache.
+  void add_prepared(const BackwardSpace& sizes, std::int64_t at, Ahead& ahead) const {
+    const auto add = [&](const float* rows, std::int64_t width) {
+      ahead.add(DType::float32, {rows, width, 0}, {at, kQueries}, 0, width);
+    };
+    add(query, sizes.dim);
+    if (relative_query) add(relative_query, sizes.dim);
+    add(d_out, sizes.value_dim);
+    if (relative_rows) add(relative_rows, sizes.dim);
+    add(query_rows, sizes.dim);
+    add(d_out_rows, sizes.value_dim);
   }
 };
 
@@ -337,9 +353,9 @@ inline void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, 
   float* dv = p.value_sums + (s.key_at(tile.begin) - begin) * sizes.value_dim;
   for_runs(tile, [&](const Run& run) HWY_ATTR {
     key_product(q, sizes.dim, sizes.pairs ? t.joined_d_scores : t.d_scores, block, run, tile.begin, dk,
-                skip_queries, sizes.pairs, s.step);
+                skip_queries, sizes.pairs, s.step, &ahead);
     key_product(g, sizes.value_dim, sizes.pairs ? t.joined_weights : t.weights, block, run, tile.begin, dv,
-                skip_queries, sizes.pairs, s.step);
+                skip_queries, sizes.pairs, s.step, &ahead);
   });
 }
 

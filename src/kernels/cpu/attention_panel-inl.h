@@ -51,6 +51,10 @@ HWY_INLINE void register_tile(const Panel& p, std::int64_t first, int column) {
   const std::int64_t a_row = p.a_row, a_step = p.a_step, b_row = p.b_row, c_row = p.c_row;
   const float* a = p.a + first * a_row;
   const float* b = p.b + column * kLanes;
+  float* to = p.c + first * c_row + column * kLanes;
+  if constexpr (kStart == Start::load || kStart == Start::rescale) {
+    for (int r = 0; r < kRows; ++r) hwy::Prefetch(to + r * c_row);
+  }
   for (std::int64_t l = 0; l < p.depth; ++l) {
     Floats row[kVectors];
     for (int v = 0; v < kVectors; ++v) row[v] = hn::LoadU(f, b + v * kLanes);
@@ -63,7 +67,6 @@ HWY_INLINE void register_tile(const Panel& p, std::int64_t first, int column) {
   }
   // C joins at the end: a sum over all keys is then one of tiles, whose rounding grows with their number, not
   // with that of the keys.
-  float* to = p.c + first * c_row + column * kLanes;
   const float* factor = p.factor ? p.factor + first : nullptr;
   for (int r = 0; r < kRows; ++r, to += c_row) {
     for (int v = 0; v < kVectors; ++v) {

@@ -49,14 +49,40 @@ inline void bias_strip(const AttentionArgs& a, const SequenceDesc& s, std::int64
   }
 }
 
-// Where a bias has a row for each query, those of `queries` of them and some keys are what comes next.
-inline void add_bias_rows(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, std::int64_t first,
-                          std::int64_t queries, const KeyRange& keys, Ahead& ahead) {
-  const PairStrides& strides = a.bias_strides;
-  if (!a.bias || strides.key * s.step != 1 || strides.query == 0 || keys.begin >= keys.end) return;
+// Where a bias, or its gradient, has a row for each query, those of `queries` of them and some keys are what
+// comes next.
+inline void add_bias_rows(const void* bias, const PairStrides& strides, const SequenceDesc& s, std::int64_t h,
+                          std::int64_t first, std::int64_t queries, const KeyRange& keys, Ahead& ahead) {
+  if (!bias || strides.key * s.step != 1 || strides.query == 0 || keys.begin >= keys.end) return;
   const float* from =
-      static_cast<const float*>(a.bias) + strides.at(s.index, h, s.query_at(first), s.key_at(keys.begin));
+      static_cast<const float*>(bias) + strides.at(s.index, h, s.query_at(first), s.key_at(keys.begin));
   ahead.add(DType::float32, {from, strides.query, 0}, {0, queries}, 0, keys.end - keys.begin);
+}
+
+// add_bias() where the tile is whole strips: they are transposed in registers. Few biases hide a pair, so
+// elements of -inf are looked for first, and put where they belong afterwards.
+inline bool add_bias_strips(const float* bias, std::int64_t query, std::int64_t keys, float* scores) {
+  const StripTag f;
+  const auto unit = hn::Set(f, kLog2e), hidden = hn::Set(f, -kInfinity);
+  auto least = hn::Zero(f);
+  const auto for_strips = [&](const auto& body) HWY_ATTR {
+    for (std::int64_t i = 0; i < kQueries; i += kStripRows) {
+      for (std::int64_t j = 0; j < keys; j += 4) {
+        transpose_rows<kStripRows>(bias + i * query + j, query, Unscaled(),
+                                   [&](std::int64_t c, auto x)
+                                       HWY_ATTR { body(scores + (j + c) * kQueries + i, x); });
+      }
+    }
+  };
+  for_strips([&](float* at, auto x) HWY_ATTR {
+    least = hn::Min(x, least);  // x86's min gives its second operand where one is NaN
+    hn::StoreU(hn::MulAdd(unit, x, hn::LoadU(f, at)), f, at);
+  });
+  if (hn::AllFalse(f, hn::Eq(least, hidden))) return false;
+  for_strips([&](float* at, auto x) HWY_ATTR {
+    hn::StoreU(hn::IfThenElse(hn::Eq(x, hidden), hidden, hn::LoadU(f, at)), f, at);
+  });
+  return true;
 }
 
 // True where an element of -inf has hidden a pair.
@@ -77,6 +103,12 @@ inline bool add_bias(const AttentionArgs& a, const SequenceDesc& s, std::int64_t
       add(at, hn::Set(f, row[s.key_at(j) * a.bias_strides.key]));
     });
   } else {
+    const PairStrides& strides = a.bias_strides;
+    if (strides.key * s.step == 1 && block.count == kQueries && tile.keys() % 4 == 0) {
+      const float* first = static_cast<const float*>(a.bias) +
+                           strides.at(s.index, h, s.query_at(block.begin), s.key_at(tile.begin));
+      return add_bias_strips(first, strides.query * s.step, tile.keys(), scores);
+    }
     HWY_ALIGN float part[kBiasKeys * kQueries] = {};  // lanes without a query stay 0
     for (std::int64_t j = tile.begin; j < tile.end; j += kBiasKeys) {
       const std::int64_t keys = std::min(kBiasKeys, tile.end - j);
@@ -225,31 +257,29 @@ inline bool finish_scores(const AttentionArgs& a, const SequenceDesc& s, std::in
 // dS goes to a dense bias's gradient, by rows of queries again.
 inline void add_bias_gradient(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h,
                               const QueryBlock& block, const Tile& tile, const float* d_scores) {
-  const FloatTag f;
+  const StripTag f;
   const PairStrides& strides = args.dbias_strides;
   float* out = static_cast<float*>(args.dbias) + strides.at(s.index, h, s.query_at(block.begin), s.key_at(0));
   const std::int64_t query_step = strides.query * s.step, key_step = strides.key * s.step;
-  HWY_ALIGN float part[kQueries * kBiasKeys];
   for_runs(tile, [&](const Run& run) HWY_ATTR {
     const std::int64_t first = run.first * kLanes, last = std::min(run.last * kLanes, block.count);
     const auto column = [&](std::int64_t j) { return d_scores + (j - tile.begin) * kQueries; };
+    std::int64_t end = run.begin, whole = first;  // of what goes in strips
     if (key_step == 1 && query_step != 0) {
-      for (std::int64_t j = run.begin; j < run.end; j += kBiasKeys) {
-        const std::int64_t keys = std::min(kBiasKeys, run.end - j);
-        transpose(column(j) + first, kQueries, keys, last - first, 1.f, part, kBiasKeys);
-        for (std::int64_t i = first; i < last; ++i) {
-          float* row = out + i * query_step + j;
-          const float* from = part + (i - first) * kBiasKeys;
-          std::int64_t k = 0;
-          for (; k + kLanes <= keys; k += kLanes)
-            hn::StoreU(hn::Add(hn::LoadU(f, row + k), hn::LoadU(f, from + k)), f, row + k);
-          for (; k < keys; ++k) row[k] += from[k];
-        }
+      end += run.keys() / kStripRows * kStripRows;
+      whole += (last - first) / 4 * 4;
+    }
+    for (std::int64_t i = first; i < whole; i += 4) {
+      for (std::int64_t j = run.begin; j < end; j += kStripRows) {
+        transpose_rows<kStripRows>(column(j) + i, kQueries, Unscaled(), [&](std::int64_t c, auto x) HWY_ATTR {
+          float* at = out + (i + c) * query_step + j;
+          hn::StoreU(hn::Add(hn::LoadU(f, at), x), f, at);
+        });
       }
-      return;
     }
     for (std::int64_t j = run.begin; j < run.end; ++j) {
-      for (std::int64_t i = first; i < last; ++i) out[i * query_step + j * key_step] += column(j)[i];
+      for (std::int64_t i = j < end ? whole : first; i < last; ++i)
+        out[i * query_step + j * key_step] += column(j)[i];
     }
   });
 }

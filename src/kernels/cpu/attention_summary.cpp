@@ -16,10 +16,10 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 double relative_pairs(const RelativeRows& rows, const SequenceDesc& s, const QueryBlock& block,
                       const Tile& tile) {
   if (rows.count == 0) return 0;
-  if (RelativeTile(rows, s, block, tile).constant) return static_cast<double>(block.count);
   double pairs = 0;
-  for_bands(block, tile, [&](const Run& band, std::int64_t, std::int64_t lanes, const KeyRange&) {
-    pairs += static_cast<double>(band.keys() * lanes);
+  for_bands(RelativeTile(rows, s, block, tile), block, tile, [&](const Run& band) {
+    const std::int64_t queries = std::min(band.last * kLanes, block.count) - band.first * kLanes;
+    pairs += static_cast<double>(band.keys() * queries);
   });
   return pairs;
 }

@@ -90,10 +90,11 @@ HWY_INLINE V scaled(Tag, V x, Unscaled) {
 inline float scaled(float x, float factor) { return x * factor; }
 inline float scaled(float x, Unscaled) { return x; }
 
-// out[c·out_row + i] = in[i·in_row + c]·factor for a strip of 4 columns, as many rows as `Tag` has floats: a
-// square of 4 x 4 in every 16 bytes.
-template <class Tag, class Load, class Factor>
-HWY_INLINE void transpose_strip(Tag f, const Load& load, Factor factor, float* out, std::int64_t out_row) {
+// Calls put(c, vector) for a strip of 4 columns, as many rows as `Tag` has floats, of which load(i) has row i
+// or, of 8 rows, in its upper half row i + 4: element i of the vector is in[i][c]·factor. A square of 4 x 4
+// in every 16 bytes.
+template <class Tag, class Load, class Factor, class Put>
+HWY_INLINE void transpose_strip(Tag f, const Load& load, Factor factor, const Put& put) {
   const hn::Repartition<double, Tag> two;
   const auto row0 = scaled(f, load(0), factor), row1 = scaled(f, load(1), factor),
              row2 = scaled(f, load(2), factor), row3 = scaled(f, load(3), factor);
@@ -101,10 +102,10 @@ HWY_INLINE void transpose_strip(Tag f, const Load& load, Factor factor, float* o
   const auto low23 = hn::BitCast(two, hn::InterleaveLower(f, row2, row3));   // 20 30 21 31
   const auto high01 = hn::BitCast(two, hn::InterleaveUpper(f, row0, row1));  // 02 12 03 13
   const auto high23 = hn::BitCast(two, hn::InterleaveUpper(f, row2, row3));
-  hn::StoreU(hn::BitCast(f, hn::InterleaveLower(two, low01, low23)), f, out);
-  hn::StoreU(hn::BitCast(f, hn::InterleaveUpper(two, low01, low23)), f, out + out_row);
-  hn::StoreU(hn::BitCast(f, hn::InterleaveLower(two, high01, high23)), f, out + 2 * out_row);
-  hn::StoreU(hn::BitCast(f, hn::InterleaveUpper(two, high01, high23)), f, out + 3 * out_row);
+  put(0, hn::BitCast(f, hn::InterleaveLower(two, low01, low23)));
+  put(1, hn::BitCast(f, hn::InterleaveUpper(two, low01, low23)));
+  put(2, hn::BitCast(f, hn::InterleaveLower(two, high01, high23)));
+  put(3, hn::BitCast(f, hn::InterleaveUpper(two, high01, high23)));
 }
 
 // Rows of one strip: 8 where a register holds them.
@@ -114,21 +115,31 @@ constexpr std::int64_t kStripRows = 8;
 constexpr std::int64_t kStripRows = 4;
 #endif
 
+using StripTag = hn::FixedTag<float, kStripRows>;
+
+// Of kRows rows, 4 or as many as a strip has.
+template <std::int64_t kRows, class Factor, class Put>
+HWY_INLINE void transpose_rows(const float* in, std::int64_t in_row, Factor factor, const Put& put) {
+  const hn::FixedTag<float, kRows> f;
+  const hn::FixedTag<float, 4> four;
+  const auto load = [&](std::int64_t r) HWY_ATTR {
+#if HWY_MAX_BYTES >= 32
+    if constexpr (kRows == 8)
+      return hn::Combine(f, hn::LoadU(four, in + (r + 4) * in_row), hn::LoadU(four, in + r * in_row));
+    else
+#endif
+      return hn::LoadU(four, in + r * in_row);
+  };
+  transpose_strip(f, load, factor, put);
+}
+
+// out[c·out_row + i] = in[i·in_row + c]·factor for 4 columns.
 template <std::int64_t kRows, class Factor>
 HWY_INLINE void transpose_rows(const float* in, std::int64_t in_row, Factor factor, float* out,
                                std::int64_t out_row) {
-  const hn::FixedTag<float, 4> four;
-#if HWY_MAX_BYTES >= 32
-  if constexpr (kRows == 8) {
-    const hn::FixedTag<float, 8> eight;
-    const auto load = [&](std::int64_t r) HWY_ATTR {
-      return hn::Combine(eight, hn::LoadU(four, in + (r + 4) * in_row), hn::LoadU(four, in + r * in_row));
-    };
-    return transpose_strip(eight, load, factor, out, out_row);
-  }
-#endif
-  transpose_strip(
-      four, [&](std::int64_t r) HWY_ATTR { return hn::LoadU(four, in + r * in_row); }, factor, out, out_row);
+  const hn::FixedTag<float, kRows> f;
+  transpose_rows<kRows>(in, in_row, factor,
+                        [&](std::int64_t c, auto x) HWY_ATTR { hn::StoreU(x, f, out + c * out_row); });
 }
 
 // out[c·out_row + r] = in[r·in_row + c]·factor for rows x columns, in strips; along the side whose rows lie
