@@ -211,11 +211,9 @@ void query_product(const Rows& rows, std::int64_t width, const float* weights, c
                   static_cast<int>(width / kLanes), pairs, skip_zeros);
 }
 
-// out[key][d] += Σ_query weights[key][query]·rows[query][d], `width` columns of them; keys of `out` are
-// `step` rows apart.
+// out[key][d] += Σ_query weights[key][query]·rows[query][d], `width` columns of them.
 inline void key_product(const Rows& rows, std::int64_t width, const float* weights, const QueryBlock& block,
-                        const Run& run, std::int64_t j0, float* out, bool skip_zeros, bool pairs,
-                        std::int64_t step = 1) {
+                        const Run& run, std::int64_t j0, float* out, bool skip_zeros, bool pairs) {
   const std::int64_t in_word = pairs ? 2 : 1;  // queries
   const std::int64_t first = run.first * kLanes / in_word;
   const std::int64_t last = (std::min(run.last * kLanes, block.count) + in_word - 1) / in_word;
@@ -225,8 +223,8 @@ inline void key_product(const Rows& rows, std::int64_t width, const float* weigh
                         .a_row = kQueries / in_word,
                         .b = rows.data + first * rows.row,
                         .b_row = rows.row,
-                        .c = out + (run.begin - j0) * width * step,
-                        .c_row = width * step},
+                        .c = out + (run.begin - j0) * width,
+                        .c_row = width},
                        static_cast<int>(width / kLanes), pairs, skip_zeros);
 }
 
