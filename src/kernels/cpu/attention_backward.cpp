@@ -38,42 +38,73 @@ struct BackwardUnit {
   float* partial;               // PartialQueries of this range of keys, or null: args.dq itself
   const BackwardUnit* next;     // what this thread is likely to take on afterwards, or null
   // True where whole tiles have stored their part of dQ, dK and dV.
-  bool adds() const { return sequence.step > 1 && args.forward.plan->has_whole_tiles(); }
+  bool adds() const { return sequence.step > 1 && has_whole_tiles(args.forward); }
 };
 
-// What follows a block of queries and its tile: the next block, where it is still to be made ready; after the
-// last block the next tile; after the last tile the next unit, with the rows it writes.
-Ahead ahead_of(const BackwardUnit& unit, std::int64_t h, const QueryBlock& block, const KeyRange& keys,
-               const BackwardBuffers& p) {
+void add_queries(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t first,
+                 const Share& share, Ahead& ahead) {
+  const AttentionArgs& a = args.forward;
+  const RowSpan rows = share.of(queries_of(s, first, std::min(kQueries, s.query_count - first)));
+  ahead.add(a.dtype, a.q, rows, h, a.dim);
+  ahead.add(a.dtype, a.o, rows, h, a.value_dim);
+  ahead.add(a.dtype, args.d_o, rows, h, a.value_dim);
+  ahead.add(a.dtype, args.dq, rows, h, a.dim);
+}
+
+// With their rows of dK and dV where those are stored tile by tile.
+void add_keys(const BackwardUnit& unit, const KeyRange& keys, bool stores, Ahead& ahead) {
+  const AttentionArgs& a = unit.args.forward;
+  const RowSpan rows = keys_of(unit.sequence, keys.begin, std::min(kKeys, keys.end - keys.begin));
+  ahead.add(a.dtype, a.k, rows, unit.kv, a.dim);
+  ahead.add(a.dtype, a.v, rows, unit.kv, a.value_dim);
+  if (!stores) return;
+  ahead.add(a.dtype, unit.args.dk, rows, unit.kv, a.dim);
+  ahead.add(a.dtype, unit.args.dv, rows, unit.kv, a.value_dim);
+}
+
+// What the unit after this one begins with.
+void add_next(const BackwardUnit& unit, bool stores, const Share& share, Ahead& ahead) {
+  if (!unit.next) return;
+  const AttentionArgs& a = unit.args.forward;
+  add_keys(*unit.next, {unit.next->begin, unit.next->end}, stores, ahead);
+  add_queries(unit.args, unit.next->sequence, unit.next->kv * (a.heads / a.kv_heads), 0, share, ahead);
+}
+
+// What follows a block of queries and its tile where tiles are walked by keys: the next block, where it is
+// still to be made ready; after the last block the next tile; after the last tile the next unit.
+Ahead ahead_by_keys(const BackwardUnit& unit, std::int64_t h, const QueryBlock& block, const KeyRange& keys,
+                    bool stores, const BackwardBuffers& p) {
   const SequenceDesc& s = unit.sequence;
   Ahead ahead(fetches(s, block, keys, 2));
-  const auto add_queries = [&](const SequenceDesc& of, std::int64_t first, std::int64_t head) {
-    const AttentionArgs& a = unit.args.forward;
-    const RowSpan rows = queries_of(of, first, std::min(kQueries, of.query_count - first));
-    ahead.add(a.dtype, a.q, rows, head, a.dim);
-    ahead.add(a.dtype, a.o, rows, head, a.value_dim);
-    ahead.add(a.dtype, unit.args.d_o, rows, head, a.value_dim);
-    ahead.add(a.dtype, unit.args.dq, rows, head, a.dim);
-  };
-  const auto add_keys = [&](const BackwardUnit& of, std::int64_t first) {
-    const AttentionArgs& a = of.args.forward;
-    const RowSpan rows = keys_of(of.sequence, first, std::min(kKeys, of.end - first));
-    ahead.add(a.dtype, a.k, rows, of.kv, a.dim);
-    ahead.add(a.dtype, a.v, rows, of.kv, a.value_dim);
-    ahead.add(a.dtype, of.args.dk, rows, of.kv, a.dim);
-    ahead.add(a.dtype, of.args.dv, rows, of.kv, a.value_dim);
-  };
   const std::int64_t next = block.begin + kQueries;
   if (next < s.query_count) {
     add_bias_rows(unit.args.forward, s, h, next, std::min(kQueries, s.query_count - next), keys, ahead);
-    if (p.ready[next / kQueries] == 0.f) add_queries(s, next, h);
+    if (p.ready[next / kQueries] == 0.f) add_queries(unit.args, s, h, next, {0, 1}, ahead);
   } else if (keys.end < unit.end) {
-    add_keys(unit, keys.end);
-  } else if (const BackwardUnit* then = unit.next) {
-    add_keys(*then, then->begin);
-    const AttentionArgs& a = then->args.forward;
-    add_queries(then->sequence, 0, then->kv * (a.heads / a.kv_heads));
+    add_keys(unit, {keys.end, unit.end}, stores, ahead);
+  } else {
+    add_next(unit, stores, {0, 1}, ahead);
   }
+  return ahead;
+}
+
+// Where they are walked by queries: the next tile, and by and by the next block; after the last one the next
+// unit.
+Ahead ahead_by_queries(const BackwardUnit& unit, std::int64_t h, const QueryBlock& block,
+                       std::span<const TilePlan::Tile> tiles, std::size_t t) {
+  const SequenceDesc& s = unit.sequence;
+  const AttentionArgs& a = unit.args.forward;
+  Ahead ahead(fetches(s, block, {tiles[t].begin, tiles[t].end}, 2));
+  const Share share{static_cast<std::int64_t>(t), static_cast<std::int64_t>(tiles.size())};
+  const std::int64_t next = block.begin + kQueries;
+  if (t + 1 < tiles.size()) {
+    const KeyRange keys{tiles[t + 1].begin, tiles[t + 1].end};
+    add_bias_rows(a, s, h, block.begin, block.count, keys, ahead);
+    add_keys(unit, keys, false, ahead);
+  } else if (next >= s.query_count) {
+    add_next(unit, false, {0, 1}, ahead);
+  }
+  if (next < s.query_count) add_queries(unit.args, s, h, next, share, ahead);
   return ahead;
 }
 
@@ -120,12 +151,12 @@ void backward_head(const BackwardUnit& unit, std::int64_t h, const BackwardSpace
   const AttentionArgs& a = args.forward;
   const SequenceDesc& s = unit.sequence;
   std::fill(p.ready, p.ready + (s.query_count + kQueries - 1) / kQueries, 0.f);
-  const auto visit = [&](const QueryBlock& block, const Tile& tile, const KeyRows& rows, std::int64_t begin) {
+  const auto visit = [&](const QueryBlock& block, const Tile& tile, const KeyRows& rows, std::int64_t begin,
+                         Ahead&& ahead) {
     // Under a sparse mask a range of keys meets few of the queries.
     float& ready = p.ready[block.begin / kQueries];
     if (ready == 0.f) prepare(args, s, h, block, sizes, p, block.begin);
     ready = 1.f;
-    Ahead ahead = ahead_of(unit, h, block, {tile.begin, tile.end}, p);
     backward_tile(args, s, h, block, tile, rows, sizes, p, sums, begin, ahead);
     ahead.finish();
   };
@@ -142,15 +173,21 @@ void backward_head(const BackwardUnit& unit, std::int64_t h, const BackwardSpace
       const QueryBlock block(first, s.query_count);
       const KeyRange seen = visible_keys(s, block);
       if (seen.end <= keys.begin || seen.begin >= keys.end) continue;
-      visit(block, bounded_tile(s, block, keys.begin, keys.end), rows, sizes.all_keys ? unit.begin : j0);
+      visit(block, bounded_tile(s, block, keys.begin, keys.end), rows, sizes.all_keys ? unit.begin : j0,
+            ahead_by_keys(unit, h, block, keys, !sizes.all_keys, p));
     }
     if (!sizes.all_keys) store_keys(unit, sizes, p, keys);
   }
   for (std::int64_t first = 0; a.plan && first < s.query_count; first += kQueries) {
     const QueryBlock block(first, s.query_count);
-    for_tiles(a, s, h, block, {unit.begin, unit.end}, [&](const Tile& tile) HWY_ATTR {
-      visit(block, tile, load_keys(a, s, unit.kv, {tile.begin, tile.end}, sizes, p), unit.begin);
-    });
+    const KeyRange range{unit.begin, unit.end};
+    const auto tiles = tiles_within(planned_tiles(a, s, h, block), range);
+    for (std::size_t t = 0; t < tiles.size(); ++t) {
+      visit_planned(a, block, tiles[t], range, [&](const Tile& tile) HWY_ATTR {
+        visit(block, tile, load_keys(a, s, unit.kv, {tile.begin, tile.end}, sizes, p), unit.begin,
+              ahead_by_queries(unit, h, block, tiles, t));
+      });
+    }
   }
   const PartialQueries parts(a, s);
   if (unit.partial) std::copy(p.ready, p.ready + parts.blocks, unit.partial + parts.met() + h * parts.blocks);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <type_traits>
 
 #include <headway/core/parallel.h>
 
@@ -34,16 +35,23 @@ void add_queries(const AttentionGradArgs& args, const Plan& plan, std::size_t fi
       if (part[sizes.met() + unit] != 0.f) parts.push_back(part + (second ? sizes.rows : 0));
     }
     const std::int64_t begin = block * TilePlan::kQueries;
+    std::vector<float> sums(static_cast<std::size_t>(a.dim));
+    float* total = sums.data();
     for (std::int64_t i = begin; i < std::min(begin + TilePlan::kQueries, s.query_count); ++i) {
       void* out = const_cast<void*>(to.at(a.dtype, s.query_begin + i, h));
-      for (std::int64_t d = 0; d < a.dim; ++d) {
-        float total = 0;
-        for (const float* part : parts) total += part[(h * s.query_count + i) * a.dim + d];
-        if (a.dtype == DType::bfloat16) {
-          static_cast<bfloat16*>(out)[d] = bfloat16(total);
-        } else {
-          static_cast<float*>(out)[d] = total;
+      const auto sum_up = [&](auto* row) {
+        using Number = std::remove_pointer_t<decltype(row)>;
+        std::fill(total, total + a.dim, 0.f);
+        for (const float* part : parts) {
+          const float* from = part + (h * s.query_count + i) * a.dim;
+          for (std::int64_t d = 0; d < a.dim; ++d) total[d] += from[d];
         }
+        for (std::int64_t d = 0; d < a.dim; ++d) row[d] = Number(total[d]);
+      };
+      if (a.dtype == DType::bfloat16) {
+        sum_up(static_cast<bfloat16*>(out));
+      } else {
+        sum_up(static_cast<float*>(out));
       }
     }
   });
