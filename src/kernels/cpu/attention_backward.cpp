@@ -1,6 +1,6 @@
 // One pass over the tiles gives dQ, dK and dV; probabilities are recomputed from the log-sum-exp (Dao et al.
 // 2022, algorithm 4). A unit is (sequence, key/value head, range of keys); it keeps its own sums, and ranges
-// are added in order.
+// are added in order. Classes of a plan that gathers come after all ranges: each adds to rows of its own.
 #include <headway/kernels/attention.h>
 
 #include <cmath>
@@ -30,54 +30,92 @@ void store_rows(DType dtype, const HeadRows& to, const RowSpan& span, std::int64
     store_row(dtype, to, span.first + r * span.step, head, dim, from + r * width, factor, add);
 }
 
-// What one unit works on.
+// What one unit works on, or one of its classes.
 struct BackwardUnit {
   const AttentionGradArgs& args;
-  const SequenceDesc& sequence;
+  SequenceDesc sequence;
   std::int64_t kv, begin, end;  // head, keys
   float* partial;               // PartialQueries of this range of keys, or null: args.dq itself
   const BackwardUnit* next;     // what this thread is likely to take on afterwards, or null
+  // True where whole tiles have stored their part of dQ, dK and dV.
+  bool adds() const { return sequence.step > 1 && has_whole_tiles(args.forward); }
 };
 
-// What follows a block of queries and its tile: the next block, where it is still to be made ready; after the
-// last block the next tile; after the last tile the next unit, with the rows it writes.
-Ahead ahead_of(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
-               const KeyRange& keys, const BackwardSpace& sizes, const BackwardBuffers& p, bool own_bias) {
+void add_queries(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t first,
+                 const Share& share, Ahead& ahead) {
+  const AttentionArgs& a = args.forward;
+  const RowSpan rows = share.of(queries_of(s, first, std::min(kQueries, s.query_count - first)));
+  ahead.add(a.dtype, a.q, rows, h, a.dim);
+  ahead.add(a.dtype, a.o, rows, h, a.value_dim);
+  ahead.add(a.dtype, args.d_o, rows, h, a.value_dim);
+  ahead.add(a.dtype, args.dq, rows, h, a.dim);
+}
+
+void add_biases(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t first,
+                const KeyRange& keys, bool own_bias, Ahead& ahead) {
+  const std::int64_t count = std::min(kQueries, s.query_count - first);
+  add_bias_rows(args.forward.bias, args.forward.bias_strides, s, h, first, count, keys, ahead);
+  if (own_bias) add_bias_rows(args.dbias, args.dbias_strides, s, h, first, count, keys, ahead);
+}
+
+// With their rows of dK and dV where those are stored tile by tile.
+void add_keys(const BackwardUnit& unit, const KeyRange& keys, bool stores, Ahead& ahead) {
+  const AttentionArgs& a = unit.args.forward;
+  const RowSpan rows = keys_of(unit.sequence, keys.begin, std::min(kKeys, keys.end - keys.begin));
+  ahead.add(a.dtype, a.k, rows, unit.kv, a.dim);
+  ahead.add(a.dtype, a.v, rows, unit.kv, a.value_dim);
+  if (!stores) return;
+  ahead.add(a.dtype, unit.args.dk, rows, unit.kv, a.dim);
+  ahead.add(a.dtype, unit.args.dv, rows, unit.kv, a.value_dim);
+}
+
+// What the unit after this one begins with.
+void add_next(const BackwardUnit& unit, bool stores, Ahead& ahead) {
+  if (!unit.next) return;
+  const AttentionArgs& a = unit.args.forward;
+  add_keys(*unit.next, {unit.next->begin, unit.next->end}, stores, ahead);
+  add_queries(unit.args, unit.next->sequence, unit.next->kv * (a.heads / a.kv_heads), 0, {0, 1}, ahead);
+}
+
+// What follows a block of queries and its tile where tiles are walked by keys: the next block, where it is
+// still to be made ready; after the last block the next tile; after the last tile the next unit.
+Ahead ahead_by_keys(const BackwardUnit& unit, std::int64_t h, const QueryBlock& block, const KeyRange& keys,
+                    const BackwardSpace& sizes, const BackwardBuffers& p, bool own_bias) {
+  const SequenceDesc& s = unit.sequence;
+  const bool stores = !sizes.all_keys;
   Ahead ahead(fetches(s, block, keys, 4));
-  const auto add_queries = [&](const SequenceDesc& of, std::int64_t first, std::int64_t head) {
-    const AttentionArgs& a = unit.args.forward;
-    const RowSpan rows = queries_of(of, first, std::min(kQueries, of.query_count - first));
-    ahead.add(a.dtype, a.q, rows, head, a.dim);
-    ahead.add(a.dtype, a.o, rows, head, a.value_dim);
-    ahead.add(a.dtype, unit.args.d_o, rows, head, a.value_dim);
-    ahead.add(a.dtype, unit.args.dq, rows, head, a.dim);
-  };
-  const auto add_keys = [&](const BackwardUnit& of, std::int64_t first) {
-    const AttentionArgs& a = of.args.forward;
-    const RowSpan rows = keys_of(of.sequence, first, std::min(kKeys, of.end - first));
-    ahead.add(a.dtype, a.k, rows, of.kv, a.dim);
-    ahead.add(a.dtype, a.v, rows, of.kv, a.value_dim);
-    ahead.add(a.dtype, of.args.dk, rows, of.kv, a.dim);
-    ahead.add(a.dtype, of.args.dv, rows, of.kv, a.value_dim);
-  };
   const std::int64_t next = block.begin + kQueries;
   if (next < s.query_count) {
-    const AttentionGradArgs& args = unit.args;
-    const std::int64_t count = std::min(kQueries, s.query_count - next);
-    add_bias_rows(args.forward.bias, args.forward.bias_strides, s, h, next, count, keys, ahead);
-    if (own_bias) add_bias_rows(args.dbias, args.dbias_strides, s, h, next, count, keys, ahead);
+    add_biases(unit.args, s, h, next, keys, own_bias, ahead);
     if (p.ready[next / kQueries] == 0.f) {
-      add_queries(s, next, h);
+      add_queries(unit.args, s, h, next, {0, 1}, ahead);
     } else {
       p.add_prepared(sizes, next, ahead);
     }
   } else if (keys.end < unit.end) {
-    add_keys(unit, keys.end);
-  } else if (const BackwardUnit* then = unit.next) {
-    add_keys(*then, then->begin);
-    const AttentionArgs& a = then->args.forward;
-    add_queries(then->sequence, 0, then->kv * (a.heads / a.kv_heads));
+    add_keys(unit, {keys.end, unit.end}, stores, ahead);
+  } else {
+    add_next(unit, stores, ahead);
   }
+  return ahead;
+}
+
+// Where they are walked by queries: the next tile, and by and by the next block; after the last one the next
+// unit.
+Ahead ahead_by_queries(const BackwardUnit& unit, std::int64_t h, const QueryBlock& block,
+                       std::span<const TilePlan::Tile> tiles, std::size_t t, bool own_bias) {
+  const SequenceDesc& s = unit.sequence;
+  Ahead ahead(fetches(s, block, {tiles[t].begin, tiles[t].end}, 4));
+  const Share share{static_cast<std::int64_t>(t), static_cast<std::int64_t>(tiles.size())};
+  const std::int64_t next = block.begin + kQueries;
+  if (t + 1 < tiles.size()) {
+    const KeyRange keys{tiles[t + 1].begin, tiles[t + 1].end};
+    add_biases(unit.args, s, h, block.begin, keys, own_bias, ahead);
+    add_keys(unit, keys, false, ahead);
+  } else if (next >= s.query_count) {
+    add_next(unit, false, ahead);
+  }
+  if (next < s.query_count) add_queries(unit.args, s, h, next, share, ahead);
   return ahead;
 }
 
@@ -88,48 +126,51 @@ void store_keys(const BackwardUnit& unit, const BackwardSpace& sizes, const Back
   const AttentionArgs& a = args.forward;
   const RowSpan span = keys_of(unit.sequence, keys.begin, keys.end - keys.begin);
   if (args.dk.data)
-    store_rows(a.dtype, args.dk, span, unit.kv, a.dim, p.key_sums, sizes.dim, static_cast<float>(a.scale));
+    store_rows(a.dtype, args.dk, span, unit.kv, a.dim, p.key_sums, sizes.dim, static_cast<float>(a.scale),
+               unit.adds());
   if (args.dv.data)
-    store_rows(a.dtype, args.dv, span, unit.kv, a.value_dim, p.value_sums, sizes.value_dim, 1.f);
+    store_rows(a.dtype, args.dv, span, unit.kv, a.value_dim, p.value_sums, sizes.value_dim, 1.f, unit.adds());
 }
 
-// dQ of the queries of a sequence or class, from its blocks; added to what its other parts have stored.
-void store_queries(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h,
-                   const BackwardSpace& sizes, const BackwardBuffers& p, float* d_query, const HeadRows& to,
-                   float* partial, bool add) {
+// dQ of the unit's queries from their blocks.
+void store_queries(const BackwardUnit& unit, std::int64_t h, const BackwardSpace& sizes,
+                   const BackwardBuffers& p, float* d_query, const HeadRows& to, float* partial) {
   const AttentionArgs& a = unit.args.forward;
+  const SequenceDesc& s = unit.sequence;
   const auto scale = static_cast<float>(a.scale);
   for (std::int64_t first = 0; first < s.query_count; first += kQueries) {
     const QueryBlock block(first, s.query_count);
     float* from = d_query + first * sizes.dim;
     if (p.ready[first / kQueries] == 0.f) {  // nothing seen: dQ of 0, or nothing to add
-      if (add || (partial && !has_classes(a))) continue;
+      if (partial || unit.adds()) continue;
       std::fill(from, from + block.count * sizes.dim, 0.f);
     }
     if (partial) {
-      const RowSpan own{h * unit.sequence.query_count + s.query_at(first), block.count, s.step};
-      store_rows(DType::float32, {partial, a.dim, 0}, own, 0, a.dim, from, sizes.dim, scale, add);
+      const RowSpan own{h * s.query_count + first, block.count};
+      store_rows(DType::float32, {partial, a.dim, 0}, own, 0, a.dim, from, sizes.dim, scale);
     } else {
-      store_rows(a.dtype, to, queries_of(s, first, block.count), h, a.dim, from, sizes.dim, scale, add);
+      store_rows(a.dtype, to, queries_of(s, first, block.count), h, a.dim, from, sizes.dim, scale,
+                 unit.adds());
     }
   }
 }
 
-// Head h of a unit's sequence, or of one of its classes.
-void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t h,
-                   const BackwardSpace& sizes, const BackwardBuffers& p, const HeadSums& sums) {
+// Head h of a unit.
+void backward_head(const BackwardUnit& unit, std::int64_t h, const BackwardSpace& sizes,
+                   const BackwardBuffers& p, const HeadSums& sums) {
   AttentionGradArgs args = unit.args;
   const AttentionArgs& a = args.forward;
+  const SequenceDesc& s = unit.sequence;
   const KeyRange all{unit.begin, unit.end};
   if (packs_rows(a) && all.begin < all.end)
     args.forward.relative_keys = packed_rows(a.relative_keys, s, h, {0, s.query_count}, all, p.packed);
   std::fill(p.ready, p.ready + (s.query_count + kQueries - 1) / kQueries, 0.f);
-  const auto visit = [&](const QueryBlock& block, const Tile& tile, const KeyRows& rows, std::int64_t begin) {
+  const auto visit = [&](const QueryBlock& block, const Tile& tile, const KeyRows& rows, std::int64_t begin,
+                         Ahead&& ahead) {
     // Under a sparse mask a range of keys meets few of the queries.
     float& ready = p.ready[block.begin / kQueries];
     if (ready == 0.f) prepare(args, s, h, block, sizes, p, block.begin);
     ready = 1.f;
-    Ahead ahead = ahead_of(unit, s, h, block, {tile.begin, tile.end}, sizes, p, sums.own_bias);
     backward_tile(args, s, h, block, tile, rows, sizes, p, sums, begin, ahead);
     ahead.finish();
   };
@@ -146,74 +187,80 @@ void backward_head(const BackwardUnit& unit, const SequenceDesc& s, std::int64_t
       const QueryBlock block(first, s.query_count);
       const KeyRange seen = visible_keys(s, block);
       if (seen.end <= keys.begin || seen.begin >= keys.end) continue;
-      visit(block, bounded_tile(s, block, keys.begin, keys.end), rows, sizes.all_keys ? unit.begin : j0);
+      visit(block, bounded_tile(s, block, keys.begin, keys.end), rows, sizes.all_keys ? unit.begin : j0,
+            ahead_by_keys(unit, h, block, keys, sizes, p, sums.own_bias));
     }
     if (!sizes.all_keys) store_keys(unit, sizes, p, keys);
   }
-  const auto number = [&](std::int64_t key) { return (key - s.first_key + s.step - 1) / s.step; };
-  const KeyRange range{std::max<std::int64_t>(number(unit.begin), 0), number(unit.end)};
   for (std::int64_t first = 0; a.plan && first < s.query_count; first += kQueries) {
     const QueryBlock block(first, s.query_count);
-    for_tiles(a, s, h, block, range, [&](const Tile& tile) HWY_ATTR {
-      visit(block, tile, load_keys(a, s, unit.kv, {tile.begin, tile.end}, sizes, p), unit.begin);
-    });
-  }
-  const PartialQueries parts(a, unit.sequence);
-  if (unit.partial) {  // a class's rows lie in all blocks
-    float* met = unit.partial + parts.met() + h * parts.blocks;
-    if (has_classes(a)) {
-      std::fill(met, met + parts.blocks, 1.f);
-    } else {
-      std::copy(p.ready, p.ready + parts.blocks, met);
+    const KeyRange range{unit.begin, unit.end};
+    const auto tiles = tiles_within(planned_tiles(a, s, h, block), range);
+    for (std::size_t t = 0; t < tiles.size(); ++t) {
+      visit_planned(a, block, tiles[t], range, [&](const Tile& tile) HWY_ATTR {
+        visit(block, tile, load_keys(a, s, unit.kv, {tile.begin, tile.end}, sizes, p), unit.begin,
+              ahead_by_queries(unit, h, block, tiles, t, sums.own_bias));
+      });
     }
   }
-  const bool add = s.step > 1 && a.plan->has_whole_tiles();
-  if (args.dq.data) store_queries(unit, s, h, sizes, p, p.d_query, args.dq, unit.partial, add);
+  const PartialQueries parts(a, s);
+  if (unit.partial) std::copy(p.ready, p.ready + parts.blocks, unit.partial + parts.met() + h * parts.blocks);
+  if (args.dq.data) store_queries(unit, h, sizes, p, p.d_query, args.dq, unit.partial);
   if (a.relative_keys.data) {
     float* partial = unit.partial ? unit.partial + parts.rows : nullptr;
-    store_queries(unit, s, h, sizes, p, p.d_relative, args.d_relative_query, partial, add);
+    store_queries(unit, h, sizes, p, p.d_relative, args.d_relative_query, partial);
   }
 }
 
-// A range of keys of one key/value head; `next` follows. `sums`: [H][HeadLayout] of the range.
+// Where the tiles of head h add what belongs to neither queries nor keys: in the [H][HeadLayout] of a unit of
+// sequence s.
+HeadSums sums_of_head(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, bool own_bias,
+                      float* sums_of_heads) {
+  const HeadLayout layout(args, s);
+  HeadSums sums{.own_bias = own_bias};
+  if (layout.total() == 0) return sums;
+  float* own = sums_of_heads + h * layout.total();
+  if (layout.distances > 0) sums.distances = own;
+  if (layout.keys > 0) sums.keys = own + layout.distances;
+  if (layout.values > 0) sums.values = own + layout.distances + layout.keys;
+  if (layout.parameters > 0) sums.parameters = own + layout.distances + layout.keys + layout.values;
+  sums.least = DistanceSpan(s).least;
+  sums.first_key_row = layout.first_key_row;
+  sums.first_value_row = layout.first_value_row;
+  return sums;
+}
+
+// A range of keys of one key/value head, or some classes; `next` follows. `sums`: [H][HeadLayout] of the
+// unit.
 void backward_unit(const AttentionGradArgs& args, const KeyUnit& part, std::int64_t kv, const KeyUnit* next,
                    std::int64_t next_kv, bool own_bias, const BackwardExtent& extent, float* partial,
                    float* sums_of_heads, float* space) {
   const AttentionArgs& a = args.forward;
   const SequenceDesc& s = a.sequences[part.sequence];
-  const BackwardUnit then{args,
-                          a.sequences[next ? next->sequence : part.sequence],
-                          next_kv,
-                          next ? next->begin : 0,
-                          next ? next->end : 0,
-                          nullptr,
-                          nullptr};
-  const BackwardUnit unit{args, s, kv, part.begin, part.end, partial, next ? &then : nullptr};
   const BackwardSpace sizes(args, extent);
   const BackwardBuffers p(a, sizes, space);
-  const HeadLayout layout(args, s);
-  const std::int64_t group = a.heads / a.kv_heads;
-  if (sizes.all_keys) {
-    std::fill(p.key_sums, p.key_sums + (unit.end - unit.begin) * sizes.dim, 0.f);
-    std::fill(p.value_sums, p.value_sums + (unit.end - unit.begin) * sizes.value_dim, 0.f);
-  }
-  for (std::int64_t g = 0; g < group; ++g) {
-    HeadSums sums{.own_bias = own_bias};
-    if (layout.total() > 0) {
-      float* own = sums_of_heads + (kv * group + g) * layout.total();
-      std::fill(own, own + layout.total(), 0.f);
-      if (layout.distances > 0) sums.distances = own;
-      if (layout.keys > 0) sums.keys = own + layout.distances;
-      if (layout.values > 0) sums.values = own + layout.distances + layout.keys;
-      if (layout.parameters > 0) sums.parameters = own + layout.distances + layout.keys + layout.values;
-      sums.least = DistanceSpan(s).least;
-      sums.first_key_row = layout.first_key_row;
-      sums.first_value_row = layout.first_value_row;
+  const std::int64_t group = a.heads / a.kv_heads, floats = HeadLayout(args, s).total();
+  std::fill(sums_of_heads + kv * group * floats, sums_of_heads + (kv + 1) * group * floats, 0.f);
+  const auto nth = [&](const KeyUnit& of, std::int64_t head, std::int64_t n) {
+    const SequenceDesc& whole = a.sequences[of.sequence];
+    if (!of.classes) return BackwardUnit{args, whole, head, of.begin, of.end, partial, nullptr};
+    const SequenceDesc one = residue_class(a, whole, of.begin + n);
+    return BackwardUnit{args, one, head, 0, one.key_count, nullptr, nullptr};
+  };
+  const std::int64_t count = part.classes ? part.end - part.begin : 1;
+  for (std::int64_t n = 0; n < count; ++n) {
+    BackwardUnit unit = nth(part, kv, n);
+    const bool last = n + 1 == count;
+    const BackwardUnit then = last ? nth(next ? *next : part, next_kv, 0) : nth(part, kv, n + 1);
+    if (!last || next) unit.next = &then;
+    if (sizes.all_keys) {
+      std::fill(p.key_sums, p.key_sums + (unit.end - unit.begin) * sizes.dim, 0.f);
+      std::fill(p.value_sums, p.value_sums + (unit.end - unit.begin) * sizes.value_dim, 0.f);
     }
-    for_classes(a, s,
-                [&](const SequenceDesc& of) { backward_head(unit, of, kv * group + g, sizes, p, sums); });
+    for (std::int64_t h = kv * group; h < (kv + 1) * group; ++h)
+      backward_head(unit, h, sizes, p, sums_of_head(args, s, h, own_bias, sums_of_heads));
+    if (sizes.all_keys) store_keys(unit, sizes, p, {unit.begin, unit.end});
   }
-  if (sizes.all_keys) store_keys(unit, sizes, p, {unit.begin, unit.end});
 }
 
 // dbias where no unit of keys owns its elements: everything that adds to rows [first, last) of one slice, in
@@ -275,38 +322,42 @@ void add_shared_bias(const AttentionGradArgs& args, const BackwardExtent& extent
 }  // namespace
 
 std::size_t attention_backward_workspace(const AttentionGradArgs& args, int threads) {
-  const Plan plan = plan_keys(args);
+  const Plan ranges = plan_ranges(args), classes = plan_classes(args);
   const std::int64_t floats =
       HWY_DYNAMIC_DISPATCH(backward_floats)(args, BackwardExtent(args.forward)) * threads +
-      plan.partial_floats + plan.sums_floats;
+      ranges.partial_floats + std::max(ranges.sums_floats, classes.sums_floats);
   return static_cast<std::size_t>(floats) * sizeof(float);
 }
 
 void attention_backward(const AttentionGradArgs& args, void* workspace) {
   const AttentionArgs& a = args.forward;
-  const Plan plan = plan_keys(args);
+  const Plan ranges = plan_ranges(args), classes = plan_classes(args);
   const BackwardExtent extent(a);
-  const bool shared_bias = bias_is_shared(args, plan);
+  const bool shared_bias = bias_is_shared(args, ranges);
   auto* partials = static_cast<float*>(workspace);
-  float* sums = partials + plan.partial_floats;
-  float* spaces = sums + plan.sums_floats;
+  float* sums = partials + ranges.partial_floats;
+  float* spaces = sums + std::max(ranges.sums_floats, classes.sums_floats);
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(args, extent);
-  for (const Wave& wave : plan.waves) {
-    const std::int64_t units = static_cast<std::int64_t>(wave.end - wave.begin) * a.kv_heads;
-    const auto unit_of = [&](std::int64_t unit) {
-      return &plan.units[wave.begin + static_cast<std::size_t>(unit / a.kv_heads)];
-    };
-    core::parallel_for(units, [&](std::int64_t unit) {
-      const KeyUnit& part = *unit_of(unit);
-      const std::int64_t next = unit + threads();
-      HWY_DYNAMIC_DISPATCH(backward_unit)
-      (args, part, unit % a.kv_heads, next < units ? unit_of(next) : nullptr, next % a.kv_heads,
-       args.dbias && !shared_bias, extent, part.partial >= 0 ? partials + part.partial : nullptr,
-       sums + part.sums, spaces + core::thread_index() * floats);
-    });
-    add_sums(args, plan, wave, sums);
-  }
-  add_partials(args, plan, partials);
+  const auto run = [&](const Plan& plan) {
+    for (const Wave& wave : plan.waves) {
+      const std::int64_t units = static_cast<std::int64_t>(wave.end - wave.begin) * a.kv_heads;
+      const auto unit_of = [&](std::int64_t unit) {
+        return &plan.units[wave.begin + static_cast<std::size_t>(unit / a.kv_heads)];
+      };
+      core::parallel_for(units, [&](std::int64_t unit) {
+        const KeyUnit& part = *unit_of(unit);
+        const std::int64_t next = unit + threads();
+        HWY_DYNAMIC_DISPATCH(backward_unit)
+        (args, part, unit % a.kv_heads, next < units ? unit_of(next) : nullptr, next % a.kv_heads,
+         args.dbias && !shared_bias, extent, part.partial >= 0 ? partials + part.partial : nullptr,
+         sums + part.sums, spaces + core::thread_index() * floats);
+      });
+      add_sums(args, plan, wave, sums);
+    }
+  };
+  run(ranges);
+  add_partials(args, ranges, partials);
+  run(classes);
   if (shared_bias) add_shared_bias(args, extent, spaces, floats);
 }
 }  // namespace headway::inline v1::kernels

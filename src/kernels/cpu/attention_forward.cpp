@@ -62,6 +62,29 @@ struct Work {
   }
 };
 
+// The tiles of keys that they meet, in order. Of blocks that see the same tiles of a plan, the first one's;
+// see share_tiles().
+class TileList {
+ public:
+  TileList(const AttentionArgs& a, const Work& w)
+      : planned_(a.plan ? planned_tiles(a, *w.sequence, w.head, w.block(0)) : Planned()),
+        seen_(a.plan ? KeyRange{0, 0} : w.seen()),
+        count_(a.plan ? static_cast<std::int64_t>(planned_.size())
+                      : (seen_.end - tile_begin(seen_.begin) + kKeys - 1) / kKeys) {}
+  std::int64_t count() const { return count_; }
+  KeyRange operator[](std::int64_t t) const {
+    if (!planned_.empty()) return {planned_[t].begin, planned_[t].end};
+    const std::int64_t begin = tile_begin(seen_.begin) + t * kKeys;
+    return {begin, std::min(begin + kKeys, seen_.end)};
+  }
+
+ private:
+  using Planned = std::span<const TilePlan::Tile>;
+  Planned planned_;
+  KeyRange seen_;
+  std::int64_t count_;
+};
+
 // Up to kBlocks blocks of queries of one head, over all their keys.
 class ForwardPass {
  public:
@@ -81,8 +104,8 @@ class ForwardPass {
         key_buffer(row_buffer + kQueries * sizes.dim),
         value_buffer(key_buffer + kKeys * sizes.dim),
         relative(sizes.relative, value_buffer + kKeys * sizes.value_dim) {
-    const KeyRange seen = work.seen(),
-                   queries{work.first, std::min(work.first + work.blocks * kQueries, s.query_count)};
+    const KeyRange seen = work.seen();
+    const KeyRange queries{work.first, std::min(work.first + work.blocks * kQueries, s.query_count)};
     if (packs_rows(a) && seen.begin < seen.end)
       a.relative_keys = packed_rows(a.relative_keys, s, h, queries, seen, space + sizes.total());
     if (pair_scale) std::fill(pair_scale, pair_scale + kKeys, static_cast<float>(a.scale) * kLog2e);
@@ -91,30 +114,27 @@ class ForwardPass {
   // `next` comes after it.
   void run(bool resumes, const Work& next) {
     const int count = work.blocks;
-    const KeyRange seen = work.seen();
-    const bool alone = writes_at_once(seen, resumes);
+    const TileList tiles(a, work);
+    const bool alone = writes_at_once(tiles, resumes);
     for (int n = 0; n < count; ++n) begin_block(work.block(n), n, resumes, alone);
     if (count == 1) {
+      std::int64_t t = 0;
       for_tiles(a, s, h, work.block(0), {0, s.key_count}, [&](const Tile& tile) HWY_ATTR {
-        Ahead ahead = ahead_of({tile.begin, tile.end}, seen, next);
+        Ahead ahead = ahead_of(tiles, t++, next);
         const KeyRange keys{tile.begin, tile.end};
         attend(work.block(0), 0, tile, key_rows(keys, Place::anywhere), value_rows(keys), alone, ahead);
         ahead.finish();
       });
     } else {
-      // Of blocks that see the same tiles of a plan, the first one's list; see share_tiles().
-      const auto planned = a.plan ? planned_tiles(a, s, h, work.block(0)) : std::span<const TilePlan::Tile>();
-      const auto tiles = a.plan ? static_cast<std::int64_t>(planned.size())
-                                : (seen.end - tile_begin(seen.begin) + kKeys - 1) / kKeys;
-      for (std::int64_t t = 0; t < tiles; ++t) {
-        const std::int64_t j0 = a.plan ? planned[t].begin : tile_begin(seen.begin) + t * kKeys;
-        const KeyRange range{j0, a.plan ? planned[t].end : std::min(j0 + kKeys, seen.end)};
-        Ahead ahead = ahead_of(range, seen, next);
+      for (std::int64_t t = 0; t < tiles.count(); ++t) {
+        const KeyRange range = tiles[t];
+        Ahead ahead = ahead_of(tiles, t, next);
         const Rows k = key_rows(range, Place::adjacent);
         const Values v = value_rows(range);
         for (int n = 0; n < count; ++n) {
           const auto visit = [&](const Tile& tile) HWY_ATTR {
-            attend(work.block(n), n, tile, {k.data + (tile.begin - j0) * k.row, k.row}, v, false, ahead);
+            attend(work.block(n), n, tile, {k.data + (tile.begin - range.begin) * k.row, k.row}, v, false,
+                   ahead);
           };
           if (a.plan) {
             visit_planned(a, work.block(n), planned_tiles(a, s, h, work.block(n))[t], range, visit);
@@ -159,33 +179,32 @@ class ForwardPass {
             begin};
   }
 
-  // The next tile's rows; and by and by, over the last tiles, those that `next` begins with.
-  Ahead ahead_of(const KeyRange& tile, const KeyRange& seen, const Work& next) const {
+  // The rows of the tile after number t; and by and by, over the last tiles, those that `next` begins with.
+  Ahead ahead_of(const TileList& tiles, std::int64_t t, const Work& next) const {
     constexpr std::int64_t kLast = 4;
     std::int64_t times = 0;
-    for (int n = 0; n < work.blocks; ++n) times += fetches(s, work.block(n), tile);
+    for (int n = 0; n < work.blocks; ++n) times += fetches(s, work.block(n), tiles[t]);
     Ahead ahead(times);
-    const auto add_keys = [&](const Work& of, std::int64_t begin, std::int64_t end, const Share& share) {
-      const RowSpan rows = share.of(keys_of(*of.sequence, begin, end - begin));
+    const auto add_keys = [&](const Work& of, const KeyRange& keys, const Share& share) {
+      const RowSpan rows = share.of(keys_of(*of.sequence, keys.begin, keys.end - keys.begin));
       ahead.add(a.dtype, a.k, rows, of.head * a.kv_heads / a.heads, a.dim);
       ahead.add(a.dtype, a.v, rows, of.head * a.kv_heads / a.heads, a.value_dim);
     };
-    if (tile.end < seen.end) add_keys(work, tile.end, std::min(tile.end + kKeys, seen.end), {0, 1});
-    const auto tiles = [](std::int64_t begin, std::int64_t end) { return (end - begin + kKeys - 1) / kKeys; };
-    const std::int64_t last = std::min(kLast, tiles(tile_begin(seen.begin), seen.end));
-    const Share share{last - 1 - tiles(std::min(tile.end, seen.end), seen.end), last};
+    if (t + 1 < tiles.count()) add_keys(work, tiles[t + 1], {0, 1});
+    const std::int64_t last = std::min(kLast, tiles.count());
+    const Share share{t + last - tiles.count(), last};
     if (!next.sequence || share.number < 0) return ahead;
-    const KeyRange keys = next.seen();
-    add_keys(next, keys.begin, std::min(keys.begin + kKeys, keys.end), share);
+    const TileList after(a, next);
+    if (after.count() > 0) add_keys(next, after[0], share);
     ahead.add(a.dtype, a.q, share.of(next.queries()), next.head, a.dim);
     ahead.add(a.dtype, a.o, share.of(next.queries()), next.head, a.value_dim);
     return ahead;
   }
 
   // True when one tile is all that its queries see, and its product can go to O as it is.
-  bool writes_at_once(const KeyRange& seen, bool resumes) const {
+  bool writes_at_once(const TileList& tiles, bool resumes) const {
     return work.blocks == 1 && !resumes && !a.plan && !a.relative_values.data && a.dtype == DType::float32 &&
-           a.value_dim == sizes.value_dim && seen.end - tile_begin(seen.begin) <= kKeys;
+           a.value_dim == sizes.value_dim && tiles.count() <= 1;
   }
 
   void begin_block(const QueryBlock& block, int n, bool resumes, bool alone) {

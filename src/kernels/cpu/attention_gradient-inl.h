@@ -349,13 +349,13 @@ inline void backward_tile(const AttentionGradArgs& args, const SequenceDesc& s, 
     query_product<Start::load>(keys.summed, sizes.dim, by_keys, block, run, keys.first, nullptr,
                                p.d_query + first * sizes.dim, sizes.dim, skip_keys, sizes.pairs, &ahead);
   });
-  float* dk = p.key_sums + (s.key_at(tile.begin) - begin) * sizes.dim;
-  float* dv = p.value_sums + (s.key_at(tile.begin) - begin) * sizes.value_dim;
+  float* dk = p.key_sums + (tile.begin - begin) * sizes.dim;
+  float* dv = p.value_sums + (tile.begin - begin) * sizes.value_dim;
   for_runs(tile, [&](const Run& run) HWY_ATTR {
     key_product(q, sizes.dim, sizes.pairs ? t.joined_d_scores : t.d_scores, block, run, tile.begin, dk,
-                skip_queries, sizes.pairs, s.step, &ahead);
+                skip_queries, sizes.pairs, &ahead);
     key_product(g, sizes.value_dim, sizes.pairs ? t.joined_weights : t.weights, block, run, tile.begin, dv,
-                skip_queries, sizes.pairs, s.step, &ahead);
+                skip_queries, sizes.pairs, &ahead);
   });
 }
 

@@ -1,8 +1,12 @@
 #include "kernels/cpu/attention_ranges.h"
 
 #include <algorithm>
+#include <span>
+#include <type_traits>
 
 #include <headway/core/parallel.h>
+
+#include "kernels/cpu/attention_units.h"
 
 namespace headway::inline v1::kernels {
 namespace {
@@ -31,19 +35,47 @@ void add_queries(const AttentionGradArgs& args, const Plan& plan, std::size_t fi
       if (part[sizes.met() + unit] != 0.f) parts.push_back(part + (second ? sizes.rows : 0));
     }
     const std::int64_t begin = block * TilePlan::kQueries;
+    std::vector<float> sums(static_cast<std::size_t>(a.dim));
+    float* total = sums.data();
     for (std::int64_t i = begin; i < std::min(begin + TilePlan::kQueries, s.query_count); ++i) {
       void* out = const_cast<void*>(to.at(a.dtype, s.query_begin + i, h));
-      for (std::int64_t d = 0; d < a.dim; ++d) {
-        float total = 0;
-        for (const float* part : parts) total += part[(h * s.query_count + i) * a.dim + d];
-        if (a.dtype == DType::bfloat16) {
-          static_cast<bfloat16*>(out)[d] = bfloat16(total);
-        } else {
-          static_cast<float*>(out)[d] = total;
+      const auto sum_up = [&](auto* row) {
+        using Number = std::remove_pointer_t<decltype(row)>;
+        std::fill(total, total + a.dim, 0.f);
+        for (const float* part : parts) {
+          const float* from = part + (h * s.query_count + i) * a.dim;
+          for (std::int64_t d = 0; d < a.dim; ++d) total[d] += from[d];
         }
+        for (std::int64_t d = 0; d < a.dim; ++d) row[d] = Number(total[d]);
+      };
+      if (a.dtype == DType::bfloat16) {
+        sum_up(static_cast<bfloat16*>(out));
+      } else {
+        sum_up(static_cast<float*>(out));
       }
     }
   });
+}
+
+// Appends the units of one sequence, to the last wave while there is room for their sums.
+void add_units(const AttentionGradArgs& args, std::span<KeyUnit> units, Plan& plan) {
+  // Sums of so many floats (64 MiB) are held at once, or those of one sequence: a few per cent of what the
+  // training of such batches holds anyway, and waves are long enough that their ends do not matter.
+  constexpr std::int64_t kWave = std::int64_t{1} << 24;
+  const AttentionArgs& a = args.forward;
+  const std::int64_t sums = a.heads * HeadLayout(args, a.sequences[units.front().sequence]).total();
+  const auto more = sums * static_cast<std::int64_t>(units.size());
+  if (plan.waves.empty() || plan.held + more > kWave) {
+    plan.waves.push_back({plan.units.size(), plan.units.size()});
+    plan.held = 0;
+  }
+  for (KeyUnit& unit : units) {
+    unit.sums = plan.held;
+    plan.held += sums;
+  }
+  plan.units.insert(plan.units.end(), units.begin(), units.end());
+  plan.sums_floats = std::max(plan.sums_floats, plan.held);
+  plan.waves.back().end = plan.units.size();
 }
 
 }  // namespace
@@ -71,38 +103,42 @@ HeadLayout::HeadLayout(const AttentionGradArgs& args, const SequenceDesc& s) {
   if (args.d_modifier) parameters = a.modifier->parameters().numel();
 }
 
-Plan plan_keys(const AttentionGradArgs& args) {
-  // Sums of so many floats (64 MiB) are held at once, or those of one sequence: a few per cent of what the
-  // training of such batches holds anyway, and waves are long enough that their ends do not matter.
-  constexpr std::int64_t kWave = std::int64_t{1} << 24;
+Plan plan_ranges(const AttentionGradArgs& args) {
   const AttentionArgs& a = args.forward;
   Plan plan;
-  std::int64_t held = 0;
-  for (std::size_t i = 0; i < a.sequences.size(); ++i) {
+  for (std::size_t i = 0; has_whole_tiles(a) && i < a.sequences.size(); ++i) {
     const SequenceDesc& s = a.sequences[i];
     const std::int64_t ranges = a.kv_heads >= 4 ? 1 : std::clamp<std::int64_t>(s.key_count / 512, 1, 4);
     const std::int64_t tiles = (s.key_count + kAttentionTileKeys - 1) / kAttentionTileKeys;
     const std::int64_t step = std::max<std::int64_t>((tiles + ranges - 1) / ranges, 1) * kAttentionTileKeys;
-    const std::int64_t sums = a.heads * HeadLayout(args, s).total();
-    if (plan.waves.empty() || held + sums * ranges > kWave) {
-      plan.waves.push_back({plan.units.size(), plan.units.size()});
-      held = 0;
-    }
+    std::vector<KeyUnit> units;
     for (std::int64_t begin = 0; begin < std::max<std::int64_t>(s.key_count, 1); begin += step) {
-      plan.units.push_back(
-          {i, begin, std::min(begin + step, s.key_count), ranges > 1 ? plan.partial_floats : -1, held});
-      held += sums;
+      units.push_back(
+          {i, false, begin, std::min(begin + step, s.key_count), ranges > 1 ? plan.partial_floats : -1, 0});
       if (ranges > 1) plan.partial_floats += PartialQueries(a, s).floats();
     }
-    plan.sums_floats = std::max(plan.sums_floats, held);
-    plan.waves.back().end = plan.units.size();
+    add_units(args, units, plan);
+  }
+  return plan;
+}
+
+Plan plan_classes(const AttentionGradArgs& args) {
+  constexpr std::int64_t kMostUnits = 16;  // so 16 threads have one each; every one has sums of its own
+  const AttentionArgs& a = args.forward;
+  Plan plan;
+  for (std::size_t i = 0; has_classes(a) && i < a.sequences.size(); ++i) {
+    const std::int64_t classes = a.plan->step(), each = (classes + kMostUnits - 1) / kMostUnits;
+    std::vector<KeyUnit> units;
+    for (std::int64_t begin = 0; begin < classes; begin += each)
+      units.push_back({i, true, begin, std::min(begin + each, classes), -1, 0});
+    add_units(args, units, plan);
   }
   return plan;
 }
 
 bool bias_is_shared(const AttentionGradArgs& args, const Plan& plan) {
   if (!args.dbias) return false;
-  const bool cut = plan.units.size() > args.forward.sequences.size();
+  const bool cut = plan.units.size() > args.forward.sequences.size() || has_classes(args.forward);
   return (args.bias_batches == 1 && args.forward.sequences.size() > 1) ||
          (args.bias_heads == 1 && args.forward.heads > 1) || (args.dbias_strides.key == 0 && cut);
 }

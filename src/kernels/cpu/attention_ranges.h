@@ -48,12 +48,14 @@ struct PartialQueries {
   std::int64_t floats() const { return met() + heads * blocks; }
 };
 
-// A range of keys of one sequence. Few key/value heads alone would leave threads idle, so long sequences are
-// cut, in at most four: every cut costs a copy of dQ.
+// A range of keys of one sequence, or of its classes. Few key/value heads alone would leave threads idle, so
+// long sequences are cut, in at most four: every cut costs a copy of dQ. Classes share no rows, and cost
+// none.
 struct KeyUnit {
   std::size_t sequence;
+  bool classes;  // what begin and end count, of a plan that gathers: its classes, or keys
   std::int64_t begin, end;
-  std::int64_t partial;  // offset of its dQ (and dQ') in floats, -1 where the sequence is whole
+  std::int64_t partial;  // offset of its dQ (and dQ') in floats, -1 where none is cut
   std::int64_t sums;     // offset of its [H][HeadLayout] in its wave's
 };
 
@@ -66,11 +68,13 @@ struct Plan {
   std::vector<KeyUnit> units;
   std::vector<Wave> waves;
   std::int64_t partial_floats = 0, sums_floats = 0;
+  std::int64_t held = 0;  // floats of sums in the last wave
 };
 
 /// The units of a backward pass, in the order of sequences and keys: a function of each sequence's shape
-/// alone.
-Plan plan_keys(const AttentionGradArgs& args);
+/// alone. Of whole tiles, if there are any; and of classes, which add to what those have stored.
+Plan plan_ranges(const AttentionGradArgs& args);
+Plan plan_classes(const AttentionGradArgs& args);
 
 /// True when elements of dbias are summed over sequences, heads or ranges of keys: then no unit of keys owns
 /// them.

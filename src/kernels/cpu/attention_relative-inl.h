@@ -254,7 +254,7 @@ inline void add_relative_gradient(const RelativeRows& table, const RelativeTile&
   const std::int64_t width = round_up(table.width);
   const auto add = [&](float* out, std::int64_t step) HWY_ATTR {
     for_distance_runs(r, block, tile, [&](const Run& run) HWY_ATTR {
-      key_product(rows, width, buffers.panel, block, run, 0, out, skip_zeros, false, step);
+      key_product(rows, width, buffers.panel, block, run, 0, out, skip_zeros, false, nullptr, step);
     });
   };
   if (r.whole && table.width == width) return add(sums + (table.number(r.top) - first) * width, s.step);

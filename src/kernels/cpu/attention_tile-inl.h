@@ -215,7 +215,7 @@ void query_product(const Rows& rows, std::int64_t width, const float* weights, c
 // `step` rows apart.
 inline void key_product(const Rows& rows, std::int64_t width, const float* weights, const QueryBlock& block,
                         const Run& run, std::int64_t j0, float* out, bool skip_zeros, bool pairs,
-                        std::int64_t step = 1, Ahead* ahead = nullptr) {
+                        Ahead* ahead, std::int64_t step = 1) {
   const std::int64_t in_word = pairs ? 2 : 1;  // queries
   const std::int64_t first = run.first * kLanes / in_word;
   const std::int64_t last = (std::min(run.last * kLanes, block.count) + in_word - 1) / in_word;

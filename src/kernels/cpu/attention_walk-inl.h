@@ -152,6 +152,16 @@ inline std::span<const TilePlan::Tile> planned_tiles(const AttentionArgs& a, con
                     : a.plan->tiles(s.index, h, number);
 }
 
+// Those of them that have some of `keys`.
+inline std::span<const TilePlan::Tile> tiles_within(std::span<const TilePlan::Tile> tiles,
+                                                    const KeyRange& keys) {
+  const auto first = std::partition_point(tiles.begin(), tiles.end(),
+                                          [&](const TilePlan::Tile& tile) { return tile.end <= keys.begin; });
+  const auto last = std::partition_point(first, tiles.end(),
+                                         [&](const TilePlan::Tile& tile) { return tile.begin < keys.end; });
+  return {first, last};
+}
+
 // Calls body(tile) with what one of them has of `keys`, if anything.
 template <class Body>
 void visit_planned(const AttentionArgs& a, const QueryBlock& block, const TilePlan::Tile& tile,
@@ -188,7 +198,8 @@ void for_tiles(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h, co
       body(bounded_tile(s, block, std::max(tile, begin), std::min(tile + kKeys, end)));
     return;
   }
-  for (const TilePlan::Tile& tile : planned_tiles(a, s, h, block)) visit_planned(a, block, tile, keys, body);
+  for (const TilePlan::Tile& tile : tiles_within(planned_tiles(a, s, h, block), keys))
+    visit_planned(a, block, tile, keys, body);
 }
 
 // Calls body(run) for the runs of a tile in order.
