@@ -57,10 +57,10 @@ HWY_INLINE void for_row_keys(std::int64_t count, const Body& body) {
 inline void finish_row_scores(const AttentionArgs& a, const SequenceDesc& s, std::int64_t h,
                               std::int64_t heads, const Tile& tile, float* scores) {
   const FloatTag f;
-  const float cap = static_cast<float>(a.softcap) * kLog2e;
-  for (std::int64_t i = 0; cap > 0 && i < tile.keys() * heads; i += kLanes) {
-    hn::StoreU(hn::Mul(hn::Set(f, cap), tanh(hn::Mul(hn::LoadU(f, scores + i), hn::Set(f, 1.f / cap)))), f,
-               scores + i);
+  if (a.softcap > 0) {
+    const Softcap softcap(a.softcap);
+    for (std::int64_t i = 0; i < tile.keys() * heads; i += kLanes)
+      hn::StoreU(softcap.of(hn::LoadU(f, scores + i)), f, scores + i);
   }
   const auto* bias = static_cast<const float*>(a.bias);
   const auto* table = static_cast<const float*>(a.distances.data);

@@ -138,24 +138,34 @@ inline void hide_pairs(const QueryBlock& block, const Tile& tile, float* scores)
   }
 }
 
-// tanh x = 1 - 2 / (e^2x + 1): absolute error below 2e-7, which is what a score needs.
-HWY_INLINE Floats tanh(Floats x) {
-  const FloatTag f;
-  // x86's min gives its second operand where one is NaN.
-  const Floats power = exp2(hn::Min(hn::Set(f, 64.f), hn::Mul(x, hn::Set(f, 2 * kLog2e))));
-  return hn::Sub(hn::Set(f, 1.f), hn::Div(hn::Set(f, 2.f), hn::Add(power, hn::Set(f, 1.f))));
-}
+// Of scores in units of log 2: cap·tanh(x / cap) = cap - 2·cap / (e^(2x / cap) + 1), whose error is below
+// 2e-7 of the cap.
+struct Softcap {
+  Floats cap, twice, rate;
+  explicit Softcap(double softcap)
+      : cap(hn::Set(FloatTag(), static_cast<float>(softcap) * kLog2e)),
+        twice(hn::Add(cap, cap)),
+        rate(hn::Set(FloatTag(), 2.f / static_cast<float>(softcap))) {}
+  HWY_INLINE Floats of(Floats x) const {
+    const FloatTag f;
+    // x86's min gives its second operand where one is NaN.
+    const Floats power = exp2(hn::Min(hn::Set(f, 64.f), hn::Mul(x, rate)));
+    return hn::Sub(cap, hn::Div(twice, hn::Add(power, hn::Set(f, 1.f))));
+  }
+};
 
-// Scores, in units of log 2, become cap·tanh(score / cap); `slopes`, where wanted, the derivative.
+// `slopes`, where wanted, are the derivative.
 inline void cap_scores(const AttentionArgs& a, const QueryBlock& block, const Tile& tile, float* scores,
                        float* slopes) {
   const FloatTag f;
-  const Floats cap = hn::Set(f, static_cast<float>(a.softcap) * kLog2e);
+  const Softcap softcap(a.softcap);
   const Floats inverse = hn::Set(f, 1.f / (static_cast<float>(a.softcap) * kLog2e));
   for_scores(block, tile, scores, [&](float* at, std::int64_t, int) HWY_ATTR {
-    const Floats y = tanh(hn::Mul(hn::LoadU(f, at), inverse));
-    hn::StoreU(hn::Mul(cap, y), f, at);
-    if (slopes) hn::StoreU(hn::NegMulAdd(y, y, hn::Set(f, 1.f)), f, slopes + (at - scores));
+    const Floats y = softcap.of(hn::LoadU(f, at));
+    hn::StoreU(y, f, at);
+    if (!slopes) return;
+    const Floats tanh = hn::Mul(y, inverse);
+    hn::StoreU(hn::NegMulAdd(tanh, tanh, hn::Set(f, 1.f)), f, slopes + (at - scores));
   });
 }
 
