@@ -138,7 +138,7 @@ inline KeyRows load_keys(const AttentionArgs& a, const SequenceDesc& s, std::int
 // Q, dO and Q' of one block by rows: in place, or copied to row `at` of the thread's own. Of pairs, two
 // queries in a row.
 struct QueryRows {
-  Rows q, g, relative;
+  Rows q = {}, g = {}, relative = {};
   QueryRows(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, const QueryBlock& block,
             const BackwardSpace& sizes, const BackwardBuffers& p, std::int64_t at) {
     const AttentionArgs& a = args.forward;
