@@ -42,7 +42,7 @@ struct BackwardUnit {
 };
 
 void add_queries(const AttentionGradArgs& args, const SequenceDesc& s, std::int64_t h, std::int64_t first,
-                 const Share& share, Ahead& ahead) {
+                 Ahead& ahead, const Share& share = {0, 1}) {
   const AttentionArgs& a = args.forward;
   const RowSpan rows = share.of(queries_of(s, first, std::min(kQueries, s.query_count - first)));
   ahead.add(a.dtype, a.q, rows, h, a.dim);
@@ -74,7 +74,7 @@ void add_next(const BackwardUnit& unit, bool stores, Ahead& ahead) {
   if (!unit.next) return;
   const AttentionArgs& a = unit.args.forward;
   add_keys(*unit.next, {unit.next->begin, unit.next->end}, stores, ahead);
-  add_queries(unit.args, unit.next->sequence, unit.next->kv * (a.heads / a.kv_heads), 0, {0, 1}, ahead);
+  add_queries(unit.args, unit.next->sequence, unit.next->kv * (a.heads / a.kv_heads), 0, ahead);
 }
 
 // What follows a block of queries and its tile where tiles are walked by keys: the next block, where it is
@@ -88,7 +88,7 @@ Ahead ahead_by_keys(const BackwardUnit& unit, std::int64_t h, const QueryBlock& 
   if (next < s.query_count) {
     add_biases(unit.args, s, h, next, keys, own_bias, ahead);
     if (p.ready[next / kQueries] == 0.f) {
-      add_queries(unit.args, s, h, next, {0, 1}, ahead);
+      add_queries(unit.args, s, h, next, ahead);
     } else {
       p.add_prepared(sizes, next, ahead);
     }
@@ -115,7 +115,7 @@ Ahead ahead_by_queries(const BackwardUnit& unit, std::int64_t h, const QueryBloc
   } else if (next >= s.query_count) {
     add_next(unit, false, ahead);
   }
-  if (next < s.query_count) add_queries(unit.args, s, h, next, share, ahead);
+  if (next < s.query_count) add_queries(unit.args, s, h, next, ahead, share);
   return ahead;
 }
 

@@ -25,8 +25,8 @@ struct NextRows {
   const char* rows = nullptr;
   std::int64_t row = 0;
 };
-// Fetches `bytes` of kCount rows and steps past them. Vectors are shorter than cache lines, so that a line is
-// asked for more than once: a processor drops what it is asked for faster than memory delivers.
+// Fetches `bytes` of kCount rows and steps past them. Where vectors are shorter than cache lines a line is
+// asked for again: a processor drops what it is asked for faster than memory delivers.
 template <int kCount>
 HWY_INLINE void fetch(NextRows& next, std::int64_t bytes) {
   for (std::int64_t begin = 0; begin < bytes; begin += 64) {
@@ -126,7 +126,7 @@ HWY_INLINE void row_products(const float* query, AnyRows keys, std::int64_t dim,
         for (int n = 0; n < kCount; ++n) {
           Floats& sum = acc[n * kHeads + h];
           sum = hn::MulAdd(q, row[n], sum);
-          if (part + 1 < kParts) keep(sum);
+          if (part + 1 < kParts) keep(sum);  // parts apart: mixed, they need more registers than there are
         }
       }
     }
