@@ -25,6 +25,12 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   return out;
 }
 
+Tensor Tensor::on_demand(const Shape& shape, DType dtype, std::function<void(void*)> make) {
+  Tensor out = Tensor::empty(shape, dtype, Device::meta);
+  out.impl_->storage = std::make_shared<core::Storage>(out.impl_->storage->bytes(), std::move(make));
+  return out;
+}
+
 Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner) {
   if (!owner) owner = std::shared_ptr<void>(data, [](void*) {});
   Tensor out;

@@ -53,6 +53,36 @@ TEST(Shape, broadcasts_as_numpy_does) {
   EXPECT_THAT(error_of([] { broadcast_shapes("add", {2, 3}, {2}); }).what(), HasSubstr("[2, 3] and [2]"));
 }
 
+TEST(Tensor, elements_on_demand_are_written_by_the_first_read_and_kept) {
+  int calls = 0;
+  const Tensor x = Tensor::on_demand({2, 2}, DType::float32, [&calls](void* out) {
+    ++calls;
+    for (int i = 0; i < 4; ++i) static_cast<float*>(out)[i] = static_cast<float>(i);
+  });
+  EXPECT_TRUE(x.storage().on_demand());
+  std::vector<float> copy(4);
+  x.storage().copy_to(copy.data());
+  EXPECT_THAT(copy, ElementsAre(0, 1, 2, 3));
+  EXPECT_TRUE(x.storage().on_demand()) << "a copy leaves them on demand";
+  EXPECT_EQ(x.strided({2}, {2}, 1).to_vector<float>()[1], 3);
+  EXPECT_FALSE(x.storage().on_demand());
+  x.data<float>()[0] = 7;
+  x.storage().copy_to(copy.data());
+  EXPECT_THAT(copy, ElementsAre(7, 1, 2, 3)) << "what was written since is copied";
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(Tensor, elements_on_demand_whose_maker_throws_can_be_asked_for_again) {
+  bool broken = true;
+  const Tensor x = Tensor::on_demand({1}, DType::float32, [&broken](void* out) {
+    if (broken) fail(ErrorCode::io, "read", "the file is gone");
+    *static_cast<float*>(out) = 4;
+  });
+  EXPECT_EQ(error_of([&] { (void)x.data<float>(); }).code(), ErrorCode::io);
+  broken = false;
+  EXPECT_EQ(x.item<float>(), 4);
+}
+
 TEST(Tensor, copies_are_handles_of_the_same_elements) {
   const Tensor x = zeros({3});
   const Tensor y = x;

@@ -1,7 +1,10 @@
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
 
 #include <headway/core/device.h>
 #include <headway/core/export.h>
@@ -15,11 +18,20 @@ class HEADWAY_API Storage {
   /// Allocates (not on meta). `owner`, where given, keeps foreign memory alive instead.
   Storage(std::size_t bytes, Device device);
   Storage(void* data, std::size_t bytes, std::shared_ptr<void> owner);
+  /// Bytes on demand (weights of a mapped file, dequantized or joined): `make` writes all of them to `out`. It
+  /// is called by the first data(), which keeps what it wrote, and by every copy_to() before that, which does
+  /// not. It may be called from several threads.
+  Storage(std::size_t bytes, std::function<void(void* out)> make);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
-  void* data() const { return data_; }
+  void* data() const { return make_ ? made() : data_.load(std::memory_order_relaxed); }
+  /// True while the bytes exist nowhere but in their maker.
+  bool on_demand() const { return make_ && !data_.load(std::memory_order_acquire); }
+  /// Writes all bytes to `out`; those on demand stay so. A weight that is packed for products alone thus never
+  /// exists unpacked.
+  void copy_to(void* out) const;
   std::size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
   std::uint64_t version() const { return version_; }
@@ -30,11 +42,14 @@ class HEADWAY_API Storage {
   std::shared_ptr<void> derived;
 
  private:
-  void* data_ = nullptr;
+  void* made() const;
+  mutable std::atomic<void*> data_ = nullptr;
   std::size_t bytes_ = 0;
   Device device_ = Device::cpu;
   std::uint64_t version_ = 0;
   std::shared_ptr<void> owner_;
+  std::function<void(void*)> make_;
+  mutable std::mutex making_;
 };
 
 }  // namespace headway::inline v1::core

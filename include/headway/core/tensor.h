@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -35,6 +36,8 @@ class HEADWAY_API Tensor {
   static Tensor empty(const Shape& shape, DType dtype = DType::float32, Device device = Device::cpu);
   /// Views foreign, contiguous memory without copying; `owner` keeps it alive.
   static Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner);
+  /// Contiguous elements that `make` writes when they are first read (core::Storage says when).
+  static Tensor on_demand(const Shape& shape, DType dtype, std::function<void(void* out)> make);
 
   bool defined() const { return impl_ != nullptr; }
   const Shape& shape() const { return get().shape; }
