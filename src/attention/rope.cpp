@@ -14,6 +14,13 @@ void RopeOptions::check(const char* operation) const {
   };
   positive("base", base);
   positive("scaling", scaling);
+  positive("factor", factor);
+  for (const double frequency : inverse_frequencies) {
+    if (!std::isfinite(frequency) || frequency < 0) {
+      fail(ErrorCode::value, operation,
+           fmt::format("an inverse frequency is {}; want finite numbers of at least 0", frequency));
+    }
+  }
   if (dims < 0 || dims % 2 != 0) {
     fail(ErrorCode::value, operation,
          fmt::format("dims is {}; want an even number of columns (they turn in pairs), or 0 for all", dims));
@@ -31,10 +38,17 @@ std::int64_t RopeOptions::rotated(const char* operation, std::int64_t dim) const
          fmt::format("heads have dimension {}, and columns turn in pairs; want an even one, or dims given",
                      dim));
   }
-  return dims == 0 ? dim : dims;
+  const std::int64_t rotated = dims == 0 ? dim : dims;
+  if (!inverse_frequencies.empty() && 2 * static_cast<std::int64_t>(inverse_frequencies.size()) != rotated) {
+    fail(ErrorCode::shape, operation,
+         fmt::format("{} inverse_frequencies for {} rotated columns; want {}", inverse_frequencies.size(),
+                     rotated, rotated / 2));
+  }
+  return rotated;
 }
 
 double RopeOptions::rate(std::int64_t pair, std::int64_t rotated) const {
+  if (!inverse_frequencies.empty()) return inverse_frequencies[static_cast<std::size_t>(pair)];
   return std::pow(base, -2 * static_cast<double>(pair) / static_cast<double>(rotated)) / scaling;
 }
 
@@ -46,6 +60,8 @@ std::string RopeOptions::str() const {
   if (dims != usual.dims) add(fmt::format("dims {}", dims));
   if (pairs == RopePairs::interleaved) add("interleaved");
   if (scaling != usual.scaling) add(fmt::format("scaling {}", scaling));
+  if (!inverse_frequencies.empty()) add(fmt::format("{} frequencies of its own", inverse_frequencies.size()));
+  if (factor != usual.factor) add(fmt::format("factor {}", factor));
   return text.empty() ? "rope" : fmt::format("rope({})", text);
 }
 

@@ -127,6 +127,20 @@ Tensor Tensor::detach() const {
   return out;
 }
 
+void Tensor::set_elements(const Tensor& other) const {
+  Impl& impl = get();
+  if (!(other.shape() == impl.shape) || !other.is_contiguous() || !is_contiguous()) {
+    fail(ErrorCode::shape, "set_elements",
+         fmt::format("elements are {}; want contiguous {}", other.describe(), describe()));
+  }
+  if (other.dtype() != impl.dtype) {
+    fail(ErrorCode::dtype, "set_elements",
+         fmt::format("elements are {}; want {}", other.describe(), name_of(impl.dtype)));
+  }
+  impl.storage = other.get().storage;
+  impl.offset = other.offset();
+}
+
 Tensor Tensor::grad() const { return requires_grad() ? impl_->gradient->grad() : Tensor(); }
 
 void Tensor::set_grad(Tensor grad) const {

@@ -6,9 +6,9 @@
 
 namespace headway::inline v1::models {
 
-PackedTokens pack(const std::vector<std::vector<std::int32_t>>& sentences) {
+PackedBatch pack(const std::vector<std::vector<std::int32_t>>& sentences) {
   std::vector<std::int32_t> ids;
-  PackedTokens out;
+  PackedBatch out;
   out.offsets.push_back(0);
   for (const std::vector<std::int32_t>& sentence : sentences) {
     ids.insert(ids.end(), sentence.begin(), sentence.end());
@@ -18,7 +18,7 @@ PackedTokens pack(const std::vector<std::vector<std::int32_t>>& sentences) {
   return out;
 }
 
-PackedTokens pack(const Tensor& padded, const std::vector<std::int64_t>& lengths) {
+PackedBatch pack(const Tensor& padded, const std::vector<std::int64_t>& lengths) {
   if (padded.rank() != 2 || padded.dtype() != DType::int32) {
     fail(ErrorCode::shape, "pack", fmt::format("padded is {}; want int32 [B, T]", padded.describe()));
   }

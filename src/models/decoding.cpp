@@ -32,8 +32,8 @@ void check_sampling(const DecodingOptions& options, const Sampling& how) {
   require(how.top_p > 0 && how.top_p <= 1, "top_p", how.top_p, "a share in (0, 1]");
 }
 
-void check(const DecodingOptions& options, const Transformer& model) {
-  const std::int64_t vocabulary = model.options().target_vocab;
+void check(const DecodingOptions& options, const LanguageModel& model) {
+  const std::int64_t vocabulary = model.vocabulary();
   if (model.training()) fail(ErrorCode::value, "decode", "the model is training; call eval() first");
   require(options.beam_size >= 1, "beam_size", options.beam_size, "at least 1");
   require(options.beam_size == 1 || 2 * options.beam_size <= vocabulary, "beam_size", options.beam_size,
@@ -89,7 +89,7 @@ std::vector<SearchBatch> batches(const std::vector<std::vector<std::int32_t>>& s
 
 }  // namespace
 
-std::vector<std::vector<Hypothesis>> decode(Transformer& model,
+std::vector<std::vector<Hypothesis>> decode(LanguageModel& model,
                                             const std::vector<std::vector<std::int32_t>>& sources,
                                             const DecodingOptions& options) {
   check(options, model);
@@ -113,7 +113,7 @@ std::vector<std::vector<Hypothesis>> decode(Transformer& model,
   return results;
 }
 
-std::vector<std::vector<std::int32_t>> translate(Transformer& model,
+std::vector<std::vector<std::int32_t>> translate(LanguageModel& model,
                                                  const std::vector<std::vector<std::int32_t>>& sources,
                                                  const DecodingOptions& options) {
   std::vector<std::vector<std::int32_t>> best;

@@ -25,7 +25,7 @@ void check_offsets(const Tensor& ids, const std::vector<std::int64_t>& offsets, 
            fmt::format("{} offsets fall from {} to {} at entry {}; want them ascending", limits.what,
                        offsets[b], offsets[b + 1], b + 1));
     }
-    if (length > limits.max_length) {
+    if (limits.max_length > 0 && length > limits.max_length) {
       fail(ErrorCode::value, limits.operation,
            fmt::format(
                "{} sentence {} has {} tokens; want at most max_length = {}. Split the sentence, or train the "

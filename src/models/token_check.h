@@ -11,7 +11,7 @@ struct TokenLimits {
   std::string_view operation;  ///< "Transformer::encode"
   std::string_view what;       ///< "source"
   std::int64_t vocabulary = 0;
-  std::int64_t max_length = 0;
+  std::int64_t max_length = 0;  ///< 0: any
 };
 
 /// Error naming the first place where ids [N] int32 or offsets [B+1] are wrong.

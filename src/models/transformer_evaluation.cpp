@@ -9,6 +9,8 @@
 #include <headway/core/factory.h>
 #include <headway/ops/views.h>
 
+#include "models/token_check.h"
+
 namespace headway::inline v1::models {
 namespace {
 
@@ -32,8 +34,19 @@ AttentionMaps Transformer::inspect_attention(const std::vector<std::int32_t>& so
   const auto sources = static_cast<std::int64_t>(source.size());
   const auto targets = static_cast<std::int64_t>(target.size());
   std::vector<nn::LayerAttention> encoder, decoder;
-  const Tensor memory = encode(from(source, {sources}), {0, sources}, &encoder);
-  decode(from(target, {targets}), {{0, targets}, memory, {0, sources}}, &decoder);
+  const Tensor memory = run_encoder(from(source, {sources}), {0, sources}, &encoder);
+  const Tensor ids = from(target, {targets});
+  check_tokens(ids, {0, targets},
+               {.operation = "Transformer::inspect_attention",
+                .what = "target",
+                .vocabulary = options_.target_vocab,
+                .max_length = options_.max_length});
+  run_decoder({.ids = ids,
+               .positions = nn::position_ids({0, targets}),
+               .input = {.offsets = {0, targets}, .memory = memory, .memory_offsets = {0, sources}},
+               .states = nullptr,
+               .observer = {}},
+              &decoder);
   AttentionMaps maps;
   for (const nn::LayerAttention& layer : encoder) maps.encoder_self.push_back(only(layer.self));
   for (const nn::LayerAttention& layer : decoder) {
@@ -41,35 +54,6 @@ AttentionMaps Transformer::inspect_attention(const std::vector<std::int32_t>& so
     maps.cross.push_back(only(layer.cross));
   }
   return maps;
-}
-
-void DecoderState::reorder(const std::vector<std::int32_t>& from) {
-  for (nn::DecoderLayerState& layer : layers) layer.self.reorder(from);
-}
-
-DecoderState Transformer::start(const Tensor& memory, const std::vector<std::int64_t>& memory_offsets) {
-  require_evaluation(training(), "Transformer::start");
-  const NoGrad no_grad;
-  DecoderState state;
-  for (const auto& layer : decoder_.decoder) state.layers.push_back(layer->start(memory, memory_offsets));
-  return state;
-}
-
-Tensor Transformer::step(const Tensor& ids, DecoderState& state,
-                         const std::vector<std::int64_t>& query_offsets) {
-  require_evaluation(training(), "Transformer::step");
-  if (state.position >= options_.max_length) {
-    fail(ErrorCode::value, "Transformer::step",
-         fmt::format("position is {}; want below max_length = {}", state.position, options_.max_length));
-  }
-  const NoGrad no_grad;
-  const Tensor places = full(ids.shape(), static_cast<double>(state.position), DType::int32);
-  nn::Stream stream = embed(ids, *target_embedding_, *target_positions_, places);
-  for (std::size_t i = 0; i < decoder_.decoder.size(); ++i) {
-    stream = decoder_.decoder[i]->step(stream, state.layers[i], query_offsets);
-  }
-  ++state.position;
-  return finish(stream, decoder_.norm);
 }
 
 }  // namespace headway::inline v1::models

@@ -23,38 +23,20 @@ NormLayerOptions norm_options(const LayerOptions& options) {
   return {.width = options.model_dim, .kind = options.norm_kind};
 }
 
+BlockOptions block_options(const LayerOptions& options, bool decoder) {
+  BlockOptions out;
+  out.attention = attention_options(options);
+  out.causal = decoder;
+  out.cross = decoder;
+  out.cross_attention = attention_options(options);
+  out.feed_forward = feed_forward_options(options);
+  out.norm = norm_options(options);
+  out.placement = options.norm;
+  out.dropout = options.dropout;
+  return out;
+}
+
 EncoderLayer::EncoderLayer(const LayerOptions& options, Generator& generator)
-    : options_(options),
-      self_attention_norm_(norm_options(options)),
-      feed_forward_norm_(norm_options(options)),
-      self_attention_(attention_options(options), generator),
-      feed_forward_(feed_forward_options(options), generator) {
-  add_child("self_attention_norm", self_attention_norm_);
-  add_child("self_attention", self_attention_);
-  add_child("feed_forward_norm", feed_forward_norm_);
-  add_child("feed_forward", feed_forward_);
-}
-
-SublayerOptions EncoderLayer::how() const {
-  return {.placement = options_.norm, .dropout = options_.dropout, .generator = generator()};
-}
-
-Stream EncoderLayer::operator()(const Stream& in, const std::vector<std::int64_t>& offsets,
-                                LayerAttention* seen) {
-  const Stream attended = sublayer(self_attention_norm_, in, how(), [&](const Tensor& x) {
-    AttendOptions attend;
-    attend.query_offsets = offsets;
-    if (!seen) return self_attention_(x, attend);
-    attend.weights = Weights::per_head;
-    Attended result = self_attention_.attend(x, attend);
-    seen->self = result.weights;
-    return result.output;
-  });
-  return sublayer(feed_forward_norm_, attended, how(), feed_forward_);
-}
-
-Tensor EncoderLayer::operator()(const Tensor& x, const std::vector<std::int64_t>& offsets) {
-  return settle((*this)(Stream{x, {}}, offsets), how());
-}
+    : TransformerBlock(block_options(options), generator), options_(options) {}
 
 }  // namespace headway::inline v1::nn

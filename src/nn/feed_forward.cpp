@@ -7,32 +7,44 @@ namespace {
 Activation activation_of(FeedForwardKind kind) {
   switch (kind) {
     case FeedForwardKind::relu:
+    case FeedForwardKind::reglu:
       return Activation::relu;
     case FeedForwardKind::gelu:
+    case FeedForwardKind::geglu:
       return Activation::gelu;
+    case FeedForwardKind::gelu_tanh:
+    case FeedForwardKind::geglu_tanh:
+      return Activation::gelu_tanh;
+    case FeedForwardKind::silu:
     case FeedForwardKind::swiglu:
-      return Activation::none;
+      return Activation::silu;
   }
   return Activation::none;
 }
 }  // namespace
 
+bool is_gated(FeedForwardKind kind) {
+  return kind == FeedForwardKind::swiglu || kind == FeedForwardKind::geglu ||
+         kind == FeedForwardKind::geglu_tanh || kind == FeedForwardKind::reglu;
+}
+
 FeedForward::FeedForward(const FeedForwardOptions& options, Generator& generator) : options_(options) {
-  const bool gated = options.kind == FeedForwardKind::swiglu;
+  const bool gated = is_gated(options.kind);
+  const bool bias = options.bias.value_or(!gated);
   const LinearLayerOptions in{.inputs = options.model_dim,
                               .outputs = options.hidden,
-                              .bias = !gated,
-                              .activation = activation_of(options.kind)};
+                              .bias = bias,
+                              .activation = gated ? Activation::none : activation_of(options.kind)};
   up_ = std::make_unique<Linear>(in, generator);
   add_child("up", *up_);
   if (gated) {
     LinearLayerOptions gate = in;
-    gate.activation = Activation::silu;
+    gate.activation = activation_of(options.kind);
     gate_ = std::make_unique<Linear>(gate, generator);
     add_child("gate", *gate_);
   }
   down_ = std::make_unique<Linear>(
-      LinearLayerOptions{.inputs = options.hidden, .outputs = options.model_dim, .bias = !gated}, generator);
+      LinearLayerOptions{.inputs = options.hidden, .outputs = options.model_dim, .bias = bias}, generator);
   add_child("down", *down_);
 }
 

@@ -44,14 +44,25 @@ MultiHeadAttention::MultiHeadAttention(const MultiHeadAttentionOptions& options,
       // rows for fan-out and start every head too small.
       parameters.push_back(
           {fmt::format("{}.{}.weight", role.name, h), xavier_uniform(role.dim, role.inputs, generator)});
-      if (options_.bias) parameters.push_back({fmt::format("{}.{}.bias", role.name, h), zeros({role.dim})});
+      if (options_.bias)
+        parameters.push_back({fmt::format("{}.{}.bias", role.name, h), initial_zeros({role.dim})});
     }
   }
   parameters.push_back(
       {"output.weight",
        xavier_uniform(options_.model_dim, options_.heads * options_.value_head_dim, generator)});
-  if (options_.bias) parameters.push_back({"output.bias", zeros({options_.model_dim})});
+  if (options_.output_bias.value_or(options_.bias))
+    parameters.push_back({"output.bias", initial_zeros({options_.model_dim})});
   adopt(convert_projection(parameters, options_, options_.projection));
+  if (options_.qk_norm == QkNorm::none) return;
+  const bool all = options_.qk_norm == QkNorm::all;
+  NormLayerOptions norm = options_.qk_norm_options;
+  norm.width = options_.head_dim * (all ? options_.heads : 1);
+  query_norm_ = std::make_unique<Norm>(norm);
+  norm.width = options_.head_dim * (all ? options_.kv_heads : 1);
+  key_norm_ = std::make_unique<Norm>(norm);
+  add_child("query_norm", *query_norm_);
+  add_child("key_norm", *key_norm_);
 }
 
 bool MultiHeadAttention::merged() const { return weights_.size() == 1; }
@@ -82,8 +93,10 @@ void MultiHeadAttention::to(Projection projection) {
   if (projection == options_.projection) return;
   const auto converted = convert_projection(parameters(), options_, projection);
   std::vector<NamedParameter> fresh;  // without the old gradients
-  for (const NamedParameter& parameter : converted)
+  for (const NamedParameter& parameter : converted) {
+    if (parameter.name.starts_with("query_norm.") || parameter.name.starts_with("key_norm.")) continue;
     fresh.push_back({parameter.name, parameter.tensor.detach()});
+  }
   options_.projection = projection;
   adopt(fresh);
 }
@@ -135,6 +148,20 @@ MultiHeadAttention::Heads MultiHeadAttention::project_self(const Tensor& x) cons
   heads.key = cut(roles[1]);
   heads.value = cut(roles[2]);
   return heads;
+}
+
+// Queries and keys [..., heads, D] in place of which their norms stand.
+void MultiHeadAttention::normalize_heads(Heads& heads) const {
+  if (!query_norm_) return;
+  const auto normed = [&](const Tensor& x, const Norm& norm) {
+    if (options_.qk_norm == QkNorm::head) return norm(contiguous(x)).output;
+    Shape flat;
+    for (int d = 0; d + 2 < x.rank(); ++d) flat.push_back(x.size(d));
+    flat.push_back(x.size(-2) * x.size(-1));
+    return reshape(norm(reshape(contiguous(x), flat)).output, x.shape());
+  };
+  heads.query = normed(heads.query, *query_norm_);
+  heads.key = normed(heads.key, *key_norm_);
 }
 
 void MultiHeadAttention::refuse_rope_across_sequences(const Position& position) {
@@ -193,7 +220,7 @@ Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, cons
     }
     call.key_offsets = self ? call.query_offsets : std::vector<std::int64_t>{0, key.size(0)};
   }
-  if (options_.projection == Projection::combined && merged() && key.is_same(value)) {
+  if (!query_norm_ && options_.projection == Projection::combined && merged() && key.is_same(value)) {
     if (self)
       return finish(attention_combined(linear(query, weights_[0], biases_.empty() ? Tensor() : biases_[0]),
                                        layout_, call),
@@ -202,14 +229,21 @@ Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, cons
     const Tensor kv = linear(key, rows_of_role(weights_, 1, 2), rows_of_role(biases_, 1, 2));
     return finish(attention_combined(q, kv, layout_, call), query);
   }
-  return finish(attention(project_role(query, 0), project_role(key, 1), project_role(value, 2), call), query);
+  Heads heads{project_role(query, 0), project_role(key, 1), project_role(value, 2)};
+  normalize_heads(heads);
+  return finish(attention(heads.query, heads.key, heads.value, call), query);
 }
 
 ProjectedMemory MultiHeadAttention::project(const Tensor& key, const Tensor& value,
                                             std::vector<std::int64_t> offsets) {
   refuse_rope_across_sequences(options_.position);
   if (key.rank() == 2 && offsets.empty()) offsets = {0, key.size(0)};
-  return {project_role(key, 1), project_role(value, 2), std::move(offsets)};
+  Heads heads{Tensor(), project_role(key, 1), project_role(value, 2)};
+  if (query_norm_) {
+    fail(ErrorCode::unsupported, "MultiHeadAttention",
+         "project() with qk_norm: keys and queries are normalized in one call; want attend(query, key, value)");
+  }
+  return {heads.key, heads.value, std::move(offsets)};
 }
 
 Attended MultiHeadAttention::attend(const Tensor& query, const ProjectedMemory& memory,
@@ -222,16 +256,14 @@ Attended MultiHeadAttention::attend(const Tensor& query, const ProjectedMemory& 
 }
 
 Tensor MultiHeadAttention::step(const Tensor& x, KeyValueCache& cache) {
-  if (training() || autograd::recording()) {
-    fail(ErrorCode::unsupported, "MultiHeadAttention",
-         "step() is for evaluation: want eval() and a NoGrad in scope (a cache is not differentiated)");
-  }
+  require_evaluation("step()");
   check_input("query", x, options_.model_dim);
   if (x.rank() != 3) {
     fail(ErrorCode::shape, "MultiHeadAttention",
          fmt::format("step() input is {}; want [R, T, {}]", x.describe(), options_.model_dim));
   }
   Heads heads = project_self(x);
+  normalize_heads(heads);
   cache.admit(x.size(0));
   AttentionOptions call = attention_options(x, {});
   if (options_.position.rotates()) {
@@ -245,6 +277,60 @@ Tensor MultiHeadAttention::step(const Tensor& x, KeyValueCache& cache) {
   call.key_lengths = cache.lengths();
   call.mask = Mask::causal();
   return finish(attention(heads.query, cache.key_, cache.value_, call), x).output;
+}
+
+void MultiHeadAttention::require_evaluation(const char* what) const {
+  if (!training() && !autograd::recording()) return;
+  fail(ErrorCode::unsupported, "MultiHeadAttention",
+       fmt::format("{} is for evaluation: want eval() and a NoGrad in scope (a cache is not differentiated)",
+                   what));
+}
+
+Attended MultiHeadAttention::attend_cached(const Tensor& x, const Tensor& query, const KeyValueCache& cache,
+                                           const std::vector<std::int64_t>& rows, AttentionOptions call) {
+  call.key_starts.clear();
+  for (const std::int64_t row : rows) {
+    call.key_starts.push_back(row * cache.capacity());
+    call.key_lengths.push_back(cache.lengths_[static_cast<std::size_t>(row)]);
+  }
+  const auto positions = [](const Tensor& t) {
+    return reshape(t, {t.size(0) * t.size(1), t.size(2), t.size(3)});
+  };
+  return finish(attention(query, positions(cache.key_), positions(cache.value_), call), x);
+}
+
+Attended MultiHeadAttention::attend(const Tensor& x, KeyValueCache& cache,
+                                    const std::vector<std::int64_t>& rows, const AttendOptions& options) {
+  require_evaluation("attend() over a cache");
+  check_input("query", x, options_.model_dim);
+  Heads heads = project_self(x);
+  normalize_heads(heads);
+  AttentionOptions call = attention_options(x, options);
+  cache.check_rows(rows, call.query_offsets);
+  if (call.position.rotates()) {
+    RotaryOptions at{.rope = call.position.rope_options(), .offsets = call.query_offsets};
+    for (const std::int64_t row : rows) at.starts.push_back(cache.lengths_[static_cast<std::size_t>(row)]);
+    heads.query = rotary(heads.query, at);
+    heads.key = rotary(heads.key, at);
+    call.position = {};
+  }
+  cache.append(rows, call.query_offsets, heads.key, heads.value);
+  return attend_cached(x, heads.query, cache, rows, std::move(call));
+}
+
+void MultiHeadAttention::remember(const Tensor& memory, const std::vector<std::int64_t>& offsets,
+                                  KeyValueCache& cache, const std::vector<std::int64_t>& rows) {
+  require_evaluation("remember()");
+  refuse_rope_across_sequences(options_.position);
+  cache.append(rows, offsets, project_role(memory, 1), project_role(memory, 2));
+}
+
+Attended MultiHeadAttention::attend_memory(const Tensor& x, const KeyValueCache& cache,
+                                           const std::vector<std::int64_t>& rows,
+                                           const AttendOptions& options) {
+  require_evaluation("attend_memory()");
+  check_input("query", x, options_.model_dim);
+  return attend_cached(x, project_role(x, 0), cache, rows, attention_options(x, options));
 }
 
 MultiHeadAttention::Head MultiHeadAttention::head(std::int64_t index) const {

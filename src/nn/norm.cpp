@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <headway/core/factory.h>
+#include <headway/nn/initial.h>
+#include <headway/ops/pointwise.h>
 
 namespace headway::inline v1::nn {
 
@@ -10,13 +12,17 @@ Norm::Norm(const NormLayerOptions& options) : options_(options) {
   if (options.width < 1) {
     fail(ErrorCode::shape, "Norm", fmt::format("width is {}; want at least 1", options.width));
   }
-  weight_ = add_parameter("weight", ones({options.width}));
-  if (options.kind == NormKind::layer) bias_ = add_parameter("bias", zeros({options.width}));
+  if (options.unit_offset) one_ = ones({1});
+  weight_ = add_parameter("weight", options.unit_offset ? initial_zeros({options.width})
+                                                        : initial_ones({options.width}));
+  if (options.kind == NormKind::layer && options.bias)
+    bias_ = add_parameter("bias", initial_zeros({options.width}));
 }
 
 NormResult Norm::operator()(const Tensor& x, NormOptions how) const {
   how.eps = options_.eps;
-  return options_.kind == NormKind::layer ? layer_norm(x, weight_, bias_, how) : rms_norm(x, weight_, how);
+  const Tensor weight = one_.defined() ? add(weight_, one_) : weight_;
+  return options_.kind == NormKind::layer ? layer_norm(x, weight, bias_, how) : rms_norm(x, weight, how);
 }
 
 }  // namespace headway::inline v1::nn

@@ -17,19 +17,20 @@ Positions::Positions(const PositionOptions& options, Generator& generator) {
   if (options.kind == PositionKind::learned) {
     table_ = add_parameter("weight", normal_rows(options.max_length, options.width, generator));
   } else {
-    table_ = sinusoidal_positions(options.max_length, options.width);
+    table_ = sinusoidal_positions(options.max_length, options.width, options.halves);
   }
 }
 
-Tensor sinusoidal_positions(std::int64_t length, std::int64_t width) {
+Tensor sinusoidal_positions(std::int64_t length, std::int64_t width, bool halves) {
   Tensor table = Tensor::empty({length, width});
   auto* out = table.data<float>();
   for (std::int64_t column = 0; column < width; ++column) {
     const auto even = static_cast<double>(column - column % 2);
     const double rate = std::pow(10000.0, -even / static_cast<double>(width));
+    const std::int64_t place = halves ? column / 2 + (column % 2 == 0 ? 0 : (width + 1) / 2) : column;
     for (std::int64_t p = 0; p < length; ++p) {
       const double angle = static_cast<double>(p) * rate;
-      out[p * width + column] = static_cast<float>(column % 2 == 0 ? std::sin(angle) : std::cos(angle));
+      out[p * width + place] = static_cast<float>(column % 2 == 0 ? std::sin(angle) : std::cos(angle));
     }
   }
   return table;

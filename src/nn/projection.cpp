@@ -126,7 +126,8 @@ std::vector<NamedParameter> convert_projection(const std::vector<NamedParameter>
       for (std::size_t r = first; r <= last; ++r) rows += roles[r].heads * roles[r].dim;
       const Tensor& any = pieces[first][0];
       const Tensor whole =
-          Tensor::empty(any.rank() == 2 ? Shape{rows, any.size(1)} : Shape{rows}, any.dtype());
+          Tensor::empty(any.rank() == 2 ? Shape{rows, any.size(1)} : Shape{rows}, any.dtype(), any.device());
+      if (whole.device() == Device::meta) return whole;
       auto* at = static_cast<char*>(whole.raw());
       for (std::size_t r = first; r <= last; ++r) {
         for (const Tensor& piece : pieces[r]) {
@@ -141,8 +142,9 @@ std::vector<NamedParameter> convert_projection(const std::vector<NamedParameter>
       for (std::size_t r = 0; r < 3; ++r) {
         for (std::size_t h = 0; h < pieces[r].size(); ++h) {
           const Tensor& piece = pieces[r][h];
-          const Tensor own = Tensor::empty(piece.shape(), piece.dtype());
-          std::memcpy(own.raw(), piece.raw(),
+          const Tensor own = Tensor::empty(piece.shape(), piece.dtype(), piece.device());
+          if (own.device() != Device::meta)
+            std::memcpy(own.raw(), piece.raw(),
                       static_cast<std::size_t>(piece.numel()) * size_of(piece.dtype()));
           out.push_back({fmt::format("{}.{}.{}", roles[r].name, h, kind), own});
         }

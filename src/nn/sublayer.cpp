@@ -21,4 +21,8 @@ Tensor settle(const Stream& stream, const SublayerOptions& how) {
   return add(stream.sum, drops ? dropout(stream.update, how.dropout, *how.generator) : stream.update);
 }
 
+Tensor scaled_update(const Tensor& x, const SublayerOptions& how) {
+  return how.residual_scale == 1 ? x : scale(x, how.residual_scale);
+}
+
 }  // namespace headway::inline v1::nn

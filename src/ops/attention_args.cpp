@@ -75,8 +75,37 @@ void check_offsets(const char* argument, const std::vector<std::int64_t>& offset
   }
 }
 
+// Keys of each sequence anywhere among the packed rows.
+void add_scattered(const HeadsView& q, const HeadsView& k, const AttentionOptions& options,
+                   AttentionCall& call) {
+  check_offsets("query_offsets", options.query_offsets, q);
+  const std::size_t count = options.query_offsets.size() - 1;
+  if (options.key_starts.size() != count || options.key_lengths.size() != count ||
+      !options.key_offsets.empty()) {
+    wrong_shape(fmt::format("{} key_starts, {} key_lengths and {} key_offsets for {} sequences; want a start "
+                            "and a length for each, and no offsets",
+                            options.key_starts.size(), options.key_lengths.size(), options.key_offsets.size(),
+                            count));
+  }
+  for (std::size_t b = 0; b < count; ++b) {
+    const std::int64_t start = options.key_starts[b];
+    const std::int64_t length = options.key_lengths[b];
+    if (start < 0 || length < 0 || start > k.length - length) {
+      fail(ErrorCode::value, kOperation,
+           fmt::format("keys of sequence {} are {} rows from row {} on; want them within {} rows", b, length,
+                       start, k.length));
+    }
+    call.sequences.push_back({.query_begin = options.query_offsets[b],
+                              .query_count = options.query_offsets[b + 1] - options.query_offsets[b],
+                              .key_begin = start,
+                              .key_count = length,
+                              .index = static_cast<std::int64_t>(b)});
+  }
+}
+
 void add_packed(const HeadsView& q, const HeadsView& k, const AttentionOptions& options,
                 AttentionCall& call) {
+  if (!options.key_starts.empty()) return add_scattered(q, k, options, call);
   check_offsets("query_offsets", options.query_offsets, q);
   check_offsets("key_offsets", options.key_offsets, k);
   if (options.query_offsets.size() != options.key_offsets.size()) {
@@ -102,6 +131,10 @@ void add_padded(const HeadsView& q, const HeadsView& k, const AttentionOptions& 
   if (!options.query_offsets.empty() || !options.key_offsets.empty()) {
     wrong_shape(fmt::format("offsets are given with query {}; want them with packed [N, H, D] alone",
                             q.tensor.shape().str()));
+  }
+  if (!options.key_starts.empty()) {
+    wrong_shape(fmt::format("key_starts are given with key {}; want them with packed [N, H, D] alone",
+                            k.tensor.shape().str()));
   }
   const auto& lengths = options.key_lengths;
   if (!lengths.empty() && static_cast<std::int64_t>(lengths.size()) != q.batch) {

@@ -47,8 +47,8 @@ Tensor rotary(const Tensor& x, const RotaryOptions& options) {
   std::vector<double> cosines, sines;
   for (const double position : positions) {
     for (std::int64_t m = 0; m < half; ++m) {
-      cosines.push_back(std::cos(position * rope.rate(m, dims)));
-      sines.push_back(std::sin(position * rope.rate(m, dims)));
+      cosines.push_back(rope.factor * std::cos(position * rope.rate(m, dims)));
+      sines.push_back(rope.factor * std::sin(position * rope.rate(m, dims)));
     }
   }
   // Pairs as [..., 2, half] or [..., half, 2]; cosines broadcast over heads and over the pair's two columns.

@@ -46,7 +46,7 @@ class Decoding : public ::testing::Test {
   std::vector<float> next(const std::vector<std::int32_t>& source, std::vector<std::int32_t> prefix) {
     const NoGrad no_grad;
     prefix.insert(prefix.begin(), 1);
-    const models::PackedTokens s = models::pack({source}), t = models::pack({prefix});
+    const models::PackedBatch s = models::pack({source}), t = models::pack({prefix});
     const Tensor hidden = model_.decode(t.ids, {t.offsets, model_.encode(s.ids, s.offsets), s.offsets});
     const std::int64_t last = hidden.size(0) - 1;
     return log_softmax(model_.logits(slice(hidden, 0, last, last + 1))).to_vector<float>();

@@ -50,7 +50,7 @@ inline models::TranslationBatch batch_of(const Sentences& sources, const Sentenc
     out.push_back(target);
     out.back().push_back(2);
   }
-  const models::PackedTokens source = models::pack(sources), target_in = models::pack(in);
+  const models::PackedBatch source = models::pack(sources), target_in = models::pack(in);
   return {source.ids, target_in.ids, models::pack(out).ids, source.offsets, target_in.offsets};
 }
 

@@ -53,7 +53,7 @@ TEST(Transformer, packed_batch_equals_each_pair_by_itself) {
 
 TEST(Transformer, padded_ids_pack_to_the_same_batch) {
   const std::vector<std::int32_t> padded{5, 6, 7, 8, 0, 0, 9, 4, 0};
-  const models::PackedTokens packed = models::pack(from(padded, {3, 3}), {3, 1, 2});
+  const models::PackedBatch packed = models::pack(from(padded, {3, 3}), {3, 1, 2});
   EXPECT_EQ(packed.ids.to_vector<std::int32_t>(), (std::vector<std::int32_t>{5, 6, 7, 8, 9, 4}));
   EXPECT_EQ(packed.offsets, (std::vector<std::int64_t>{0, 3, 4, 6}));
   EXPECT_THROW(models::pack(from(padded, {3, 3}), {3, 4, 2}), Error);

@@ -130,7 +130,16 @@ TEST(DecoderLayer, steps_with_shared_memory_equal_the_whole) {
     const Tensor memory = randn({7, 16}, generator);
     const Tensor x =
         randn({3, 4, 16}, generator);  // hypotheses 0 and 1 belong to source 0, hypothesis 2 to source 2
-    DecoderLayerState state = layer.start(memory, {0, 3, 5, 7});
+    BlockState state;
+    state.self.reserve_rows(3);
+    state.memory.reserve_rows(3);
+    layer.remember(memory, {0, 3, 5, 7}, state, {0, 1, 2});
+    // Hypotheses 0 and 1 attend to memory 0 as one block of queries.
+    const BlockInput input{.offsets = {0, 1, 2, 3},
+                           .rows = {0, 1, 2},
+                           .memory_rows = {0, 2},
+                           .memory_queries = {0, 2, 3},
+                           .state = &state};
     const auto row = [&](std::int64_t hypothesis) {
       return reshape(slice(x, 0, hypothesis, hypothesis + 1), {4, 16});
     };
@@ -138,7 +147,7 @@ TEST(DecoderLayer, steps_with_shared_memory_equal_the_whole) {
     std::vector<Tensor> steps;
     for (std::int64_t t = 0; t < 4; ++t) {
       steps.push_back(value_of(
-          layer.step({contiguous(reshape(slice(x, 1, t, t + 1), {3, 16})), {}}, state, {0, 2, 2, 3})));
+          static_cast<TransformerBlock&>(layer)({contiguous(reshape(slice(x, 1, t, t + 1), {3, 16})), {}}, input)));
     }
     for (std::int64_t h = 0; h < 3; ++h) {
       const Tensor& source = sources[static_cast<std::size_t>(h)];

@@ -22,12 +22,16 @@ enum class RopePairs {
 };
 
 /// Rotary position embedding (Su et al. 2021, "RoFormer"): at position p pair m of a head's first `dims`
-/// columns is turned by the angle p/scaling · base^(-2m/dims).
+/// columns is rotated by the angle p/scaling · base^(-2m/dims), or by p · inverse_frequencies[m].
 struct HEADWAY_API RopeOptions {
   double base = 10000;
   std::int64_t dims = 0;  ///< how many columns turn, even; the others stay as they are. 0: all
   RopePairs pairs = RopePairs::half_split;
   double scaling = 1;  ///< positions are divided by it (Chen et al. 2023, "Position interpolation")
+  /// In place of base and scaling: how far each pair is rotated from one position to the next, dims/2 numbers
+  /// (attention/rope_scaling.h makes those of YaRN and Llama 3). Empty: base^(-2m/dims) / scaling.
+  std::vector<double> inverse_frequencies = {};
+  double factor = 1;  ///< cosines and sines are multiplied by it (YaRN, Peng et al. 2023, eq. 22)
 
   /// Error(value) naming `operation` unless base and scaling are positive and dims even.
   void check(const char* operation) const;

@@ -83,6 +83,9 @@ class HEADWAY_API Tensor {
   Tensor strided(const Shape& shape, const Strides& strides, std::int64_t offset) const;
   /// The same elements, outside the tape.
   Tensor detach() const;
+  /// This handle and all its copies name the elements of `other` from now on: weights that come from a file.
+  /// Gradients stay. Error(shape) or Error(dtype) unless `other` is contiguous and of the same kind.
+  void set_elements(const Tensor& other) const;
 
   core::Storage& storage() const { return *get().storage; }
   std::uint64_t version() const { return get().storage->version(); }

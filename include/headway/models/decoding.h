@@ -3,7 +3,7 @@
 #include <optional>
 #include <vector>
 
-#include <headway/models/transformer.h>
+#include <headway/models/language_model.h>
 
 namespace headway::inline v1::models {
 
@@ -49,13 +49,13 @@ struct Hypothesis {
 /// continuations; those of the first beam_size that end are set aside and replaced by the next that do not; a
 /// sentence is done with beam_size·patience finished ones (α = 0: as soon as the best one ended) or at its
 /// length limit, where what stands counts as finished.
-HEADWAY_API std::vector<std::vector<Hypothesis>> decode(Transformer& model,
+HEADWAY_API std::vector<std::vector<Hypothesis>> decode(LanguageModel& model,
                                                         const std::vector<std::vector<std::int32_t>>& sources,
                                                         const DecodingOptions& options = {});
 
 /// The single best hypothesis of each sentence.
 HEADWAY_API std::vector<std::vector<std::int32_t>> translate(
-    Transformer& model, const std::vector<std::vector<std::int32_t>>& sources,
+    LanguageModel& model, const std::vector<std::vector<std::int32_t>>& sources,
     const DecodingOptions& options = {});
 
 }  // namespace headway::inline v1::models

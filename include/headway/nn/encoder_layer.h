@@ -1,9 +1,7 @@
 #pragma once
 #include <vector>
 
-#include <headway/nn/feed_forward.h>
-#include <headway/nn/multi_head_attention.h>
-#include <headway/nn/sublayer.h>
+#include <headway/nn/transformer_block.h>
 
 namespace headway::inline v1::nn {
 
@@ -22,30 +20,26 @@ struct LayerOptions {
   Projection projection = Projection::combined;
 };
 
-/// Attention weights of one layer, [B, H, T, S].
-struct LayerAttention {
-  Tensor self, cross;
-};
-
-/// Self-attention, then feed-forward (Vaswani 2017, section 3.1), on packed rows.
-class HEADWAY_API EncoderLayer : public Module {
+/// The usual encoder block: self-attention, then feed-forward (Vaswani 2017, section 3.1), on packed rows.
+class HEADWAY_API EncoderLayer : public TransformerBlock {
  public:
   EncoderLayer(const LayerOptions& options, Generator& generator);
-  /// Rows [N, C] of sequences at `offsets` [B+1]. With `seen`, the attention weights are returned there.
-  Stream operator()(const Stream& in, const std::vector<std::int64_t>& offsets,
-                    LayerAttention* seen = nullptr);
+  /// Rows [N, C] of sequences at `offsets` [B+1].
+  Stream operator()(const Stream& in, const std::vector<std::int64_t>& offsets) {
+    return TransformerBlock::operator()(in, BlockInput{.offsets = offsets});
+  }
   /// The block by itself: rows [N, C] to rows [N, C].
-  Tensor operator()(const Tensor& x, const std::vector<std::int64_t>& offsets);
+  Tensor operator()(const Tensor& x, const std::vector<std::int64_t>& offsets) {
+    return TransformerBlock::operator()(x, BlockInput{.offsets = offsets});
+  }
   const LayerOptions& options() const { return options_; }
 
  private:
-  SublayerOptions how() const;
   LayerOptions options_;
-  Norm self_attention_norm_, feed_forward_norm_;
-  MultiHeadAttention self_attention_;
-  FeedForward feed_forward_;
 };
 
+/// The block that these options mean: an encoder's, or with `decoder` one that is causal and attends to a memory.
+HEADWAY_API BlockOptions block_options(const LayerOptions& options, bool decoder = false);
 /// The options that a layer's parts take from its own.
 HEADWAY_API MultiHeadAttentionOptions attention_options(const LayerOptions& options);
 HEADWAY_API FeedForwardOptions feed_forward_options(const LayerOptions& options);

@@ -1,8 +1,9 @@
 #pragma once
+#include <memory>
 #include <optional>
 #include <vector>
 
-#include <headway/nn/module.h>
+#include <headway/nn/norm.h>
 #include <headway/ops/attention.h>
 
 namespace headway::inline v1::nn {
@@ -17,6 +18,14 @@ enum class Projection {
 enum class HeadInput {
   full,  ///< all of them (Vaswani 2017)
   slice  ///< head h gets columns h·C/H … (h+1)·C/H - 1: "divide the embedding across the heads"
+};
+
+/// What of queries and keys is normalized, each with its own weights, before they are rotated (Henry et al.
+/// 2020).
+enum class QkNorm {
+  none,
+  head,  ///< each head's D columns by themselves: Qwen 3, Gemma 3
+  all    ///< the columns of all heads together: OLMo 2
 };
 
 struct MultiHeadAttentionOptions {
@@ -38,6 +47,9 @@ struct MultiHeadAttentionOptions {
   /// where the keys are not of the queries' own sequence it is an Error(unsupported), for a distance between
   /// positions of two sequences means nothing. A KeyValueCache then holds keys already turned.
   Position position = {};
+  std::optional<bool> output_bias = {};  ///< of the output projection; as `bias` unless given
+  QkNorm qk_norm = QkNorm::none;
+  NormLayerOptions qk_norm_options = {.kind = NormKind::rms, .eps = 1e-6};  ///< its width is set here
 };
 
 /// Arguments of one call. Inputs are [B, T, C], or packed [N, C] with offsets (without them [N, C] is one
@@ -80,8 +92,24 @@ class HEADWAY_API KeyValueCache {
   const Tensor& key() const { return key_; }
   const Tensor& value() const { return value_; }
 
+  /// For sequences that come and go, each with a row of its own. There are at least `rows` rows; new ones are
+  /// empty.
+  void reserve_rows(std::int64_t rows);
+  /// Row `to` becomes what row `from` is.
+  void copy_row(std::int64_t from, std::int64_t to);
+  void clear_row(std::int64_t row);
+  /// Copies the packed positions offsets[b] … offsets[b + 1] - 1 of key [N, G, D] and value [N, G, Dv] behind
+  /// those of row rows[b].
+  void append(const std::vector<std::int64_t>& rows, const std::vector<std::int64_t>& offsets,
+              const Tensor& key, const Tensor& value);
+  /// Drops the oldest positions of a row but `count`.
+  void keep_last(std::int64_t row, std::int64_t count);
+
  private:
   friend class MultiHeadAttention;
+  std::int64_t capacity() const { return key_.defined() ? key_.size(1) : 0; }
+  void grow(std::int64_t positions, const Tensor& key, const Tensor& value);
+  void check_rows(const std::vector<std::int64_t>& rows, const std::vector<std::int64_t>& offsets) const;
   void admit(std::int64_t rows);  // an empty cache begins with that many; Error(shape) when it has others
   Tensor key_, value_;
   std::vector<std::int64_t> lengths_;
@@ -112,6 +140,19 @@ class HEADWAY_API MultiHeadAttention : public Module {
   /// An empty cache takes R rows. Evaluation only.
   Tensor step(const Tensor& x, KeyValueCache& cache);
 
+  /// Self-attention of new positions x [N, C] of several sequences over what the cache holds of each, which they
+  /// join: sequence b is x's rows options.query_offsets[b] … [b + 1] - 1 and row rows[b] of the cache. The mask
+  /// is the caller's (a decoder's is causal). Evaluation only.
+  Attended attend(const Tensor& x, KeyValueCache& cache, const std::vector<std::int64_t>& rows,
+                  const AttendOptions& options);
+  /// Projects memories, packed [M, C], into rows of a cache, for attend_memory().
+  void remember(const Tensor& memory, const std::vector<std::int64_t>& offsets, KeyValueCache& cache,
+                const std::vector<std::int64_t>& rows);
+  /// Cross-attention of packed queries over remembered memories: sequence b looks at row rows[b]. Evaluation
+  /// only.
+  Attended attend_memory(const Tensor& x, const KeyValueCache& cache, const std::vector<std::int64_t>& rows,
+                         const AttendOptions& options);
+
   /// Changes the layout of the weights without changing the function. Gradients are dropped, handles of
   /// parameters renewed. Error(unsupported) for combined with sliced input, which has no combined matrix.
   void to(Projection projection);
@@ -132,6 +173,10 @@ class HEADWAY_API MultiHeadAttention : public Module {
   };
   Tensor project_role(const Tensor& x, int role) const;
   Heads project_self(const Tensor& x) const;
+  void normalize_heads(Heads& heads) const;
+  void require_evaluation(const char* what) const;
+  Attended attend_cached(const Tensor& x, const Tensor& query, const KeyValueCache& cache,
+                         const std::vector<std::int64_t>& rows, AttentionOptions call);
   Tensor rows_of_role(const std::vector<Tensor>& matrices, int role, int last_role) const;
   AttentionOptions attention_options(const Tensor& query, const AttendOptions& options) const;
   static void refuse_rope_across_sequences(const Position& position);
@@ -144,6 +189,7 @@ class HEADWAY_API MultiHeadAttention : public Module {
   std::vector<Tensor> weights_, biases_;                  // combined: one for all roles, or one for each
   std::vector<Tensor> head_weights_[3], head_biases_[3];  // split: query, key, value
   Tensor output_weight_, output_bias_;
+  std::unique_ptr<Norm> query_norm_, key_norm_;
 };
 
 /// Renames and recuts parameters, or anything shaped like them (an optimizer's moments), from one layout to

@@ -13,6 +13,8 @@ struct NormLayerOptions {
   std::int64_t width = 0;  ///< C
   NormKind kind = NormKind::layer;
   double eps = 1e-5;
+  bool bias = true;          ///< of a layer norm; an RMS norm has none
+  bool unit_offset = false;  ///< the learned scale is 1 + weight, and weight starts as 0 (Gemma)
 };
 
 /// Normalization of the last dimension with learned scale (and shift, for `layer`), starting as 1 (and 0).
@@ -25,7 +27,7 @@ class HEADWAY_API Norm : public Module {
 
  private:
   NormLayerOptions options_;
-  Tensor weight_, bias_;
+  Tensor weight_, bias_, one_;
 };
 
 class HEADWAY_API LayerNorm : public Norm {

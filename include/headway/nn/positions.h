@@ -14,6 +14,7 @@ struct PositionOptions {
   PositionKind kind = PositionKind::sinusoidal;
   std::int64_t max_length = 0;  ///< P
   std::int64_t width = 0;       ///< C
+  bool halves = false;          ///< sinusoids: all sines, then all cosines, as Marian orders them
 };
 
 /// Vectors added to the embeddings: one row for each position of a sequence, counted from 0.
@@ -27,7 +28,8 @@ class HEADWAY_API Positions : public Module {
 };
 
 /// [length, width]: column 2i is sin(p/10000^(2i/width)), column 2i + 1 the cosine of the same.
-HEADWAY_API Tensor sinusoidal_positions(std::int64_t length, std::int64_t width);
+/// `halves`: all sines, (width + 1)/2 of them, before the cosines.
+HEADWAY_API Tensor sinusoidal_positions(std::int64_t length, std::int64_t width, bool halves = false);
 
 /// The position of each row of a packed batch within its sequence: [N] int32.
 HEADWAY_API Tensor position_ids(const std::vector<std::int64_t>& offsets);

@@ -10,5 +10,6 @@
 #include <headway/ops/norm.h>
 #include <headway/ops/pointwise.h>
 #include <headway/ops/rotary.h>
+#include <headway/ops/segments.h>
 #include <headway/ops/softmax.h>
 #include <headway/ops/views.h>

@@ -88,12 +88,12 @@ constexpr std::int64_t kRun = 64;
 
 std::int64_t rest_of(std::int64_t position) { return (position % kRun + kRun) % kRun; }
 
-// Cosines, then sines, of `position` times each of the rates.
-void circle_points(const double* rates, std::int64_t half, std::int64_t position, double* out) {
+// Cosines, then sines, of `position` times each of the rates, times `factor`.
+void circle_points(const double* rates, std::int64_t half, std::int64_t position, double factor, double* out) {
   for (std::int64_t m = 0; m < half; ++m) {
     const double angle = static_cast<double>(position) * rates[m];
-    out[m] = std::cos(angle);
-    out[half + m] = std::sin(angle);
+    out[m] = factor * std::cos(angle);
+    out[half + m] = factor * std::sin(angle);
   }
 }
 
@@ -131,7 +131,7 @@ void rotary_table(const RopeOptions& rope, std::int64_t dims, std::span<const st
   for (const std::int64_t position : positions) used[rest_of(position)] = true;
   // At most kRun·dims/2 of them, about 50 µs for 64 columns: as long as it takes to wake other threads.
   for (std::int64_t rest = 0; rest < kRun; ++rest) {
-    if (used[rest]) circle_points(rates, half, rest, rests + rest * dims);
+    if (used[rest]) circle_points(rates, half, rest, 1, rests + rest * dims);
   }
   core::parallel_ranges(count, kRun, [&](std::int64_t begin, std::int64_t end) {
     double* anchor = anchors + begin / kRun * dims;
@@ -140,7 +140,7 @@ void rotary_table(const RopeOptions& rope, std::int64_t dims, std::span<const st
       const std::int64_t position = positions[static_cast<std::size_t>(i)], rest = rest_of(position);
       if (i == begin || position - rest != anchor_position) {
         anchor_position = position - rest;
-        circle_points(rates, half, anchor_position, anchor);
+        circle_points(rates, half, anchor_position, rope.factor, anchor);
       }
       const double* turn = rests + rest * dims;
       float* line = table + i * width;

@@ -16,13 +16,17 @@ void rotary(const RotaryArgs<double>& args) {
       double* y = args.y + (row * args.heads + h) * args.dim;
       std::copy(x + args.dims, x + args.dim, y + args.dims);
       for (std::int64_t m = 0; m < args.dims / 2; ++m) {
+        const auto pair = static_cast<std::size_t>(m);
         const double frequency =
-            std::pow(args.rope.base, -2 * static_cast<double>(m) / static_cast<double>(args.dims));
-        const double angle = static_cast<double>(args.positions[row]) / args.rope.scaling * frequency *
-                             (args.inverse ? -1 : 1);
+            args.rope.inverse_frequencies.empty()
+                ? std::pow(args.rope.base, -2 * static_cast<double>(m) / static_cast<double>(args.dims)) /
+                      args.rope.scaling
+                : args.rope.inverse_frequencies[pair];
+        const double angle = static_cast<double>(args.positions[row]) * frequency * (args.inverse ? -1 : 1);
+        const double cosine = args.rope.factor * std::cos(angle), sine = args.rope.factor * std::sin(angle);
         const std::int64_t a = halves ? m : 2 * m, b = halves ? m + args.dims / 2 : 2 * m + 1;
-        y[a] = x[a] * std::cos(angle) - x[b] * std::sin(angle);
-        y[b] = x[b] * std::cos(angle) + x[a] * std::sin(angle);
+        y[a] = x[a] * cosine - x[b] * sine;
+        y[b] = x[b] * cosine + x[a] * sine;
       }
     }
   }

@@ -93,7 +93,7 @@ std::vector<std::int32_t> advance(Search& search, const std::vector<Candidate>& 
 
 }  // namespace
 
-std::vector<std::vector<Hypothesis>> beam_search(Transformer& model, const SearchBatch& batch,
+std::vector<std::vector<Hypothesis>> beam_search(LanguageModel& model, const SearchBatch& batch,
                                                  const DecodingOptions& options) {
   std::vector<std::vector<Hypothesis>> results(batch.sources.size());
   std::vector<Search> alive(batch.sources.size());
@@ -106,7 +106,6 @@ std::vector<std::vector<Hypothesis>> beam_search(Transformer& model, const Searc
   for (std::int64_t step = 0; !alive.empty(); ++step) {
     const Best best = best_of(stepper.logits(tokens, options), 2 * options.beam_size);
     std::vector<std::int32_t> from;
-    std::vector<std::int64_t> rows_of_source(batch.sources.size(), 0);
     std::vector<Search> still;
     std::int64_t first_row = 0;
     tokens.clear();
@@ -122,11 +121,10 @@ std::vector<std::vector<Hypothesis>> beam_search(Transformer& model, const Searc
         continue;
       }
       for (const Partial& partial : search.beam) tokens.push_back(partial.tokens.back());
-      rows_of_source[search.source] = static_cast<std::int64_t>(rows.size());
       still.push_back(std::move(search));
     }
     alive = std::move(still);
-    if (!alive.empty()) stepper.keep(from, rows_of_source);
+    if (!alive.empty()) stepper.keep(from);
   }
   return results;
 }

@@ -41,7 +41,7 @@ std::vector<Sample> choose(const Tensor& logits, const std::vector<Row>& rows, s
 
 }  // namespace
 
-std::vector<std::vector<Hypothesis>> single_search(Transformer& model, const SearchBatch& batch,
+std::vector<std::vector<Hypothesis>> single_search(LanguageModel& model, const SearchBatch& batch,
                                                    const DecodingOptions& options) {
   std::vector<std::vector<Hypothesis>> results(batch.sources.size());
   const std::int64_t rows_each = options.num_hypotheses;
@@ -59,7 +59,6 @@ std::vector<std::vector<Hypothesis>> single_search(Transformer& model, const Sea
   for (std::int64_t step = 0; !alive.empty(); ++step) {
     const std::vector<Sample> samples = choose(stepper.logits(tokens, options), alive, step, options);
     std::vector<std::int32_t> from;
-    std::vector<std::int64_t> rows_of_source(batch.sources.size(), 0);
     std::vector<Row> still;
     tokens.clear();
     for (std::size_t r = 0; r < alive.size(); ++r) {
@@ -71,12 +70,11 @@ std::vector<std::vector<Hypothesis>> single_search(Transformer& model, const Sea
         continue;
       }
       from.push_back(static_cast<std::int32_t>(r));
-      ++rows_of_source[row.source];
       tokens.push_back(samples[r].token);
       still.push_back(std::move(row));
     }
     alive = std::move(still);
-    if (!alive.empty()) stepper.keep(from, rows_of_source);
+    if (!alive.empty()) stepper.keep(from);
   }
   for (std::vector<Hypothesis>& hypotheses : results) rank(hypotheses, options);
   return results;

@@ -3,56 +3,59 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include <fmt/format.h>
 
-#include <headway/core/factory.h>
 #include <headway/kernels/beam.h>
 #include <headway/models/batch.h>
 
 namespace headway::inline v1::models {
-namespace {
 
-std::vector<std::int64_t> offsets_of(const std::vector<std::int64_t>& lengths) {
-  std::vector<std::int64_t> offsets(lengths.size() + 1, 0);
-  std::partial_sum(lengths.begin(), lengths.end(), offsets.begin() + 1);
-  return offsets;
-}
-
-Tensor ids_of(const std::vector<std::int32_t>& ids) {
-  return from(ids, {static_cast<std::int64_t>(ids.size())});
-}
-
-}  // namespace
-
-Stepper::Stepper(Transformer& model, const SearchBatch& batch, std::int64_t rows_each) : model_(model) {
-  std::vector<std::vector<std::int32_t>> sources;
-  for (const std::vector<std::int32_t>* source : batch.sources) sources.push_back(*source);
-  const PackedTokens packed = pack(sources);
-  state_ = model_.start(model_.encode(packed.ids, packed.offsets), packed.offsets);
-  query_offsets_ = offsets_of(std::vector<std::int64_t>(batch.sources.size(), rows_each));
+Stepper::Stepper(LanguageModel& model, const SearchBatch& batch, std::int64_t rows_each)
+    : model_(model), state_(model.start()) {
+  std::vector<std::int64_t> memories(batch.sources.size(), DecodingState::kNoMemory);
+  if (model.has_encoder()) {
+    std::vector<std::vector<std::int32_t>> sources;
+    for (const std::vector<std::int32_t>* source : batch.sources) sources.push_back(*source);
+    memories = model_.remember(state_, model_.encode(pack(sources)));
+  }
+  for (const std::int64_t memory : memories) {
+    for (std::int64_t row = 0; row < rows_each; ++row) sequences_.push_back(state_.add(memory));
+  }
 }
 
 Tensor Stepper::logits(const std::vector<std::int32_t>& tokens, const DecodingOptions& options) {
-  const std::int64_t step = state_.position;
-  Tensor out = model_.logits(model_.step(ids_of(tokens), state_, query_offsets_));
+  std::vector<StepRow> rows;
+  for (std::size_t r = 0; r < tokens.size(); ++r)
+    rows.push_back({.sequence = sequences_[r], .tokens = std::span(tokens).subspan(r, 1)});
+  Tensor out = model_.step(state_, rows);
   const std::int64_t vocabulary = out.size(1);
   auto* values = out.data<float>();
   for (std::int64_t r = 0; r < out.size(0); ++r) {
     float* row = values + r * vocabulary;
     for (const std::int32_t token : options.suppress) row[token] = -std::numeric_limits<float>::infinity();
-    if (step < options.min_length) row[options.eos] = -std::numeric_limits<float>::infinity();
+    if (steps_ < options.min_length) row[options.eos] = -std::numeric_limits<float>::infinity();
   }
+  ++steps_;
   return out;
 }
 
-void Stepper::keep(const std::vector<std::int32_t>& from, const std::vector<std::int64_t>& rows_of_source) {
-  bool unchanged = static_cast<std::int64_t>(from.size()) == query_offsets_.back();
-  for (std::size_t r = 0; unchanged && r < from.size(); ++r)
-    unchanged = from[r] == static_cast<std::int32_t>(r);
-  if (!unchanged) state_.reorder(from);
-  query_offsets_ = offsets_of(rows_of_source);
+void Stepper::keep(const std::vector<std::int32_t>& from) {
+  // The first row that a former one goes on in takes its sequence over; the others copy it. Those without are
+  // dropped first, so that copies take their places.
+  std::vector<int> uses(sequences_.size(), 0);
+  for (const std::int32_t row : from) ++uses[static_cast<std::size_t>(row)];
+  for (std::size_t r = 0; r < uses.size(); ++r) {
+    if (uses[r] == 0) state_.drop(sequences_[r]);
+  }
+  std::vector<std::int64_t> next;
+  std::vector<bool> taken(sequences_.size(), false);
+  for (const std::int32_t row : from) {
+    const auto r = static_cast<std::size_t>(row);
+    next.push_back(taken[r] ? state_.fork(sequences_[r]) : sequences_[r]);
+    taken[r] = true;
+  }
+  sequences_ = std::move(next);
 }
 
 Best best_of(const Tensor& logits, std::int64_t k) {
@@ -75,9 +78,9 @@ Best best_of(const Tensor& logits, std::int64_t k) {
   return best;
 }
 
-std::int64_t length_limit(const DecodingOptions& options, const Transformer& model,
+std::int64_t length_limit(const DecodingOptions& options, const LanguageModel& model,
                           std::size_t source_length) {
-  std::int64_t limit = std::min(options.max_length, model.options().max_length);
+  std::int64_t limit = std::min(options.max_length, model.max_length());
   if (options.max_length_factor > 0) {
     const double relative = options.max_length_factor * static_cast<double>(source_length);
     // Compared as doubles: a large factor must not overflow the conversion.

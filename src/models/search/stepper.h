@@ -12,22 +12,23 @@ struct SearchBatch {
 };
 
 /// One step at a time of many hypotheses: rows of one source stand together and share its memory, which is
-/// never copied. A source whose rows are all gone stays as an empty sequence of queries, so that nothing
-/// moves.
+/// never copied.
 class Stepper {
  public:
-  /// Encodes the sources; each begins with `rows_each` rows.
-  Stepper(Transformer& model, const SearchBatch& batch, std::int64_t rows_each);
+  /// Encodes the sources, for a model with an encoder; each begins with `rows_each` rows. Without one a source is
+  /// what its rows begin with.
+  Stepper(LanguageModel& model, const SearchBatch& batch, std::int64_t rows_each);
   /// Feeds each row its latest token -> [R, V] float32, the caller's to overwrite. Tokens in
   /// `options.suppress`, and the end token before min_length, are -inf in it.
   Tensor logits(const std::vector<std::int32_t>& tokens, const DecodingOptions& options);
-  /// Row r becomes the former row from[r]; source b has rows_of_source[b] rows now.
-  void keep(const std::vector<std::int32_t>& from, const std::vector<std::int64_t>& rows_of_source);
+  /// Row r becomes the former row from[r].
+  void keep(const std::vector<std::int32_t>& from);
 
  private:
-  Transformer& model_;
-  DecoderState state_;
-  std::vector<std::int64_t> query_offsets_;
+  LanguageModel& model_;
+  DecodingState state_;
+  std::vector<std::int64_t> sequences_;  // of each row
+  std::int64_t steps_ = 0;
 };
 
 /// The k best continuations of each row of logits.
@@ -40,7 +41,7 @@ struct Best {
 Best best_of(const Tensor& logits, std::int64_t k);
 
 /// Tokens that a source may get, the end token among them.
-std::int64_t length_limit(const DecodingOptions& options, const Transformer& model,
+std::int64_t length_limit(const DecodingOptions& options, const LanguageModel& model,
                           std::size_t source_length);
 /// `tokens` may end in eos, which is counted and dropped.
 Hypothesis finished(std::vector<std::int32_t> tokens, double log_probability, const DecodingOptions& options);
@@ -48,10 +49,10 @@ Hypothesis finished(std::vector<std::int32_t> tokens, double log_probability, co
 void rank(std::vector<Hypothesis>& hypotheses, const DecodingOptions& options);
 
 /// The searches: hypotheses for each source of the batch.
-std::vector<std::vector<Hypothesis>> beam_search(Transformer& model, const SearchBatch& batch,
+std::vector<std::vector<Hypothesis>> beam_search(LanguageModel& model, const SearchBatch& batch,
                                                  const DecodingOptions& options);
 /// Greedy search and sampling: every row goes its own way.
-std::vector<std::vector<Hypothesis>> single_search(Transformer& model, const SearchBatch& batch,
+std::vector<std::vector<Hypothesis>> single_search(LanguageModel& model, const SearchBatch& batch,
                                                    const DecodingOptions& options);
 
 }  // namespace headway::inline v1::models

@@ -1,0 +1,20 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include <headway/io/gguf.h>
+
+namespace headway::inline v1::hub {
+
+/// A GGUF file in the terms of config.json and of the names that transformers gives its tensors.
+struct GgufModel {
+  std::string config;
+  io::StoredTensors tensors;  ///< renamed
+  bool interleaved = false;   ///< rows of queries and keys are in the order of interleaved rotary pairs
+  std::vector<double> rope_factors;  ///< wavelengths are multiplied by these (llama.cpp's rope_freqs)
+};
+
+/// Error(unsupported) naming an architecture that is not known.
+GgufModel describe_gguf(const io::GgufFile& file, const std::string& what);
+
+}  // namespace headway::inline v1::hub
