@@ -12,6 +12,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(LibXml2 REQUIRED)
 find_package(ICU REQUIRED COMPONENTS uc i18n)
 find_package(PkgConfig REQUIRED)
+find_path(STB_INCLUDE_DIR stb/stb_image.h REQUIRED)  # headers alone
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
 if(HEADWAY_BUILD_CLI)

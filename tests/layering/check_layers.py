@@ -23,6 +23,7 @@ THIRD_PARTY = {
     r"libxml/": {"text"},
     r"unicode/": {"text"},
     r"nlohmann/": {"text", "io", "models", "train", "inspect", "cli"},
+    r"stb/": {"io"},
     r"CLI/": {"cli"},
     r"nanobind/": {"python"},
     r"fmt/": set(LEVEL),
