@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <headway/core/factory.h>
 #include <headway/nn/initial.h>
 #include <headway/ops/pointwise.h>
 
@@ -14,7 +15,7 @@ Linear::Linear(const LinearLayerOptions& options, Generator& generator) : option
                      options.outputs));
   }
   weight_ = add_parameter("weight", xavier_uniform(options.outputs, options.inputs, generator));
-  if (options.bias) bias_ = add_parameter("bias", initial_zeros({options.outputs}));
+  if (options.bias) bias_ = add_parameter("bias", zeros({options.outputs}));
 }
 
 Tensor Linear::operator()(const Tensor& x) const {
@@ -22,7 +23,8 @@ Tensor Linear::operator()(const Tensor& x) const {
   // differently from the fused one by a unit in the last place. In training it is kept apart throughout, so
   // that a checkpoint's first, unrecorded run gives the bits of the second.
   if (training() && options_.activation == Activation::gelu) return gelu(linear(x, weight_, bias_));
-  if (training() && options_.activation == Activation::gelu_tanh) return gelu_tanh(linear(x, weight_, bias_));
+  if (training() && options_.activation == Activation::gelu_tanh)
+    return gelu_tanh(linear(x, weight_, bias_));
   if (training() && options_.activation == Activation::silu) return silu(linear(x, weight_, bias_));
   return linear(x, weight_, bias_, {.activation = options_.activation});
 }
