@@ -79,7 +79,7 @@ Family build(Blueprint& b, bool marian) {
             "encoder_layerdrop", "decoder_layerdrop", "init_std", "pad_token_id", "num_hidden_layers", "num_beams",
             "max_length", "force_bos_token_to_be_generated", "extra_pos_embeddings", "scale_embedding",
             "share_encoder_decoder_embeddings", "decoder_vocab_size", "bad_words_ids", "early_stopping",
-            "no_repeat_ngram_size", "task_specific_params", "num_labels"});
+            "no_repeat_ngram_size", "is_decoder", "task_specific_params", "num_labels"});
   ignore_common_fields(c);
 
   WeightTable table{.prefix = prefix};

@@ -1,6 +1,8 @@
 // BERT, RoBERTa, XLM-R, DistilBERT, ALBERT: one model under five names.
 #include <headway/models/bert.h>
 
+#include <fmt/format.h>
+
 #include "hub/family.h"
 
 namespace headway::inline v1::hub {
@@ -26,7 +28,7 @@ void add_block(std::vector<Rule>& rules, const BlockNames& n) {
 }
 
 // q, k and v are of C rows each.
-std::vector<Rule> blocks(const BlockNames& names, const BertOptions& o) {
+std::vector<Rule> blocks(const BlockNames& names, const BertOptions& o, std::int64_t layers) {
   std::vector<Rule> rules;
   add_block(rules, names);
   for (Rule& rule : rules) {
@@ -34,7 +36,7 @@ std::vector<Rule> blocks(const BlockNames& names, const BertOptions& o) {
       for (Source& source : rule.sources) source.rows = o.model_dim;
     }
   }
-  return each_layer(rules, o.shared_layers ? 1 : o.layers);
+  return each_layer(rules, layers);
 }
 
 void add_linear(std::vector<Rule>& rules, const std::string& ours, const std::string& theirs) {
@@ -118,7 +120,7 @@ Family bert_like(Blueprint& b, const std::string& prefix, BertOptions o) {
                         .up = l + "intermediate.dense",
                         .down = l + "output.dense",
                         .norm = l + "output.LayerNorm"},
-                       o);
+                       o, o.layers);
   table.rules.push_back({"tokens.weight", {{e + "word_embeddings.weight"}}});
   table.rules.push_back({"positions.weight", {{e + "position_embeddings.weight"}}});
   table.rules.push_back({"types.weight", {{e + "token_type_embeddings.weight"}}});
@@ -187,7 +189,7 @@ Family build_distilbert(Blueprint& b) {
                         .up = l + "ffn.lin1",
                         .down = l + "ffn.lin2",
                         .norm = l + "output_layer_norm"},
-                       o);
+                       o, o.layers);
   table.rules.push_back({"tokens.weight", {{e + "word_embeddings.weight"}}});
   table.rules.push_back({"positions.weight", {{e + "position_embeddings.weight"}}});
   add_linear(table.rules, "norm", e + "LayerNorm");
@@ -212,18 +214,24 @@ Family build_distilbert(Blueprint& b) {
 Family build_albert(Blueprint& b) {
   BertOptions o = common(b, "num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size");
   const std::string prefix = "albert.";
-  b.config.only("num_hidden_groups", {1});
-  b.config.only("inner_group_num", {1});
+  const std::int64_t groups = b.config.integer("num_hidden_groups", 1), inner = b.config.integer("inner_group_num", 1);
+  if (groups < 1 || groups > o.layers) b.config.refuse("num_hidden_groups", "1 to num_hidden_layers");
+  if (inner < 1) b.config.refuse("inner_group_num", "at least 1");
+  for (std::int64_t i = 0; i < o.layers; ++i) {
+    // As transformers divides: int(i / (layers / groups)).
+    const auto group = static_cast<std::int64_t>(static_cast<double>(i) /
+                                                 (static_cast<double>(o.layers) / static_cast<double>(groups)));
+    for (std::int64_t j = 0; j < inner; ++j) o.layer_order.push_back(group * inner + j);
+  }
   b.config.ignore({"net_structure_type", "down_scale_factor", "gap_size", "num_memory_blocks", "classifier_dropout_prob"});
   o.types = b.config.integer("type_vocab_size", 2);
   o.embedding_dim = b.config.integer("embedding_size");
-  o.shared_layers = true;
   o.activation = b.config.feed_forward("hidden_act", false, "gelu_new");
   o.norm_eps = b.config.number("layer_norm_eps", 1e-12);
   o.pooler = b.has(prefix + "pooler.weight", prefix);
   WeightTable table{.prefix = prefix};
-  const std::string e = prefix + "embeddings.", l = prefix + "encoder.albert_layer_groups.0.albert_layers.0.";
-  table.rules = blocks({.query = l + "attention.query",
+  const std::string e = prefix + "embeddings.", l = prefix + "encoder.albert_layer_groups.{}.";
+  const std::vector<Rule> each = blocks({.query = l + "attention.query",
                         .key = l + "attention.key",
                         .value = l + "attention.value",
                         .output = l + "attention.dense",
@@ -231,7 +239,17 @@ Family build_albert(Blueprint& b) {
                         .up = l + "ffn",
                         .down = l + "ffn_output",
                         .norm = l + "full_layer_layer_norm"},
-                       o);
+                       o, groups * inner);
+  for (Rule rule : each) {  // block g·inner + j is layer j of group g
+    const std::size_t begin = std::string("blocks.").size(), end = rule.ours.find('.', begin);
+    const std::int64_t block = std::stoll(rule.ours.substr(begin, end - begin));
+    for (Source& source : rule.sources) {
+      const std::string was = fmt::format("albert_layer_groups.{}.", block);
+      source.name.replace(source.name.find(was), was.size(),
+                          fmt::format("albert_layer_groups.{}.albert_layers.{}.", block / inner, block % inner));
+    }
+    table.rules.push_back(std::move(rule));
+  }
   table.rules.push_back({"tokens.weight", {{e + "word_embeddings.weight"}}});
   table.rules.push_back({"positions.weight", {{e + "position_embeddings.weight"}}});
   table.rules.push_back({"types.weight", {{e + "token_type_embeddings.weight"}}});

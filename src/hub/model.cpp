@@ -191,7 +191,8 @@ std::vector<Tensor> HubModel::hidden_states(const models::PackedBatch& batch,
   } else {
     last = language_model()->hidden(batch, {}, observer);
   }
-  states.back() = last;
+  // transformers lists a ViT's last block as it is.
+  if (impl_->model_type != "vit") states.back() = last;
   return states;
 }
 

@@ -1,5 +1,7 @@
 #include <headway/models/bert.h>
 
+#include <algorithm>
+
 #include <headway/core/factory.h>
 #include <headway/ops/pointwise.h>
 
@@ -40,8 +42,10 @@ Bert::Bert(const BertOptions& o, Generator& generator) : options_(o) {
       .norm = norm,
       .placement = nn::NormPlacement::post,
       .dropout = o.dropout};
-  nn::StackOptions stack{.shared = o.shared_layers, .layers = o.layers};
-  stack.blocks.assign(o.shared_layers ? 1 : static_cast<std::size_t>(o.layers), block);
+  nn::StackOptions stack{.order = o.layer_order};
+  const bool shared = !o.layer_order.empty();
+  const std::int64_t blocks = shared ? 1 + *std::max_element(o.layer_order.begin(), o.layer_order.end()) : o.layers;
+  stack.blocks.assign(static_cast<std::size_t>(blocks), block);
   blocks_ = std::make_unique<nn::BlockStack>(stack, generator);
   add_child("blocks", *blocks_);
   if (o.pooler) {

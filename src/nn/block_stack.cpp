@@ -20,11 +20,11 @@ Tensor own_gradient(const Tensor& memory) {
 }  // namespace
 
 BlockStack::BlockStack(const StackOptions& options, Generator& generator) : options_(options) {
-  if (options.blocks.empty() || (options.shared && (options.blocks.size() != 1 || options.layers < 1))) {
-    fail(ErrorCode::value, "BlockStack",
-         fmt::format("{} blocks{}; want {}", options.blocks.size(),
-                     options.shared ? fmt::format(" shared by {} layers", options.layers) : "",
-                     options.shared ? "one, for at least one layer" : "at least one"));
+  const auto count = static_cast<std::int64_t>(options.blocks.size());
+  if (count == 0) fail(ErrorCode::value, "BlockStack", "no blocks; want at least one");
+  for (const std::int64_t block : options.order) {
+    if (block < 0 || block >= count)
+      fail(ErrorCode::value, "BlockStack", fmt::format("a layer is block {} of {}; want 0 to {}", block, count, count - 1));
   }
   for (const BlockOptions& block : options.blocks) {
     blocks_.push_back(std::make_unique<TransformerBlock>(block, generator));
@@ -33,6 +33,15 @@ BlockStack::BlockStack(const StackOptions& options, Generator& generator) : opti
   if (!options.norm) return;
   norm_ = std::make_unique<Norm>(*options.norm);
   add_child("norm", *norm_);
+}
+
+std::int64_t BlockStack::layers() const {
+  return static_cast<std::int64_t>(options_.order.empty() ? blocks_.size() : options_.order.size());
+}
+
+TransformerBlock& BlockStack::block(std::int64_t layer) {
+  const auto at = static_cast<std::size_t>(layer);
+  return *blocks_[options_.order.empty() ? at : static_cast<std::size_t>(options_.order[at])];
 }
 
 Stream BlockStack::step(TransformerBlock& block, const Stream& in, const BlockInput& given) {

@@ -61,7 +61,7 @@ class HEADWAY_API HubModel {
   /// (shards above 5 GB). Weights that were not changed keep their bits. The folder must not exist yet.
   void save(const std::filesystem::path& folder) const;
   /// Every hidden state of whole sequences, as transformers lists them: what enters the first block, each block's result,
-  /// the last one after the final norm. Of an encoder–decoder: the decoder's, on `targets`.
+  /// the last one after the final norm (a ViT's before it). Of an encoder–decoder: the decoder's, on `targets`.
   std::vector<Tensor> hidden_states(const models::PackedBatch& batch, const models::PackedBatch& targets = {}) const;
 
  private:

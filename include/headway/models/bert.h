@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <vector>
 
 #include <headway/models/encoder.h>
 #include <headway/nn/embedding.h>
@@ -17,7 +18,7 @@ struct BertOptions {
   std::int64_t model_dim = 768;    ///< C
   std::int64_t heads = 12;
   std::int64_t layers = 12;
-  bool shared_layers = false;  ///< all layers are one block (ALBERT)
+  std::vector<std::int64_t> layer_order = {};  ///< the block of each layer, where layers share them (ALBERT)
   std::int64_t feed_forward_dim = 3072;
   nn::FeedForwardKind activation = nn::FeedForwardKind::gelu;
   double norm_eps = 1e-12;

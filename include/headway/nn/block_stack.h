@@ -9,10 +9,9 @@
 namespace headway::inline v1::nn {
 
 struct StackOptions {
-  std::vector<BlockOptions> blocks = {};    ///< one for each layer
+  std::vector<BlockOptions> blocks = {};  ///< with weights of their own
+  std::vector<std::int64_t> order = {};   ///< the block of each layer, where layers share blocks (ALBERT); none: each its own
   std::optional<NormLayerOptions> norm = {};  ///< at the end; none by itself
-  bool shared = false;      ///< all layers are one block with one set of weights (ALBERT); blocks has one entry
-  std::int64_t layers = 0;  ///< with `shared`: how often it runs
   /// Keep only the borders of layers for the backward pass: less memory, a third more time, the same bits.
   bool checkpoint = false;
   double dropout = 0;  ///< of what the last block adds, before the norm
@@ -35,11 +34,10 @@ class HEADWAY_API BlockStack : public Module {
   /// Projects memories into rows of every layer's state.
   void remember(const Tensor& memory, const std::vector<std::int64_t>& offsets, std::vector<BlockState>& states,
                 const std::vector<std::int64_t>& rows);
-  std::int64_t layers() const { return options_.shared ? options_.layers : size(); }
-  TransformerBlock& block(std::int64_t layer) { return *blocks_[options_.shared ? 0 : static_cast<std::size_t>(layer)]; }
+  std::int64_t layers() const;
+  TransformerBlock& block(std::int64_t layer);
 
  private:
-  std::int64_t size() const { return static_cast<std::int64_t>(blocks_.size()); }
   Stream step(TransformerBlock& block, const Stream& in, const BlockInput& input);
   StackOptions options_;
   std::vector<std::unique_ptr<TransformerBlock>> blocks_;

@@ -1,0 +1,50 @@
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <headway/hub/model.h>
+
+namespace headway::inline v1::jobs {
+
+/// The classes of one input, the most probable first.
+struct Classified {
+  std::vector<std::pair<std::string, double>> classes;  ///< name and probability
+};
+
+/// Texts, pairs of texts or images to classes, by a model with a classification head.
+class HEADWAY_API Classifier {
+ public:
+  /// `spec` as hub::HubModel::load takes it. Error(unsupported) for a model without such a head.
+  explicit Classifier(const std::string& spec, const hub::LoadOptions& options = {});
+  ~Classifier();
+  Classifier(Classifier&&) noexcept;
+  Classifier& operator=(Classifier&&) noexcept;
+
+  std::vector<Classified> texts(const std::vector<std::string>& texts) const;
+  std::vector<Classified> pairs(const std::vector<std::pair<std::string, std::string>>& pairs) const;
+  std::vector<Classified> images(const std::vector<std::filesystem::path>& files) const;
+  bool takes_images() const;
+  const std::vector<std::string>& labels() const;
+  /// How many texts of the last call were cut to what the model takes.
+  std::size_t cut() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// An example for few-shot classification: a text and its label.
+struct Shot {
+  std::string text, label;
+};
+/// Classes by a language model that is shown examples (Brown et al. 2020, section 2): of the labels, in the order of their
+/// first appearance, the probability of each after the examples and the text, among them. Longer labels are not put at a
+/// disadvantage: their log-probability is divided by their number of tokens.
+class Generator;
+HEADWAY_API std::vector<Classified> classify_by_examples(const Generator& model, const std::vector<Shot>& shots,
+                                                         const std::vector<std::string>& texts);
+
+}  // namespace headway::inline v1::jobs

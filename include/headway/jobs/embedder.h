@@ -1,0 +1,44 @@
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <headway/core/tensor.h>
+#include <headway/hub/model.h>
+
+namespace headway::inline v1::jobs {
+
+struct EmbedOptions {
+  std::optional<bool> normalize = {};  ///< vectors of length 1; as the model's files say unless given
+  std::string prompt = {};             ///< put before every text; the model's default one unless given
+  std::string prompt_name = {};        ///< or one of the model's own, "query" say
+  std::int64_t batch_tokens = 8192;    ///< tokens that are computed at once, at most
+};
+
+/// Texts to vectors by a model of the sentence-transformers kind, or any encoder (mean of its tokens, as
+/// sentence-transformers does where the files say nothing). Reads modules.json: pooling, dense layers, normalization,
+/// prompts, the longest text.
+class HEADWAY_API Embedder {
+ public:
+  /// `spec` as hub::HubModel::load takes it.
+  explicit Embedder(const std::string& spec, const hub::LoadOptions& options = {});
+  ~Embedder();
+  Embedder(Embedder&&) noexcept;
+  Embedder& operator=(Embedder&&) noexcept;
+
+  /// [texts, width()] float32. A text's vector does not depend on the others but for attention's sums. Error(format) for
+  /// ill-formed UTF-8, naming the text.
+  Tensor operator()(const std::vector<std::string>& texts, const EmbedOptions& options = {}) const;
+  std::int64_t width() const;
+  /// Tokens of a text that are read, at most.
+  std::int64_t max_length() const;
+  /// How many texts of the last call were cut to that.
+  std::size_t cut() const;
+  const hub::HubModel& model() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace headway::inline v1::jobs

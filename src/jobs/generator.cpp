@@ -1,0 +1,196 @@
+#include <headway/jobs/generator.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "jobs/generator_impl.h"
+
+namespace headway::inline v1::jobs {
+namespace {
+
+// The text of one prompt as it is written: what could be the beginning of a stop word is held back.
+class Writer {
+ public:
+  Writer(const text::HubTokenizer& tokenizer, const std::vector<std::string>& stop) : decoder_(tokenizer), stop_(stop) {}
+
+  // The piece that may be shown now; `stopped()` afterwards tells whether a stop word was met.
+  std::string push(std::int32_t token) { return release(decoder_.push(token), false); }
+  std::string finish() { return stopped_ ? std::string() : release(decoder_.finish(), true); }
+  bool stopped() const { return stopped_; }
+  const std::string& text() const { return shown_; }
+
+ private:
+  std::string release(const std::string& piece, bool all) {
+    held_ += piece;
+    std::size_t end = held_.size();
+    for (const std::string& word : stop_) {
+      const std::size_t at = held_.find(word);
+      if (at != std::string::npos) {
+        stopped_ = true;
+        end = std::min(end, at);
+      }
+    }
+    if (!stopped_ && !all) {
+      for (const std::string& word : stop_) {
+        for (std::size_t length = std::min(word.size() - 1, held_.size()); length > 0; --length) {
+          if (held_.compare(held_.size() - length, length, word, 0, length) != 0) continue;
+          end = std::min(end, held_.size() - length);
+          break;
+        }
+      }
+    }
+    std::string out = held_.substr(0, end);
+    held_.erase(0, end);
+    shown_ += out;
+    return out;
+  }
+  text::StreamDecoder decoder_;
+  const std::vector<std::string>& stop_;
+  std::string held_, shown_;
+  bool stopped_ = false;
+};
+
+void add_missing(std::vector<std::int32_t>& to, const std::vector<std::int32_t>& from) {
+  for (const std::int32_t token : from) {
+    if (std::find(to.begin(), to.end(), token) == to.end()) to.push_back(token);
+  }
+}
+
+}  // namespace
+
+Generator::Generator(const std::string& spec, const hub::LoadOptions& options)
+    : impl_(new Impl{load_text_model(spec, options)}) {
+  if (!impl_->loaded.model.language_model()) {
+    fail(ErrorCode::unsupported, "Generator",
+         fmt::format("{} is a {}, which writes no text; want a decoder or an encoder–decoder",
+                     impl_->loaded.model.path().string(), impl_->loaded.model.model_type()));
+  }
+}
+Generator::~Generator() = default;
+Generator::Generator(Generator&&) noexcept = default;
+Generator& Generator::operator=(Generator&&) noexcept = default;
+const hub::HubModel& Generator::model() const { return impl_->loaded.model; }
+
+models::GenerationOptions Generator::defaults() const {
+  const hub::GenerationDefaults& of = impl_->loaded.model.generation();
+  models::GenerationOptions out;
+  out.suppress = of.suppressed;
+  out.repetition_penalty = of.repetition_penalty.value_or(1);
+  if (of.sampling) {
+    out.sampling = models::Sampling{.temperature = of.temperature.value_or(1),
+                                    .top_k = of.top_k.value_or(50),
+                                    .top_p = of.top_p.value_or(1)};
+  }
+  return out;
+}
+
+std::vector<std::string> Generator::Impl::write(const std::vector<std::vector<std::int32_t>>& prompts,
+                                                const WriteOptions& options, const OnText& on_text) const {
+  const hub::GenerationDefaults& files = loaded.model.generation();
+  models::GenerationOptions how = options.generation;
+  add_missing(how.end, files.end);
+  add_missing(how.end, loaded.tokenizer.end_ids());
+  for (const std::string& word : options.stop) {
+    if (word.empty()) fail(ErrorCode::value, "Generator", "a stop word is empty; want text");
+  }
+  std::vector<std::int32_t> begin;
+  if (language_model().has_encoder()) {
+    if (!files.decoder_start) fail(ErrorCode::format, "Generator", "the model's files have no decoder_start_token_id");
+    begin.push_back(*files.decoder_start);
+    if (files.forced_begin) begin.push_back(*files.forced_begin);
+    add_missing(how.suppress, files.suppressed);
+  }
+  std::vector<Writer> writers;
+  for (std::size_t i = 0; i < prompts.size(); ++i) writers.emplace_back(loaded.tokenizer, options.stop);
+  const auto on_token = [&](std::size_t text, std::int32_t token) {
+    const std::string piece = writers[text].push(token);
+    const bool goes_on = piece.empty() || !on_text || on_text(text, piece);
+    return goes_on && !writers[text].stopped();
+  };
+  models::generate(language_model(), prompts, how, on_token, begin);
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < writers.size(); ++i) {
+    const std::string rest = writers[i].finish();
+    if (!rest.empty() && on_text) on_text(i, rest);
+    out.push_back(writers[i].text());
+  }
+  return out;
+}
+
+std::vector<std::string> Generator::operator()(const std::vector<std::string>& prompts, const WriteOptions& options,
+                                               const OnText& on_text) const {
+  std::vector<std::vector<std::int32_t>> ids;
+  for (const text::Encoding& encoding : impl_->loaded.tokenizer.encode(prompts, {.max_length = 0})) {
+    ids.push_back(encoding.ids);
+    if (ids.back().empty() && impl_->loaded.model.generation().begin)
+      ids.back().push_back(*impl_->loaded.model.generation().begin);
+  }
+  return impl_->write(ids, options, on_text);
+}
+
+std::string Generator::operator()(const std::string& prompt, const WriteOptions& options, const OnText& on_text) const {
+  return (*this)(std::vector<std::string>{prompt}, options, on_text).front();
+}
+
+Perplexity Generator::perplexity(const std::string& text, std::int64_t context, std::int64_t stride) const {
+  models::LanguageModel& model = impl_->language_model();
+  if (model.has_encoder())
+    fail(ErrorCode::unsupported, "perplexity", "an encoder–decoder foresees no text by itself; want a decoder");
+  std::vector<std::int32_t> ids = impl_->loaded.tokenizer.encode(text, {.max_length = 0}).ids;
+  // Where the tokenizer puts no begin token before a text, the first token has nothing to be foreseen from.
+  const std::int64_t limit = model.max_length() > 0 ? model.max_length() : 4096;
+  if (context == 0) context = limit;
+  if (stride == 0) stride = std::max<std::int64_t>(1, context / 2);
+  if (context < 2 || (model.max_length() > 0 && context > model.max_length()) || stride < 1 || stride >= context) {
+    fail(ErrorCode::value, "perplexity",
+         fmt::format("context is {} and stride {}; want a context of 2 to {} and a stride below it", context, stride, limit));
+  }
+  if (ids.size() < 2) fail(ErrorCode::value, "perplexity", "the text has fewer than two tokens; want more text");
+  Perplexity out{.bytes = static_cast<std::int64_t>(text.size())};
+  double sum = 0;
+  const auto count = static_cast<std::int64_t>(ids.size());
+  std::int64_t scored = 1;  // the first token is given
+  for (std::int64_t begin = 0; scored < count; begin += stride) {
+    const std::int64_t end = std::min(count, begin + context);
+    const std::vector<float> log_p = models::token_log_probabilities(
+        model, models::pack({std::vector<std::int32_t>(ids.begin() + begin, ids.begin() + end)}));
+    for (; scored < end; ++scored) {
+      sum += static_cast<double>(log_p[static_cast<std::size_t>(scored - begin)]);
+      ++out.tokens;
+    }
+  }
+  out.loss = -sum / static_cast<double>(out.tokens);
+  out.perplexity = std::exp(out.loss);
+  out.bits_per_byte = -sum / std::log(2.0) / static_cast<double>(std::max<std::int64_t>(1, out.bytes));
+  return out;
+}
+
+std::vector<Generator::Ending> Generator::score_endings(const std::string& beginning,
+                                                        const std::vector<std::string>& endings) const {
+  models::LanguageModel& model = impl_->language_model();
+  if (model.has_encoder()) fail(ErrorCode::unsupported, "score_endings", "want a decoder, not an encoder–decoder");
+  const std::vector<std::int32_t> prefix = impl_->loaded.tokenizer.encode(beginning, {.max_length = 0}).ids;
+  std::vector<Ending> out;
+  std::vector<std::vector<std::int32_t>> texts;
+  std::vector<std::size_t> common;
+  for (const std::string& ending : endings) {
+    // Tokens may join across the border: what both have in common is the beginning.
+    texts.push_back(impl_->loaded.tokenizer.encode(beginning + ending, {.max_length = 0}).ids);
+    const auto split = std::mismatch(prefix.begin(), prefix.end(), texts.back().begin(), texts.back().end());
+    common.push_back(std::max<std::size_t>(1, static_cast<std::size_t>(split.first - prefix.begin())));
+  }
+  const models::PackedBatch batch = models::pack(texts);
+  const std::vector<float> log_p = models::token_log_probabilities(model, batch);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    Ending& ending = out.emplace_back();
+    for (std::size_t t = common[i]; t < texts[i].size(); ++t) {
+      ending.log_probability += static_cast<double>(log_p[static_cast<std::size_t>(batch.offsets[i]) + t]);
+      ++ending.tokens;
+    }
+  }
+  return out;
+}
+
+}  // namespace headway::inline v1::jobs

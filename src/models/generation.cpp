@@ -1,0 +1,196 @@
+#include <headway/models/generation.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include <fmt/format.h>
+
+#include <headway/autograd/tape.h>
+#include <headway/core/factory.h>
+#include <headway/core/generator.h>
+#include <headway/core/parallel.h>
+#include <headway/ops/loss.h>
+#include <headway/ops/views.h>
+
+#include "models/search/sample.h"
+#include "models/search/stepper.h"
+
+namespace headway::inline v1::models {
+namespace {
+
+constexpr const char* kOperation = "generate";
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+void require(bool good, const char* name, double got, const char* wanted) {
+  if (!good) fail(ErrorCode::value, kOperation, fmt::format("{} is {}; want {}", name, got, wanted));
+}
+
+void check(const GenerationOptions& o) {
+  require(o.max_new_tokens >= 1, "max_new_tokens", static_cast<double>(o.max_new_tokens), "at least 1");
+  require(o.min_new_tokens >= 0, "min_new_tokens", static_cast<double>(o.min_new_tokens), "at least 0");
+  require(o.repetition_penalty > 0 && std::isfinite(o.repetition_penalty), "repetition_penalty", o.repetition_penalty,
+          "a positive number");
+  require(std::isfinite(o.presence_penalty), "presence_penalty", o.presence_penalty, "a number");
+  if (!o.sampling) return;
+  const Sampling& s = *o.sampling;
+  require(s.temperature > 0 && std::isfinite(s.temperature), "temperature", s.temperature,
+          "a positive number (for the most probable token, leave sampling out)");
+  require(s.top_k >= 0, "top_k", static_cast<double>(s.top_k), "at least 0");
+  require(s.top_p > 0 && s.top_p <= 1, "top_p", s.top_p, "a share in (0, 1]");
+  require(s.min_p >= 0 && s.min_p <= 1, "min_p", s.min_p, "a share in [0, 1]");
+}
+
+// A text on its way.
+struct Text {
+  std::size_t place = 0;
+  std::int64_t sequence = 0, limit = 0;
+  std::vector<std::int32_t> next;   // to be given to the model
+  std::set<std::int32_t> seen, written_tokens;
+  std::vector<std::int32_t> written;
+};
+
+// The options' changes to one row of logits.
+void adjust(float* row, std::int64_t vocabulary, const Text& text, const GenerationOptions& o) {
+  const auto known = [&](std::int32_t token) { return token >= 0 && token < vocabulary; };
+  if (o.repetition_penalty != 1) {
+    const auto penalty = static_cast<float>(o.repetition_penalty);
+    for (const std::int32_t token : text.seen) row[token] = row[token] > 0 ? row[token] / penalty : row[token] * penalty;
+  }
+  if (o.presence_penalty != 0) {
+    for (const std::int32_t token : text.written_tokens) row[token] -= static_cast<float>(o.presence_penalty);
+  }
+  for (const std::int32_t token : o.suppress) {
+    if (known(token)) row[token] = kNever;
+  }
+  if (static_cast<std::int64_t>(text.written.size()) < o.min_new_tokens) {
+    for (const std::int32_t token : o.end) {
+      if (known(token)) row[token] = kNever;
+    }
+  }
+  if (!o.sampling || o.sampling->min_p <= 0) return;
+  // p ≥ min_p · largest p, after the temperature (Nguyen et al. 2024).
+  const float largest = *std::max_element(row, row + vocabulary);
+  const auto least = static_cast<float>(static_cast<double>(largest) + o.sampling->temperature * std::log(o.sampling->min_p));
+  for (std::int64_t i = 0; i < vocabulary; ++i) {
+    if (row[i] < least) row[i] = kNever;
+  }
+}
+
+std::vector<std::int32_t> choose(const Tensor& logits, const std::vector<Text>& texts, const GenerationOptions& o) {
+  const std::int64_t vocabulary = logits.size(1);
+  core::parallel_for(static_cast<std::int64_t>(texts.size()), [&](std::int64_t r) {
+    adjust(logits.data<float>() + r * vocabulary, vocabulary, texts[static_cast<std::size_t>(r)], o);
+  });
+  const std::int64_t k = o.sampling ? wanted_best(*o.sampling, vocabulary) : 1;
+  const Best best = best_of(logits, k);
+  std::vector<std::int32_t> out(texts.size());
+  core::parallel_for(static_cast<std::int64_t>(texts.size()), [&](std::int64_t r) {
+    const auto at = static_cast<std::size_t>(r);
+    const std::size_t first = at * static_cast<std::size_t>(k);
+    if (!o.sampling) {
+      out[at] = best.token[first];
+      return;
+    }
+    const Text& text = texts[at];
+    const RandomCall stream{o.sampling->seed, text.place};
+    out[at] = draw({.logits = logits.data<float>() + r * vocabulary,
+                    .vocabulary = vocabulary,
+                    .best = &best.log_probability[first],
+                    .token = &best.token[first],
+                    .k = k},
+                   *o.sampling, uniform_of(stream.words(static_cast<std::uint64_t>(text.written.size()))))
+                  .token;
+  });
+  return out;
+}
+
+std::vector<Text> begin_texts(LanguageModel& model, DecodingState& state,
+                              const std::vector<std::vector<std::int32_t>>& prompts, const GenerationOptions& options,
+                              const std::vector<std::int32_t>& begin) {
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    if (prompts[i].empty())
+      fail(ErrorCode::value, kOperation, fmt::format("prompt {} has no tokens; want at least one", i));
+  }
+  if (model.has_encoder() && begin.empty())
+    fail(ErrorCode::value, kOperation, "a model with an encoder begins a text with a token of its own; want `begin`");
+  std::vector<std::int64_t> memories(prompts.size(), DecodingState::kNoMemory);
+  if (model.has_encoder()) memories = model.remember(state, model.encode(pack(prompts)));
+  std::vector<Text> texts;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    Text text{.place = i, .sequence = state.add(memories[i]), .next = model.has_encoder() ? begin : prompts[i]};
+    text.limit = options.max_new_tokens;
+    if (model.max_length() > 0) {
+      const std::int64_t room = model.max_length() - static_cast<std::int64_t>(text.next.size());
+      if (room < 0) {
+        fail(ErrorCode::value, kOperation,
+             fmt::format("prompt {} has {} tokens; the model takes {}", i, text.next.size(), model.max_length()));
+      }
+      text.limit = std::min(text.limit, room);
+    }
+    text.seen.insert(text.next.begin(), text.next.end());
+    texts.push_back(std::move(text));
+  }
+  return texts;
+}
+
+}  // namespace
+
+std::vector<std::vector<std::int32_t>> generate(LanguageModel& model,
+                                                const std::vector<std::vector<std::int32_t>>& prompts,
+                                                const GenerationOptions& options, const OnToken& on_token,
+                                                const std::vector<std::int32_t>& begin) {
+  check(options);
+  const NoGrad no_grad;
+  DecodingState state = model.start();
+  std::vector<std::vector<std::int32_t>> results(prompts.size());
+  std::vector<Text> alive = begin_texts(model, state, prompts, options, begin);
+  std::erase_if(alive, [](const Text& text) { return text.limit == 0; });
+  while (!alive.empty()) {
+    std::vector<StepRow> rows;
+    for (const Text& text : alive) rows.push_back({.sequence = text.sequence, .tokens = text.next});
+    const std::vector<std::int32_t> chosen = choose(model.step(state, rows), alive, options);
+    std::vector<Text> still;
+    for (std::size_t r = 0; r < alive.size(); ++r) {
+      Text& text = alive[r];
+      const bool ends = std::find(options.end.begin(), options.end.end(), chosen[r]) != options.end.end();
+      if (!ends) text.written.push_back(chosen[r]);
+      const bool stops = !ends && on_token && !on_token(text.place, chosen[r]);
+      if (ends || stops || static_cast<std::int64_t>(text.written.size()) >= text.limit) {
+        results[text.place] = std::move(text.written);
+        state.drop(text.sequence);
+        continue;
+      }
+      text.seen.insert(chosen[r]);
+      text.written_tokens.insert(chosen[r]);
+      text.next = {chosen[r]};
+      still.push_back(std::move(text));
+    }
+    alive = std::move(still);
+  }
+  return results;
+}
+
+std::vector<float> token_log_probabilities(LanguageModel& model, const PackedBatch& batch) {
+  const NoGrad no_grad;
+  const Tensor hidden = model.hidden(batch);
+  const auto ids = batch.ids.to_vector<std::int32_t>();
+  std::vector<float> out(ids.size(), 0);
+  // Logits of some rows at a time: all of them at once can be gigabytes.
+  const std::int64_t rows = std::max<std::int64_t>(1, (std::int64_t{1} << 24) / model.vocabulary());
+  for (std::size_t b = 0; b + 1 < batch.offsets.size(); ++b) {
+    const std::int64_t end = batch.offsets[b + 1] - 1;  // the last row predicts nothing of this sequence
+    for (std::int64_t i = batch.offsets[b]; i < end; i += rows) {
+      const std::int64_t stop = std::min(end, i + rows);
+      const std::vector<std::int32_t> targets(ids.begin() + i + 1, ids.begin() + stop + 1);
+      const TokenScores scores =
+          token_scores(model.logits(contiguous(slice(hidden, 0, i, stop))), from(targets, {stop - i}));
+      const auto found = scores.log_probability.to_vector<float>();
+      std::copy(found.begin(), found.end(), out.begin() + i + 1);
+    }
+  }
+  return out;
+}
+
+}  // namespace headway::inline v1::models
