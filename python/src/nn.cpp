@@ -135,6 +135,7 @@ void bind_linear(nb::module_& m) {
       .value("none", Activation::none)
       .value("relu", Activation::relu)
       .value("gelu", Activation::gelu)
+      .value("gelu_tanh", Activation::gelu_tanh)
       .value("silu", Activation::silu);
   nb::class_<Linear, nn::Module> c(
       m, "Linear",

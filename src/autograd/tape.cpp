@@ -15,6 +15,20 @@ namespace headway::inline v1 {
 namespace {
 
 thread_local bool recording_now = true;
+thread_local bool checkpointing_now = false;
+
+// A flag of this thread that has another value while this lives.
+class Within {
+ public:
+  Within(bool& flag, bool value) : flag_(flag), before_(std::exchange(flag, value)) {}
+  ~Within() { flag_ = before_; }
+  Within(const Within&) = delete;
+  Within& operator=(const Within&) = delete;
+
+ private:
+  bool& flag_;
+  bool before_;
+};
 
 struct Node;
 
@@ -149,6 +163,7 @@ Tensor require_grad(const Tensor& x) {
 namespace autograd {
 
 bool recording() { return recording_now; }
+bool checkpointing() { return checkpointing_now; }
 
 bool needs_grad(std::initializer_list<Tensor> inputs) {
   return recording_now && std::any_of(inputs.begin(), inputs.end(), wants_grad);
@@ -209,6 +224,7 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& body,
   Tensor out;
   {
     const NoGrad no_grad;
+    const Within checkpointing(checkpointing_now, true);
     out = body(inputs).detach();
   }
   // The inputs may need no gradient while parameters inside body do: an undefined input cannot stand for
@@ -226,11 +242,7 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& body,
     for (const auto& [generator, state] : states) now.push_back(std::exchange(*generator, state));
     Tensor second;
     {
-      const bool before = std::exchange(recording_now, true);
-      struct Restore {
-        bool value;
-        ~Restore() { recording_now = value; }
-      } restore{before};
+      const Within recording(recording_now, true), checkpointing(checkpointing_now, true);
       second = body(again);
     }
     for (std::size_t i = 0; i < states.size(); ++i) *states[i].first = now[i];

@@ -31,6 +31,17 @@ Tensor Tensor::on_demand(const Shape& shape, DType dtype, std::function<void(voi
   return out;
 }
 
+Tensor Tensor::on_demand(const Shape& shape, DType dtype,
+                         std::function<void(void*, std::int64_t, std::int64_t)> make_rows) {
+  if (shape.rank() == 0)
+    fail(ErrorCode::shape, "tensor", "a scalar has no rows to make; want rank 1 or more");
+  Tensor out = Tensor::empty(shape, dtype, Device::meta);
+  const std::size_t bytes = out.impl_->storage->bytes();
+  const std::size_t row = shape[0] > 0 ? bytes / static_cast<std::size_t>(shape[0]) : 1;
+  out.impl_->storage = std::make_shared<core::Storage>(bytes, row, std::move(make_rows));
+  return out;
+}
+
 Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner) {
   if (!owner) owner = std::shared_ptr<void>(data, [](void*) {});
   Tensor out;

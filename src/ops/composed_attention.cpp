@@ -112,6 +112,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, LinearO
       return relu(y);
     case Activation::gelu:
       return gelu(y);
+    case Activation::gelu_tanh:
+      return gelu_tanh(y);
     case Activation::silu:
       return silu(y);
     case Activation::none:

@@ -1,11 +1,14 @@
 #include <headway/ops/embedding.h>
 
 #include <limits>
+#include <numeric>
+#include <utility>
 
 #include <headway/autograd/tape.h>
 #include <headway/core/allocator.h>
 #include <headway/kernels/rows.h>
 #include <ops/dispatch.h>
+#include <ops/weight_cache.h>
 
 namespace headway::inline v1 {
 namespace {
@@ -66,11 +69,19 @@ Tensor table_gradient(const Tensor& table_like, const Shape& shape, const Tensor
   return d_table;
 }
 
+// A table on demand that is only read: its rows are fetched one by one, and the table never exists.
+bool fetched(const Tensor& table, const EmbeddingOptions& options) {
+  return table.rank() == 2 && table.dtype() != DType::float64 && table.storage().on_demand() &&
+         !autograd::needs_grad({table, options.positions});
+}
+
 void check_embedding(const Tensor& ids, const Tensor& table, const EmbeddingOptions& options) {
   constexpr const char* kName = "embedding";
   check_index_dtype(kName, "ids", ids);
   const bool wide = table.dtype() == DType::float64;
-  if (table.rank() != 2 || (!wide && table.dtype() != DType::float32)) {
+  const bool narrow =
+      (table.dtype() == DType::bfloat16 || table.dtype() == DType::float16) && fetched(table, options);
+  if (table.rank() != 2 || (!wide && !narrow && table.dtype() != DType::float32)) {
     fail(ErrorCode::shape, kName,
          fmt::format("table is {}; want float32 or float64 [V, C]", table.describe()));
   }
@@ -80,10 +91,11 @@ void check_embedding(const Tensor& ids, const Tensor& table, const EmbeddingOpti
   }
   const Tensor& positions = options.positions;
   if (!positions.defined()) return;
-  if (positions.rank() != 2 || positions.size(1) != table.size(1) || positions.dtype() != table.dtype()) {
+  const DType beside = wide ? DType::float64 : DType::float32;
+  if (positions.rank() != 2 || positions.size(1) != table.size(1) || positions.dtype() != beside) {
     fail(ErrorCode::shape, kName,
-         fmt::format("positions is {}; want {} [P, {}], as the table", positions.describe(),
-                     name_of(table.dtype()), table.size(1)));
+         fmt::format("positions is {}; want {} [P, {}], as the table", positions.describe(), name_of(beside),
+                     table.size(1)));
   }
   if (!options.position_ids.defined() || !(options.position_ids.shape() == ids.shape())) {
     fail(ErrorCode::shape, kName,
@@ -93,19 +105,33 @@ void check_embedding(const Tensor& ids, const Tensor& table, const EmbeddingOpti
   check_index_dtype(kName, "position_ids", options.position_ids);
 }
 
+// The rows that ids name as a table of their own, in their order, and the ids that name them there.
+std::pair<Tensor, Tensor> fetch(const Tensor& ids, const Tensor& table, DType dtype) {
+  const Tensor rows = Tensor::empty({ids.numel(), table.size(1)}, DType::float32);
+  const Tensor order = Tensor::empty({ids.numel()}, DType::int32);
+  std::iota(order.data<std::int32_t>(), order.data<std::int32_t>() + ids.numel(), 0);
+  ops::stored_rows(table, dtype, ids.data<std::int32_t>(), ids.numel(), rows.data<float>());
+  return {order, rows};
+}
+
 }  // namespace
 
 Tensor embedding(const Tensor& ids, const Tensor& table, const EmbeddingOptions& options) {
   constexpr const char* kName = "embedding";
   check_embedding(ids, table, options);
-  const Tensor tokens = detail::plain(ids), weights = detail::plain(table);
+  const Tensor all = detail::plain(ids);
   const bool placed = options.positions.defined();
   const Tensor places = placed ? detail::plain(options.position_ids) : Tensor();
   const Tensor positions = placed ? detail::plain(options.positions) : Tensor();
-  check_ids(kName, "id", tokens, table.size(0), " (is the vocabulary size the tokenizer's?)");
+  check_ids(kName, "id", all, table.size(0), " (is the vocabulary size the tokenizer's?)");
   if (placed)
     check_ids(kName, "position id", places, positions.size(0),
               " (is the sequence longer than the positions?)");
+  const bool apart = fetched(table, options) && all.device() != Device::meta;
+  const std::pair<Tensor, Tensor> looked =
+      apart ? fetch(all, table, options.output) : std::pair(all, detail::plain(table));
+  const Tensor& tokens = looked.first;
+  const Tensor& weights = looked.second;
   Shape shape = ids.shape();
   shape.push_back(table.size(1));
   const bool wide = table.dtype() == DType::float64;

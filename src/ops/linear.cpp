@@ -9,6 +9,7 @@
 #include <headway/core/cost.h>
 #include <headway/core/factory.h>
 #include <headway/kernels/gemm.h>
+#include <headway/kernels/row_gemm.h>
 #include <headway/ops/pointwise.h>
 #include <headway/ops/views.h>
 
@@ -23,6 +24,8 @@ kernels::Epilogue epilogue_of(Activation activation) {
       return kernels::Epilogue::relu;
     case Activation::gelu:
       return kernels::Epilogue::gelu;
+    case Activation::gelu_tanh:
+      return kernels::Epilogue::gelu_tanh;
     case Activation::silu:
       return kernels::Epilogue::silu;
     case Activation::none:
@@ -37,6 +40,8 @@ Tensor activate(const Tensor& x, Activation activation) {
       return relu(x);
     case Activation::gelu:
       return gelu(x);
+    case Activation::gelu_tanh:
+      return gelu_tanh(x);
     case Activation::silu:
       return silu(x);
     case Activation::none:
@@ -45,7 +50,12 @@ Tensor activate(const Tensor& x, Activation activation) {
   return x;
 }
 
-void check(const Tensor& x, const Tensor& weight, const Tensor& bias, const LinearOptions& options) {
+bool is_stored(DType dtype) {
+  return dtype == DType::float32 || dtype == DType::bfloat16 || dtype == DType::float16;
+}
+
+void check(const Tensor& x, const Tensor& weight, const Tensor& bias, const LinearOptions& options,
+           bool recorded) {
   if (weight.rank() != 2) {
     fail(ErrorCode::shape, "linear", fmt::format("weight is {}; want [outputs, inputs]", weight.describe()));
   }
@@ -59,12 +69,16 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& bias, const Line
   }
   const bool known =
       x.dtype() == DType::float32 || x.dtype() == DType::bfloat16 || x.dtype() == DType::float64;
-  const bool fits =
-      x.dtype() == weight.dtype() || (x.dtype() == DType::bfloat16 && weight.dtype() == DType::float32);
-  if (!known || !fits || (bias.defined() && bias.dtype() != weight.dtype())) {
+  // Parameters that are only read may be stored in any of three dtypes.
+  const auto fits = [&](DType dtype, DType same) {
+    return dtype == same || (x.dtype() == DType::bfloat16 && dtype == DType::float32) ||
+           (!recorded && x.dtype() != DType::float64 && is_stored(dtype));
+  };
+  if (!known || !fits(weight.dtype(), x.dtype()) || (bias.defined() && !fits(bias.dtype(), weight.dtype()))) {
     fail(ErrorCode::dtype, "linear",
          fmt::format(
-             "x is {}, weight {}, bias {}; want float32, float64, or bfloat16 with float32 parameters",
+             "x is {}, weight {}, bias {}; want float32, float64, or bfloat16 with float32 parameters (or, "
+             "where nothing is recorded, float32, bfloat16 or float16 ones)",
              name_of(x.dtype()), name_of(weight.dtype()), bias.defined() ? name_of(bias.dtype()) : "none"));
   }
   if (options.widen && x.dtype() != DType::bfloat16) {
@@ -78,18 +92,26 @@ struct RowView {
   std::int64_t rows, stride;
 };
 
-RowView rows_of(const Tensor& x) {
+// Rows may lie `apart`, or else follow one another: they would send oneDNN down its slow path, beside which
+// the copy is little.
+RowView rows_of(const Tensor& x, bool apart) {
   const std::int64_t width = x.size(-1);
   const std::int64_t rows = width == 0 ? 0 : x.numel() / width;
-  if (x.rank() == 1) return {contiguous(x), 1, width};
   bool uniform = x.stride(-1) == 1 || width == 1;
-  for (int d = x.rank() - 3; d >= 0 && uniform; --d) uniform = x.stride(d) == x.stride(d + 1) * x.size(d + 1);
-  if (uniform && x.stride(-2) == width) return {x, rows, width};
-  // Rows apart would send the product down oneDNN's slow path; the copy is a small part of it.
+  std::int64_t stride = width, count = 1;  // of the dimensions seen so far
+  for (int d = x.rank() - 2; d >= 0 && uniform; --d) {
+    if (x.size(d) == 1) continue;  // its stride says nothing
+    if (count == 1) stride = x.stride(d);
+    uniform = x.stride(d) == stride * count;
+    count *= x.size(d);
+  }
+  if (uniform && (stride == width || apart)) return {x, rows, stride};
   return {contiguous(x.detach()), rows, width};
 }
 
-void forward(const RowView& x, const Tensor& weight, const Tensor& bias, Activation activation,
+// What is recorded goes through oneDNN, whose rows depend a little on their number, the rest through products
+// whose rows do not.
+void forward(const RowView& x, const Tensor& weight, const Tensor& bias, Activation activation, bool recorded,
              const Tensor& y) {
   const std::int64_t outputs = weight.size(0);
   const std::int64_t inputs = weight.size(1);
@@ -101,6 +123,23 @@ void forward(const RowView& x, const Tensor& weight, const Tensor& bias, Activat
       out[i] += bias.data<double>()[i % outputs];
     return;
   }
+  if (!recorded) {
+    const auto packed = ops::packed_rows(weight, x.tensor.dtype());
+    const Tensor wide = bias.defined() ? cast(bias.detach(), DType::float32) : bias;
+    return kernels::row_gemm({.m = x.rows,
+                              .n = outputs,
+                              .k = inputs,
+                              .dtype = x.tensor.dtype(),
+                              .x = x.tensor.raw(),
+                              .x_row = x.stride,
+                              .w = packed->as<void>(),
+                              .y = y.raw(),
+                              .y_row = outputs,
+                              .y_dtype = y.dtype(),
+                              .bias = wide.defined() ? wide.data<float>() : nullptr,
+                              .epilogue = epilogue_of(activation)});
+  }
+  const auto packed = ops::packed_weight(weight, x.tensor.dtype(), false);
   kernels::gemm({.m = x.rows,
                  .n = outputs,
                  .k = inputs,
@@ -108,7 +147,7 @@ void forward(const RowView& x, const Tensor& weight, const Tensor& bias, Activat
                  .a = x.tensor.raw(),
                  .a_row = x.stride,
                  .a_col = 1,
-                 .b = ops::packed_weight(weight, x.tensor.dtype(), false),
+                 .b = packed->as<void>(),
                  .b_packed = true,
                  .c = y.raw(),
                  .c_row = outputs,
@@ -128,6 +167,7 @@ Tensor input_gradient(const Tensor& dz, const Tensor& weight, const Shape& shape
     kernels::reference::gemm(rows, inputs, outputs, dz.data<double>(), outputs, 1, weight.data<double>(),
                              weight.stride(0), weight.stride(1), dx.data<double>(), inputs, false);
   } else {
+    const auto packed = ops::packed_weight(weight, dtype, true);
     kernels::gemm({.m = rows,
                    .n = inputs,
                    .k = outputs,
@@ -135,7 +175,7 @@ Tensor input_gradient(const Tensor& dz, const Tensor& weight, const Shape& shape
                    .a = dz.raw(),
                    .a_row = outputs,
                    .a_col = 1,
-                   .b = ops::packed_weight(weight, dtype, true),
+                   .b = packed->as<void>(),
                    .b_packed = true,
                    .c = dx.raw(),
                    .c_row = inputs,
@@ -199,9 +239,10 @@ BiasGradient bias_gradient(const Tensor& dy, const Tensor& y, bool relu, const T
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias_any, LinearOptions options) {
-  check(x, weight, bias_any, options);
+  const bool record = autograd::needs_grad({x, weight, bias_any});
+  const bool recorded = record || autograd::checkpointing();
+  check(x, weight, bias_any, options, recorded);
   const Tensor bias = bias_any.defined() ? contiguous(bias_any) : bias_any;
-  const bool record = autograd::needs_grad({x, weight, bias});
   const bool wide = options.widen;
   // relu's derivative is told by its output; the others need their input, so in training they are ops of
   // their own.
@@ -219,11 +260,12 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias_any, Lin
               static_cast<double>(x.numel()) * static_cast<double>(size_of(x.dtype())) +
                   static_cast<double>(y.numel()) * static_cast<double>(size_of(y.dtype())) +
                   static_cast<double>(weight.numel()) * static_cast<double>(size_of(weight.dtype())));
-  RowView view = rows_of(x);
+  RowView view = rows_of(x, !recorded && x.dtype() != DType::float64);
   if (y.device() != Device::meta && weight.size(1) == 0) {
     fail(ErrorCode::shape, "linear", "weight has no input columns; want at least 1");
   }
-  if (y.device() != Device::meta && y.numel() > 0) forward(view, weight, bias, options.activation, y);
+  if (y.device() != Device::meta && y.numel() > 0)
+    forward(view, weight, bias, options.activation, recorded, y);
   if (!record) return y;
 
   const bool relu = options.activation == Activation::relu;

@@ -10,6 +10,7 @@
 #include <headway/core/factory.h>
 #include <headway/core/parallel.h>
 #include <headway/kernels/gemm.h>
+#include <headway/kernels/row_gemm.h>
 #include <headway/ops/views.h>
 
 #include "ops/weight_cache.h"
@@ -73,13 +74,26 @@ Tensor by_heads(const Tensor& x, std::int64_t rows, std::int64_t heads, std::int
   return out;
 }
 
-// y [H][N][D] dense, one product for each head. x is [N, I], or [H][N][I] when sliced.
-void forward(const HeadShape& s, const Tensor& x, bool sliced, const std::vector<Tensor>& weights,
-             const std::vector<Tensor>& biases, const Tensor& y) {
+// Rows of x that each head's product reads: h·head elements from the first, `row` apart.
+struct HeadInput {
+  Tensor x;
+  std::int64_t head, row;
+};
+
+// x as it is for products that take rows apart, which are those that nothing records; else dense.
+HeadInput input_of(const HeadShape& s, const Tensor& x, bool sliced, bool recorded) {
+  if (!sliced) return {x, 0, s.inputs};
+  if (!recorded && s.dtype != DType::float64) return {x, s.inputs, s.x_width};
+  return {by_heads(x, s.rows, s.heads, s.inputs), s.rows * s.inputs, s.inputs};
+}
+
+// y [H][N][D] dense, one product for each head.
+void forward(const HeadShape& s, const HeadInput& input, const std::vector<Tensor>& weights,
+             const std::vector<Tensor>& biases, bool recorded, const Tensor& y) {
   for (std::int64_t h = 0; h < s.heads; ++h) {
     const Tensor& weight = weights[static_cast<std::size_t>(h)];
     const Tensor bias = biases.empty() ? Tensor() : contiguous(biases[static_cast<std::size_t>(h)].detach());
-    const char* in = at(x, sliced ? h * s.rows * s.inputs : 0);
+    const char* in = at(input.x, h * input.head);
     char* out = at(y, h * s.rows * s.dim);
     if (s.dtype == DType::float64) {
       auto* wide = reinterpret_cast<double*>(out);
@@ -87,14 +101,28 @@ void forward(const HeadShape& s, const Tensor& x, bool sliced, const std::vector
                                weight.data<double>(), weight.stride(1), weight.stride(0), wide, s.dim, false);
       for (std::int64_t i = 0; bias.defined() && i < s.rows * s.dim; ++i)
         wide[i] += bias.data<double>()[i % s.dim];
+    } else if (!recorded) {
+      const auto packed = ops::packed_rows(weight, s.dtype);
+      kernels::row_gemm({.m = s.rows,
+                         .n = s.dim,
+                         .k = s.inputs,
+                         .dtype = s.dtype,
+                         .x = in,
+                         .x_row = input.row,
+                         .w = packed->as<void>(),
+                         .y = out,
+                         .y_row = s.dim,
+                         .y_dtype = s.dtype,
+                         .bias = bias.defined() ? bias.data<float>() : nullptr});
     } else {
+      const auto packed = ops::packed_weight(weight, s.dtype, false);
       kernels::gemm({.m = s.rows,
                      .n = s.dim,
                      .k = s.inputs,
                      .dtype = s.dtype,
                      .a = in,
-                     .a_row = s.inputs,
-                     .b = ops::packed_weight(weight, s.dtype, false),
+                     .a_row = input.row,
+                     .b = packed->as<void>(),
                      .b_packed = true,
                      .c = out,
                      .c_row = s.dim,
@@ -135,13 +163,14 @@ void input_gradient(const HeadShape& s, const char* dy, const Tensor& weight, ch
                              reinterpret_cast<double*>(dx), s.inputs, add);
     return;
   }
+  const auto packed = ops::packed_weight(weight, s.dtype, true);
   kernels::gemm({.m = s.rows,
                  .n = s.inputs,
                  .k = s.dim,
                  .dtype = s.dtype,
                  .a = dy,
                  .a_row = s.dim,
-                 .b = ops::packed_weight(weight, s.dtype, true),
+                 .b = packed->as<void>(),
                  .b_packed = true,
                  .c = dx,
                  .c_row = s.inputs,
@@ -235,14 +264,15 @@ Tensor linear_heads(const Tensor& x_any, const std::vector<Tensor>& weights,
                 element * static_cast<double>(rows * (inputs + dim)) +
                     static_cast<double>(size_of(weights[0].dtype())) * static_cast<double>(dim * inputs));
   }
-  if (x.device() != Device::meta && y.numel() > 0) {
-    forward(sizes, sliced_input ? by_heads(x, rows, heads, inputs) : x, sliced_input, weights, biases, apart);
-  }
-
   std::vector<Tensor> recorded{x};
   recorded.insert(recorded.end(), weights.begin(), weights.end());
   recorded.insert(recorded.end(), biases.begin(), biases.end());
-  if (!autograd::needs_grad(recorded)) return y;
+  const bool record = autograd::needs_grad(recorded);
+  if (x.device() != Device::meta && y.numel() > 0) {
+    const bool trained = record || autograd::checkpointing();
+    forward(sizes, input_of(sizes, x, sliced_input, trained), weights, biases, trained, apart);
+  }
+  if (!record) return y;
   std::vector<bool> wanted;
   for (const Tensor& t : recorded) wanted.push_back(autograd::wants_grad(t));
   std::vector<autograd::Saved> saved_weights(weights.begin(), weights.end());

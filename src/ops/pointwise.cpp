@@ -90,6 +90,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
 
 Tensor relu(const Tensor& x) { return apply_unary("relu", Unary::relu, x); }
 Tensor gelu(const Tensor& x) { return apply_unary("gelu", Unary::gelu, x); }
+Tensor gelu_tanh(const Tensor& x) { return apply_unary("gelu_tanh", Unary::gelu_tanh, x); }
 Tensor silu(const Tensor& x) { return apply_unary("silu", Unary::silu, x); }
 Tensor tanh(const Tensor& x) { return apply_unary("tanh", Unary::tanh, x); }
 Tensor rsqrt(const Tensor& x) { return apply_unary("rsqrt", Unary::rsqrt, x); }

@@ -72,6 +72,27 @@ TEST(Tensor, elements_on_demand_are_written_by_the_first_read_and_kept) {
   EXPECT_EQ(calls, 2);
 }
 
+TEST(Tensor, rows_on_demand_are_made_by_the_piece_or_all_at_once) {
+  const Tensor x =
+      Tensor::on_demand({3, 2}, DType::float32, [](void* out, std::int64_t first, std::int64_t count) {
+        for (std::int64_t i = 0; i < 2 * count; ++i)
+          static_cast<float*>(out)[i] = static_cast<float>(2 * first + i);
+      });
+  EXPECT_EQ(x.storage().piece(), 8u);
+  std::vector<float> rows(4);
+  x.storage().copy_part(rows.data(), 8, 16);
+  EXPECT_THAT(rows, ElementsAre(2, 3, 4, 5));
+  EXPECT_TRUE(x.storage().on_demand());
+  for (const std::pair<std::size_t, std::size_t> part :
+       {std::pair(4, 8), std::pair(8, 4), std::pair(16, 16)}) {
+    EXPECT_EQ(error_of([&] { x.storage().copy_part(rows.data(), part.first, part.second); }).code(),
+              ErrorCode::value);
+  }
+  EXPECT_THAT(x.to_vector<float>(), ElementsAre(0, 1, 2, 3, 4, 5));
+  x.storage().copy_part(rows.data(), 4, 4);
+  EXPECT_EQ(rows[0], 1) << "any bytes, once they exist";
+}
+
 TEST(Tensor, elements_on_demand_whose_maker_throws_can_be_asked_for_again) {
   bool broken = true;
   const Tensor x = Tensor::on_demand({1}, DType::float32, [&broken](void* out) {

@@ -48,7 +48,8 @@ std::vector<OpCase> small() {
   std::vector<OpCase> all;
   for (std::int64_t n = 1; n <= 40; ++n)
     all.push_back(one({n, (n * 7) % 19 + 1}, (n * 5) % 23 + 1, {n % 2 == 0}));
-  for (const Activation activation : {Activation::relu, Activation::gelu, Activation::silu})
+  for (const Activation activation :
+       {Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu})
     all.push_back(one({3, 5}, 4, {true, activation}));
   all.push_back(one({2, 3, 8}, 6, {}));
   all.push_back(one({0, 8}, 6, {}));
@@ -62,7 +63,7 @@ std::vector<std::pair<OpCase, testing::Function>> pairs() {
   std::vector<std::pair<OpCase, testing::Function>> all;
   for (const bool bias : {true, false}) {
     for (const Activation activation :
-         {Activation::none, Activation::relu, Activation::gelu, Activation::silu}) {
+         {Activation::none, Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu}) {
       for (const Shape& shape : {Shape{3, 17}, Shape{2, 5, 32}, Shape{70, 24}}) {
         all.emplace_back(one(shape, 13, {bias, activation}), runs({bias, activation}, true));
       }

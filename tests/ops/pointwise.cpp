@@ -50,6 +50,9 @@ HEADWAY_OP_SUITE(relu, relu_small, relu_large)
 std::vector<OpCase> gelu_small() { return over_tails(gelu, 12); }
 OpCase gelu_large() { return large(gelu); }
 HEADWAY_OP_SUITE(gelu, gelu_small, gelu_large)
+std::vector<OpCase> gelu_tanh_small() { return over_tails(gelu_tanh, 12); }
+OpCase gelu_tanh_large() { return large(gelu_tanh); }
+HEADWAY_OP_SUITE(gelu_tanh, gelu_tanh_small, gelu_tanh_large)
 std::vector<OpCase> silu_small() { return over_tails(silu, 12); }
 OpCase silu_large() { return large(silu); }
 HEADWAY_OP_SUITE(silu, silu_small, silu_large)
@@ -112,19 +115,22 @@ TEST(Pointwise, extremes_do_not_become_nan) {
   const auto x = from<float>({-inf, -200.f, -90.f, -0.f, 90.f, 200.f, inf}, {7});
   EXPECT_THAT(relu(x).to_vector<float>(), (std::vector<float>{0, 0, 0, 0, 90, 200, inf}));
   const auto g = gelu(x).to_vector<float>(), s = silu(x).to_vector<float>();
+  const auto t = gelu_tanh(x).to_vector<float>();
   for (const int i : {4, 5}) {
     EXPECT_EQ(g[static_cast<std::size_t>(i)], x.to_vector<float>()[static_cast<std::size_t>(i)]);
     EXPECT_EQ(s[static_cast<std::size_t>(i)], x.to_vector<float>()[static_cast<std::size_t>(i)]);
+    EXPECT_EQ(t[static_cast<std::size_t>(i)], x.to_vector<float>()[static_cast<std::size_t>(i)]);
   }
   for (const std::size_t i : {1u, 2u}) {
     EXPECT_EQ(g[i], 0);
+    EXPECT_EQ(t[i], 0);
     EXPECT_NEAR(s[i], 0, 1e-36);
   }
 }
 
 TEST(Pointwise, nan_stays_nan) {
   const auto x = full({19}, std::nan(""));
-  for (const auto& y : {relu(x), gelu(x), silu(x), tanh(x), rsqrt(x), scale(x, 2)}) {
+  for (const auto& y : {relu(x), gelu(x), gelu_tanh(x), silu(x), tanh(x), rsqrt(x), scale(x, 2)}) {
     for (const float value : y.to_vector<float>()) EXPECT_TRUE(std::isnan(value));
   }
 }

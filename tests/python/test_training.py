@@ -17,6 +17,7 @@ OPERATIONS = {
     "gather": lambda a, b: hw.ops.gather(a, np.array([1, 0, 1], np.int32)) * b.slice(0, 0, 3),
     "relu": lambda a, b: hw.ops.relu(a) * b,
     "gelu": lambda a, b: hw.ops.gelu(a) * b,
+    "gelu_tanh": lambda a, b: hw.ops.gelu_tanh(a) * b,
     "silu": lambda a, b: hw.ops.silu(a) * b,
     "tanh": lambda a, b: hw.ops.tanh(a) * b,
     "softmax": lambda a, b: hw.ops.softmax(a) * b,

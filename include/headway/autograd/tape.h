@@ -40,6 +40,9 @@ namespace autograd {
 
 /// False under NoGrad.
 HEADWAY_API bool recording();
+/// True in both runs of what checkpoint() runs twice: the first, which records nothing, is to give the bits
+/// of the second, which does.
+HEADWAY_API bool checkpointing();
 /// True when a node for an op with these inputs must be recorded.
 HEADWAY_API bool needs_grad(std::initializer_list<Tensor> inputs);
 HEADWAY_API bool needs_grad(const std::vector<Tensor>& inputs);

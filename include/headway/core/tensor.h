@@ -38,6 +38,11 @@ class HEADWAY_API Tensor {
   static Tensor wrap(void* data, const Shape& shape, DType dtype, std::shared_ptr<void> owner);
   /// Contiguous elements that `make` writes when they are first read (core::Storage says when).
   static Tensor on_demand(const Shape& shape, DType dtype, std::function<void(void* out)> make);
+  /// The same of rank 1 and up, where `make` writes rows (along dimension 0) first, …, first + count - 1, one
+  /// after another. What packs or looks up rows then never holds all of them. May be called from several
+  /// threads at once.
+  static Tensor on_demand(const Shape& shape, DType dtype,
+                          std::function<void(void* out, std::int64_t first, std::int64_t count)> make_rows);
 
   bool defined() const { return impl_ != nullptr; }
   const Shape& shape() const { return get().shape; }

@@ -10,7 +10,7 @@
 /// of few shapes.
 namespace headway::inline v1::kernels {
 
-enum class Epilogue { none, relu, gelu, silu };
+enum class Epilogue { none, relu, gelu, gelu_tanh, silu };
 
 /// C [m, n] = act(A [m, k] · B [k, n] + bias), or C += A·B.
 struct GemmArgs {

@@ -7,7 +7,7 @@
 /// Elementwise functions on contiguous arrays of float, bfloat16 (computed in float32) and double.
 namespace headway::inline v1::kernels {
 
-enum class Unary { relu, gelu, silu, tanh, rsqrt };
+enum class Unary { relu, gelu, gelu_tanh, silu, tanh, rsqrt };
 /// y = f(x).
 template <typename T>
 void unary(Unary function, const T* x, T* y, std::int64_t count);

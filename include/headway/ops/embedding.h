@@ -12,7 +12,9 @@ struct EmbeddingOptions {
 
 /// Rows of a table: ids [...] int32 in [0, V), table [V, C] -> [..., C]. An id outside the vocabulary is an
 /// Error(value) naming it and its place. The gradient of a row adds up over its occurrences, in order of
-/// their place.
+/// their place. A table whose storage is on demand, and to which no gradient flows, may be float32, bfloat16
+/// or float16 and stays on demand: rows are read from the form that linear() packed it in, or made one by
+/// one; they are rounded to `output` before they are scaled.
 HEADWAY_API Tensor embedding(const Tensor& ids, const Tensor& table, const EmbeddingOptions& options = {});
 
 /// Rows of x [N, ...] by index [M] int32 -> [M, ...]; differentiable in x.

@@ -8,6 +8,9 @@ namespace headway::inline v1 {
 HEADWAY_API Tensor relu(const Tensor& x);
 /// x·Φ(x), exact (erf), Hendrycks & Gimpel 2016.
 HEADWAY_API Tensor gelu(const Tensor& x);
+/// 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))), the approximation of gelu that GPT-2 and others were trained
+/// with (Hendrycks & Gimpel 2016, section 2).
+HEADWAY_API Tensor gelu_tanh(const Tensor& x);
 /// x·sigmoid(x), Elfwing et al. 2018.
 HEADWAY_API Tensor silu(const Tensor& x);
 /// tanh x.

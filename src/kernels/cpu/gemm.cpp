@@ -11,13 +11,13 @@
 #include <headway/kernels/transpose.h>
 
 #include "kernels/cpu/onednn.h"
+#include "kernels/cpu/scratch.h"
 
 namespace headway::inline v1::kernels {
 namespace {
 
 using onednn::execute;
 using onednn::Product;
-using onednn::Scratch;
 
 // Tokens that a weight gradient takes at a time: with 256 columns of X that is half of a 1 MiB L2, and the
 // lengths that occur (512, and multiples of 16 below) are few primitives.

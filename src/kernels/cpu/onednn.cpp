@@ -19,6 +19,7 @@
 #include <headway/core/error.h>
 
 #include "kernels/cpu/bfloat16_matrix.h"
+#include "kernels/cpu/scratch.h"
 
 namespace headway::inline v1::kernels {
 namespace onednn {
@@ -118,6 +119,7 @@ void append_epilogue(dnnl::post_ops& ops, Epilogue epilogue) {
   };
   if (epilogue == Epilogue::relu) append(dnnl::algorithm::eltwise_relu, 0.f);
   if (epilogue == Epilogue::gelu) append(dnnl::algorithm::eltwise_gelu_erf, 0.f);
+  if (epilogue == Epilogue::gelu_tanh) append(dnnl::algorithm::eltwise_gelu_tanh, 0.f);
   if (epilogue == Epilogue::silu) append(dnnl::algorithm::eltwise_swish, 1.f);
 }
 

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <tuple>
 
-#include <headway/core/allocator.h>
 #include <headway/core/dtype.h>
 #include <headway/kernels/gemm.h>
 
@@ -28,21 +27,5 @@ void execute(const Product& product, const void* a, const void* b, const float* 
 
 /// True when pieces of so many columns lie one after another in B [k, n] as packed, each as if packed alone.
 bool columns_in_pieces(DType dtype, std::int64_t k, std::int64_t n, std::int64_t piece);
-
-// Memory that a thread keeps for its next product.
-struct Scratch {
-  void* pointer = nullptr;
-  std::size_t bytes = 0;
-  void* at_least(std::size_t wanted) {
-    if (wanted > bytes) {
-      core::deallocate(pointer, bytes);
-      bytes = 0;
-      pointer = core::allocate(wanted);
-      bytes = wanted;
-    }
-    return pointer;
-  }
-  ~Scratch() { core::deallocate(pointer, bytes); }
-};
 
 }  // namespace headway::inline v1::kernels::onednn

@@ -24,10 +24,15 @@ struct Processor {
   }
 };
 
+const Processor& processor_here() {
+  static const Processor processor;
+  return processor;
+}
+
 std::atomic<PairProducts> wanted = PairProducts::best;
 
 bool wanted_here() {
-  static const Processor processor;
+  const Processor& processor = processor_here();
   switch (wanted.load(std::memory_order_relaxed)) {
     case PairProducts::never:
       return false;
@@ -47,6 +52,10 @@ bool has_words(const HeadRows& rows) {
 }  // namespace
 
 PairProducts set_pair_products(PairProducts products) { return wanted.exchange(products); }
+
+bool multiplies_pairs() {
+  return wanted.load(std::memory_order_relaxed) != PairProducts::never && processor_here().pairs;
+}
 
 bool in_pairs(const AttentionArgs& args) {
   return args.dtype == DType::bfloat16 && wanted_here() && args.dim % 2 == 0 && args.value_dim % 2 == 0 &&

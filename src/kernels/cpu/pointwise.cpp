@@ -7,53 +7,18 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/pointwise.cpp"
 #include <hwy/foreach_target.h>
 
-#include <kernels/cpu/vector-inl.h>
+#include <kernels/cpu/activation-inl.h>
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
 
-// Φ(x) and φ(x)·√(2π) = exp(-x²/2). For z = |x|/√2, erfc(z)·exp(z²) = t·P(t) with t = 1/(1 + 0.4·z), P the
-// Chebyshev fit of degree 9 on z <= 9.3 (relative error 4e-9; beyond, exp(-z²) is 0): one exponential serves
-// both.
-struct Normal {
-  VF cdf, bell;
-};
-HWY_INLINE Normal normal_of(VF x) {
-  const F32 d;
-  const VF z = hn::Mul(hn::Abs(x), hn::Set(d, 0.707106781f));
-  const VF t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(z, hn::Set(d, 0.4f), hn::Set(d, 1.0f)));
-  VF p = hn::MulAdd(hn::Set(d, -0.03465847618f), t, hn::Set(d, 0.2253485376f));
-  p = hn::MulAdd(p, t, hn::Set(d, -0.5626589137f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.6319553308f));
-  p = hn::MulAdd(p, t, hn::Set(d, -0.3541007198f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.3091756819f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.116967181f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.2176178046f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.2246302597f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.2257233149f));
-  const VF bell = exp_of(hn::Mul(hn::Set(d, -0.5f), hn::Mul(x, x)));
-  const VF tail = hn::Mul(hn::Mul(hn::Set(d, 0.5f), bell), hn::Mul(t, p));  // Φ(-|x|)
-  return {hn::IfThenElse(hn::Lt(x, hn::Zero(d)), tail, hn::Sub(hn::Set(d, 1.0f), tail)), bell};
-}
-
-HWY_INLINE VF sigmoid(VF x) {
-  const F32 d;
-  const VF one = hn::Set(d, 1.0f);
-  return hn::Div(one, hn::Add(one, exp_of(hn::Neg(x))));
-}
-
-// 2·sigmoid(2x) - 1
-HWY_INLINE VF tanh_of(VF x) {
-  const F32 d;
-  return hn::MulSub(hn::Set(d, 2.0f), sigmoid(hn::Add(x, x)), hn::Set(d, 1.0f));
-}
-
 template <Unary F>
 HWY_INLINE VF value_of(VF x) {
-  const F32 d;
-  if constexpr (F == Unary::relu) return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x);  // NaN stays NaN
-  if constexpr (F == Unary::gelu) return hn::Mul(x, normal_of(x).cdf);
-  if constexpr (F == Unary::silu) return hn::Mul(x, sigmoid(x));
+  [[maybe_unused]] const F32 d;
+  if constexpr (F == Unary::relu) return relu_of(x);
+  if constexpr (F == Unary::gelu) return gelu_of(x);
+  if constexpr (F == Unary::gelu_tanh) return gelu_tanh_of(x);
+  if constexpr (F == Unary::silu) return silu_of(x);
   if constexpr (F == Unary::tanh) return tanh_of(x);
   if constexpr (F == Unary::rsqrt) return hn::Div(hn::Set(d, 1.0f), hn::Sqrt(x));
 }
@@ -67,6 +32,7 @@ HWY_INLINE VF slope_of(VF saved) {
     const Normal normal = normal_of(saved);
     return hn::MulAdd(hn::Mul(saved, hn::Set(d, 0.398942280f)), normal.bell, normal.cdf);
   }
+  if constexpr (F == Unary::gelu_tanh) return gelu_tanh_slope(saved);
   if constexpr (F == Unary::silu) {
     const VF s = sigmoid(saved);
     return hn::Mul(s, hn::MulAdd(saved, hn::Sub(one, s), one));
@@ -101,6 +67,8 @@ void unary_range(Unary function, const T* x, T* y, std::int64_t count) {
       return forward_loop<Unary::relu>(x, y, count);
     case Unary::gelu:
       return forward_loop<Unary::gelu>(x, y, count);
+    case Unary::gelu_tanh:
+      return forward_loop<Unary::gelu_tanh>(x, y, count);
     case Unary::silu:
       return forward_loop<Unary::silu>(x, y, count);
     case Unary::tanh:
@@ -116,6 +84,8 @@ void unary_backward_range(Unary function, const T* saved, const T* dy, T* dx, st
       return backward_loop<Unary::relu>(saved, dy, dx, count);
     case Unary::gelu:
       return backward_loop<Unary::gelu>(saved, dy, dx, count);
+    case Unary::gelu_tanh:
+      return backward_loop<Unary::gelu_tanh>(saved, dy, dx, count);
     case Unary::silu:
       return backward_loop<Unary::silu>(saved, dy, dx, count);
     case Unary::tanh:

@@ -9,12 +9,16 @@
 namespace headway::inline v1::kernels {
 namespace {
 
+double gelu_argument(double x) { return std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x); }
+
 double value_of(Unary function, double x) {
   switch (function) {
     case Unary::relu:
       return x < 0 ? 0 : x;
     case Unary::gelu:
       return x * 0.5 * std::erfc(-x / std::numbers::sqrt2);
+    case Unary::gelu_tanh:
+      return 0.5 * x * (1 + std::tanh(gelu_argument(x)));
     case Unary::silu:
       return x / (1 + std::exp(-x));
     case Unary::tanh:
@@ -32,6 +36,11 @@ double slope_of(Unary function, double saved) {
     case Unary::gelu:
       return 0.5 * std::erfc(-saved / std::numbers::sqrt2) +
              saved * std::exp(-0.5 * saved * saved) / std::sqrt(2 * std::numbers::pi);
+    case Unary::gelu_tanh: {
+      const double t = std::tanh(gelu_argument(saved));
+      const double rise = std::sqrt(2 / std::numbers::pi) * (1 + 3 * 0.044715 * saved * saved);
+      return 0.5 * (1 + t) + 0.5 * saved * (1 - t * t) * rise;
+    }
     case Unary::silu: {
       const double s = 1 / (1 + std::exp(-saved));
       return s * (1 + saved * (1 - s));
