@@ -3,9 +3,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <tuple>
 
 #include <headway/core/allocator.h>
+#include <headway/core/fork.h>
 #include <headway/kernels/gemm.h>
 
 namespace headway::inline v1::ops {
@@ -14,31 +16,30 @@ namespace {
 // A storage can hold several weights (views of one matrix), each packed for itself.
 using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, DType, bool>;
 
+// Whoever packs holds the entry's mutex; `version` has a value once all bytes are there.
 struct Entry {
-  std::uint64_t version = 0;
+  core::RenewedMutex mutex;
+  std::optional<std::uint64_t> version;
   std::unique_ptr<core::Workspace> bytes;
 };
-struct Cache {
-  std::mutex mutex;
-  std::map<Key, Entry> entries;
-};
+using Cache = std::map<Key, Entry>;
 
-std::shared_ptr<Cache> cache_of(core::Storage& storage) {
-  static std::mutex mutex;
+// Entries stay where they are as long as the storage lives.
+Entry& entry_of(core::Storage& storage, const Key& key) {
+  static core::WaitedMutex<std::mutex> mutex;
   std::lock_guard lock(mutex);
   if (!storage.derived) storage.derived = std::make_shared<Cache>();
-  return std::static_pointer_cast<Cache>(storage.derived);
+  return (*std::static_pointer_cast<Cache>(storage.derived))[key];
 }
 
 }  // namespace
 
 const void* packed_weight(const Tensor& weight, DType dtype, bool for_gradient) {
-  const auto cache = cache_of(weight.storage());
-  std::lock_guard lock(cache->mutex);
-  Entry& entry =
-      cache
-          ->entries[{weight.offset(), weight.size(0), weight.size(1), weight.stride(0), dtype, for_gradient}];
-  if (entry.bytes && entry.version == weight.version()) return entry.bytes->as<void>();
+  Entry& entry = entry_of(weight.storage(), {weight.offset(), weight.size(0), weight.size(1),
+                                             weight.stride(0), dtype, for_gradient});
+  std::lock_guard lock(entry.mutex);
+  if (entry.version == weight.version()) return entry.bytes->as<void>();
+  entry.version.reset();
   const std::int64_t outputs = weight.size(0);
   const std::int64_t inputs = weight.size(1);
   const std::int64_t k = for_gradient ? outputs : inputs;

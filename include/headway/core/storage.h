@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include <headway/core/device.h>
 #include <headway/core/export.h>
+#include <headway/core/fork.h>
 
 namespace headway::inline v1::core {
 
@@ -49,7 +49,7 @@ class HEADWAY_API Storage {
   std::uint64_t version_ = 0;
   std::shared_ptr<void> owner_;
   std::function<void(void*)> make_;
-  mutable std::mutex making_;
+  mutable RenewedMutex making_;
 };
 
 }  // namespace headway::inline v1::core
