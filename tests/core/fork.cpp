@@ -1,8 +1,5 @@
 #include <headway/core/fork.h>
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -20,17 +17,17 @@
 #include <headway/core/parallel.h>
 #include <headway/core/storage.h>
 
-#include "support/fork.h"
+#include <support/fork.h>
 
 namespace headway {
 namespace {
 
-using support::in_child;
+using headway::testing::in_child;
 
 class Fork : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!support::kCanFork) GTEST_SKIP() << "the thread sanitizer ends a child that starts threads";
+    if (!headway::testing::kCanFork) GTEST_SKIP() << "the thread sanitizer ends a child that starts threads";
     set_threads(3);
   }
   void TearDown() override { set_threads(before_); }

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-namespace headway::support {
+namespace headway::testing {
 
 #if defined(__SANITIZE_THREAD__)
 inline constexpr bool kCanFork = false;
@@ -39,4 +39,4 @@ bool in_child(Check&& check) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-}  // namespace headway::support
+}  // namespace headway::testing
