@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -56,6 +57,14 @@ nb::object library_of(nb::handle object) {
                                                                  nb::none());
 }
 
+// PyTorch, where the object is a tensor of it, of a subclass from anywhere too; else nothing.
+std::optional<nb::object> torch_of(nb::handle object) {
+  const nb::object torch = nb::module_::import_("sys").attr("modules").attr("get")("torch", nb::none());
+  if (torch.is_none() || !nb::hasattr(torch, "Tensor") || !nb::isinstance(object, torch.attr("Tensor")))
+    return std::nullopt;
+  return torch;
+}
+
 std::string dtype_name(nb::handle array) {
   nb::object dtype = nb::getattr(array, "dtype", nb::none());
   return nb::cast<std::string>(nb::str(nb::getattr(dtype, "name", dtype)));
@@ -95,7 +104,7 @@ struct Imported {
 void refuse_foreign_tape(const char* operation, const char* argument, nb::handle object) {
   const nb::object wants = nb::getattr(object, "requires_grad", nb::none());
   if (wants.ptr() != Py_True) return;
-  const nb::object library = library_of(object);
+  const nb::object library = torch_of(object).value_or(library_of(object));
   if (nb::hasattr(library, "is_grad_enabled") && !nb::cast<bool>(library.attr("is_grad_enabled")())) return;
   fail(ErrorCode::unsupported, operation,
        fmt::format(
@@ -103,9 +112,38 @@ void refuse_foreign_tape(const char* operation, const char* argument, nb::handle
            argument, spelled_type(object)));
 }
 
-Imported read(const char* operation, const char* argument, nb::handle object) {
+// Nor a tangent of forward-mode differentiation.
+void refuse_foreign_tangent(const char* operation, const char* argument, nb::handle object,
+                            const nb::object& torch) {
+  const nb::object forward = torch.attr("autograd").attr("forward_ad");
+  if (nb::cast<int>(nb::getattr(forward, "_current_level", nb::int_(-1))) < 0) return;
+  if (forward.attr("unpack_dual")(object).attr("tangent").is_none()) return;
+  fail(ErrorCode::unsupported, operation,
+       fmt::format(
+           "{} is a {} with a tangent (forward-mode differentiation), of which this call knows nothing; "
+           "want its primal",
+           argument, spelled_type(object)));
+}
+
+// PyTorch marks tensors as negated, conjugated or zero in place of writing their bytes; DLPack has no word
+// for it.
+nb::object written_out(nb::object x) {
+  if (nb::cast<bool>(x.attr("is_conj")())) x = x.attr("resolve_conj")();
+  if (nb::cast<bool>(x.attr("is_neg")())) x = x.attr("resolve_neg")();
+  if (nb::cast<bool>(x.attr("_is_zerotensor")())) x = x.attr("clone")();
+  return x;
+}
+
+Imported read(const char* operation, const char* argument, nb::handle given) {
   AnyArray array;
-  if (!is_numpy(object)) refuse_foreign_tape(operation, argument, object);
+  nb::object object = nb::borrow(given);
+  if (!is_numpy(object) && !PyCapsule_CheckExact(object.ptr())) {
+    refuse_foreign_tape(operation, argument, object);
+    if (const auto torch = torch_of(object)) {
+      refuse_foreign_tangent(operation, argument, object, *torch);
+      object = written_out(object);
+    }
+  }
   if (nb::try_cast(object, array, false)) {
     for (const Known& known : kKnown) {
       if (array.dtype() == dlpack_of(known.dtype)) return {std::move(array), known.dtype};
@@ -175,6 +213,11 @@ Tensor import_array(const char* operation, const char* argument, nb::handle obje
     strides.push_back(array.stride(i));
     empty = empty || array.shape(i) == 0;
   }
+  if (!data && !empty) {
+    fail(ErrorCode::unsupported, operation,
+         fmt::format("{} is a {} without memory of its own; want one whose elements are there", argument,
+                     spelled_type(object)));
+  }
   const Extent extent = empty ? Extent{} : extent_of(operation, argument, array);
   std::shared_ptr<void> owner(new AnyArray(std::move(array)), [](void* kept) {
     const nb::gil_scoped_acquire gil;  // the last handle may fall anywhere
@@ -237,7 +280,7 @@ nb::object to_numpy_of(const Tensor& tensor, nb::handle bfloat16_dtype) {
 nb::object importer(nb::handle like) {
   if (nb::hasattr(like, "__array_namespace__"))
     return nb::getattr(like.attr("__array_namespace__")(), "from_dlpack", nb::none());
-  return nb::getattr(library_of(like), "from_dlpack", nb::none());
+  return nb::getattr(torch_of(like).value_or(library_of(like)), "from_dlpack", nb::none());
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // What headway.torch asks of the library: attention for another program's tape, between DLPack capsules.
+#include <omp.h>
+
 #include <array>
 #include <optional>
 #include <string>
@@ -13,6 +15,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <headway/autograd/tape.h>
+#include <headway/core/fork.h>
 #include <headway/core/parallel.h>
 #include <headway/ops/views.h>
 
@@ -153,6 +156,10 @@ void openmp_team(int count, void (*body)(void*), void* context) {
   body(context);
 }
 
+// libgomp believes that its threads live in a forked child, too, and waits for them there: for ever, be it in
+// our loops or in PyTorch's. Without threads it starts new ones, in the child as in the parent.
+void end_openmp_threads(void*) { omp_pause_resource_all(omp_pause_soft); }
+
 }  // namespace
 
 void bind_torch(nb::module_& m) {
@@ -201,7 +208,14 @@ void bind_torch(nb::module_& m) {
         return PythonMask(*mask, true);
       },
       "array"_a, "true_is_seen"_a, "batch"_a, "queries"_a, "keys"_a);
-  m.def("_run_on_openmp", [] { core::set_team(&openmp_team); });
+  m.def("_run_on_openmp", [] {
+    static const bool once = [] {
+      core::set_team(&openmp_team);
+      core::at_fork({.before = &end_openmp_threads, .in_child = [](void*) { core::set_team(&openmp_team); }});
+      return true;
+    }();
+    (void)once;
+  });
 }
 
 }  // namespace headway::python

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/fork.h>
 
 namespace headway::inline v1 {
 namespace {
@@ -119,7 +120,7 @@ class Pool {
          fmt::format("{} bytes are not to be had; {} are live", asked, stats().current));
   }
 
-  std::mutex mutex_;
+  core::WaitedMutex<std::mutex> mutex_;
   std::map<std::size_t, std::vector<void*>> free_;
   MemoryStats stats_;
 };

@@ -2,9 +2,11 @@
 
 #include <mutex>
 
+#include <headway/core/fork.h>
+
 namespace headway::inline v1 {
 namespace {
-std::mutex sink_mutex;
+core::RenewedMutex sink_mutex;  // held while the sink works, which may wait for anything
 LogSink& sink() {
   static LogSink instance;
   return instance;

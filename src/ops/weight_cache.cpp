@@ -1,10 +1,12 @@
 #include "ops/weight_cache.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <tuple>
 
+#include <headway/core/fork.h>
 #include <headway/core/parallel.h>
 #include <headway/kernels/gemm.h>
 #include <headway/kernels/row_gemm.h>
@@ -18,43 +20,56 @@ enum class Form { forward, gradient, rows };
 using View = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
 using Key = std::tuple<View, Form, DType>;
 
+// Whoever packs holds the entry's mutex; `version` is the weight's once all bytes are there.
 struct Entry {
-  std::uint64_t version = 0;
+  static constexpr std::uint64_t kNone = ~std::uint64_t{0};
+  core::RenewedMutex mutex;
+  std::atomic<std::uint64_t> version = kNone;
   PackedBytes bytes;
 };
-struct Cache {
-  std::mutex mutex;
-  std::map<Key, Entry> entries;
-};
+using Cache = std::map<Key, std::shared_ptr<Entry>>;
+
+// Guards every storage's cache; held for look-ups alone, never while something is packed.
+core::WaitedMutex<std::mutex>& cache_mutex() {
+  static core::WaitedMutex<std::mutex> mutex;
+  return mutex;
+}
 
 View view_of(const Tensor& weight) {
   return {weight.offset(), weight.size(0), weight.size(1), weight.stride(0), weight.stride(1)};
 }
 
-std::shared_ptr<Cache> cache_of(core::Storage& storage) {
-  static std::mutex mutex;
-  std::lock_guard lock(mutex);
+Cache& cache_of(core::Storage& storage) {
   if (!storage.derived) storage.derived = std::make_shared<Cache>();
-  return std::static_pointer_cast<Cache>(storage.derived);
+  return *std::static_pointer_cast<Cache>(storage.derived);
+}
+
+// The entry of this form; what it replaces, and other versions, go.
+std::shared_ptr<Entry> entry_of(const Tensor& weight, const Key& key) {
+  std::lock_guard lock(cache_mutex());
+  Cache& cache = cache_of(weight.storage());
+  std::erase_if(cache, [&](const auto& item) {
+    const auto& [view, kind, type] = item.first;
+    const bool replaced = std::get<1>(key) == Form::rows && kind != Form::rows && view == std::get<0>(key);
+    const std::uint64_t version = item.second->version;
+    return replaced || (version != Entry::kNone && version != weight.version());
+  });
+  std::shared_ptr<Entry>& entry = cache[key];
+  if (!entry) entry = std::make_shared<Entry>();
+  return entry;
 }
 
 // The entry of this form, packed by `pack` (given a workspace of `bytes`) unless it is there.
 template <typename Pack>
 PackedBytes find_or_pack(const Tensor& weight, Form form, DType dtype, std::size_t bytes, Pack&& pack) {
-  const auto cache = cache_of(weight.storage());
-  std::lock_guard lock(cache->mutex);
-  const Key key{view_of(weight), form, dtype};
-  const std::uint64_t version = weight.version();
-  if (auto it = cache->entries.find(key); it != cache->entries.end() && it->second.version == version)
-    return it->second.bytes;
-  std::erase_if(cache->entries, [&](const auto& item) {
-    const auto& [view, kind, type] = item.first;
-    const bool replaced = form == Form::rows && kind != Form::rows && view == std::get<0>(key);
-    return replaced || item.second.version != version;
-  });
+  const std::shared_ptr<Entry> entry = entry_of(weight, {view_of(weight), form, dtype});
+  std::lock_guard lock(entry->mutex);
+  if (entry->version == weight.version()) return entry->bytes;
+  entry->version = Entry::kNone;
   const auto made = std::make_shared<const core::Workspace>(bytes);
   pack(made->template as<void>());
-  cache->entries[key] = {version, made};
+  entry->bytes = made;
+  entry->version = weight.version();
   return made;
 }
 
@@ -148,10 +163,16 @@ PackedBytes packed_rows(const Tensor& weight, DType dtype) {
 }
 
 PackedBytes packed_rows_if_any(const Tensor& weight, DType dtype) {
-  const auto cache = cache_of(weight.storage());
-  std::lock_guard lock(cache->mutex);
-  const auto it = cache->entries.find({view_of(weight), Form::rows, dtype});
-  return it != cache->entries.end() && it->second.version == weight.version() ? it->second.bytes : nullptr;
+  std::shared_ptr<Entry> entry;
+  {
+    std::lock_guard lock(cache_mutex());
+    const Cache& cache = cache_of(weight.storage());
+    const auto it = cache.find({view_of(weight), Form::rows, dtype});
+    if (it == cache.end()) return nullptr;
+    entry = it->second;
+  }
+  std::lock_guard lock(entry->mutex);
+  return entry->version == weight.version() ? entry->bytes : nullptr;
 }
 
 void stored_rows(const Tensor& weight, DType dtype, const std::int32_t* ids, std::int64_t count, float* out) {

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include <headway/core/device.h>
 #include <headway/core/export.h>
+#include <headway/core/fork.h>
 
 namespace headway::inline v1::core {
 
@@ -59,7 +59,7 @@ class HEADWAY_API Storage {
   std::shared_ptr<void> owner_;
   std::size_t piece_ = 1;
   std::function<void(void*, std::int64_t, std::int64_t)> make_;
-  mutable std::mutex making_;
+  mutable RenewedMutex making_;
 };
 
 }  // namespace headway::inline v1::core

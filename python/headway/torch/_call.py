@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, NoReturn, Optional
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import from_dlpack, to_dlpack
+from torch.autograd import forward_ad
+from torch.utils.dlpack import from_dlpack
 
 from headway import _core
 from headway._error import Error
+from headway.torch._bytes import exported, has_tangent, is_transformed, is_wrapped, refuse_recording
 from headway.torch._masks import both, settle
 
 NAME = "attention"
@@ -33,13 +35,9 @@ def _imported(capsule: object) -> Optional[Tensor]:
     return None if capsule is None else from_dlpack(capsule)
 
 
-def _exported(x: Optional[Tensor]) -> object:
-    return None if x is None else to_dlpack(x)
-
-
 def _forward(call: Any, query: Tensor, key: Any, value: Any, bias: Any, sums: bool) -> list[Any]:
     results = _core._torch_forward(
-        call, to_dlpack(query), _exported(key), _exported(value), _exported(bias), log_sum_exp=sums
+        call, exported(query), exported(key), exported(value), exported(bias), log_sum_exp=sums
     )
     return [_imported(x) for x in results]
 
@@ -48,14 +46,14 @@ def _backward(call: Any, d_output: Tensor, saved: Any, d_sums: Optional[Tensor],
     query, key, value, bias, output, sums = saved
     results = _core._torch_backward(
         call,
-        to_dlpack(d_output),
-        to_dlpack(query),
-        _exported(key),
-        _exported(value),
-        _exported(bias),
-        to_dlpack(output),
-        to_dlpack(sums),
-        _exported(d_sums),
+        exported(d_output),
+        exported(query),
+        exported(key),
+        exported(value),
+        exported(bias),
+        exported(output),
+        exported(sums),
+        exported(d_sums),
         needs,
     )
     return [_imported(x) for x in results]
@@ -111,32 +109,90 @@ def _gradients(call: Any, saved: Any, d_output: Any, d_sums: Any, d_weights: Any
     return grads
 
 
+def _one_by_one(function: Any, size: int, in_dims: Any, arguments: Any) -> Any:
+    """What torch.vmap asks of a function: its results for each element of the mapped dimension, side by side."""
+    results = []
+    for i in range(size):
+        at = (x if dim is None else x.select(dim, i) for x, dim in zip(arguments, in_dims))
+        results.append(function(*at))
+    if not results:
+        raise Error(f"{NAME}: vmap over a dimension of size 0; want at least 1", "shape", NAME)
+    outputs = tuple(None if column[0] is None else torch.stack(column) for column in zip(*results))
+    return outputs, tuple(None if x is None else 0 for x in outputs)
+
+
+def _no_tangent() -> NoReturn:
+    message = "forward-mode differentiation (jvp, jacfwd, dual tensors) is not known here; want backward (vjp, jacrev)"
+    raise Error(f"{NAME}: {message}", "unsupported", NAME)
+
+
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Any, value: Any, bias: Any, call: Any) -> Any:
-        output, sums, weights = _forward(call, query, key, value, bias, True)
+    def forward(query: Tensor, key: Any, value: Any, bias: Any, call: Any) -> Any:
+        return tuple(_forward(call, query, key, value, bias, True))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(query, key, value, bias, output, sums)
-        ctx.call = call
-        return output, sums, weights
+        ctx.save_for_backward(*inputs[:4], *output[:2])
+        ctx.call = inputs[4]
 
     @staticmethod
     def backward(ctx: Any, d_output: Any, d_sums: Any = None, d_weights: Any = None) -> Any:
-        if torch.is_grad_enabled():
-            raise Error(f"{NAME}: the gradient has no gradient; want create_graph=False", "unsupported", NAME)
-        saved = ctx.saved_tensors
-        needs = ctx.needs_input_grad[:4]
-        return (*_gradients(ctx.call, saved, d_output, d_sums, d_weights, needs), None)
+        arguments = (ctx.call, tuple(ctx.needs_input_grad[:4]), d_output, d_sums, d_weights, *ctx.saved_tensors)
+        if torch.is_grad_enabled() or is_transformed() or any(x is not None and is_wrapped(x) for x in ctx.saved_tensors):
+            return (*_Gradients.apply(*arguments), None)
+        return (*_Gradients.forward(*arguments), None)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        return _one_by_one(_Attention.apply, info.batch_size, in_dims, arguments)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> NoReturn:
+        _no_tangent()
+
+
+class _Gradients(torch.autograd.Function):
+    """The backward where someone may ask for more: gradients of it, or many at once."""
+
+    @staticmethod
+    def forward(call: Any, needs: Any, d_output: Any, d_sums: Any, d_weights: Any, *saved: Any) -> Any:
+        return tuple(_gradients(call, saved, d_output, d_sums, d_weights, needs))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *d_gradients: Any) -> NoReturn:
+        raise Error(f"{NAME}: the gradient has no gradient; want the first derivative alone", "unsupported", NAME)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        dims = [None, None, *in_dims[2:]]
+        return _one_by_one(_Gradients.apply, info.batch_size, dims, arguments)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> NoReturn:
+        _no_tangent()
 
 
 def attend(call: Any, query: Tensor, key: Any, value: Any, bias: Any, sums: bool = False) -> Any:
     """(output, log_sum_exp or None, weights or None) of an eager call; heads as the call says."""
-    if torch.is_grad_enabled() and (
-        query.requires_grad
-        or (key is not None and (key.requires_grad or value.requires_grad))
-        or (bias is not None and bias.requires_grad)
+    refuse_recording()
+    if (
+        torch.is_grad_enabled()
+        and (
+            query.requires_grad
+            or (key is not None and (key.requires_grad or value.requires_grad))
+            or (bias is not None and bias.requires_grad)
+        )
+        or is_transformed()
     ):
         return _Attention.apply(query, key, value, bias, call)
+    if forward_ad._current_level >= 0 and any(has_tangent(x) for x in (query, key, value, bias)):
+        _no_tangent()
     return _forward(call, query, key, value, bias, sums)
 
 
@@ -167,6 +223,8 @@ def compiled(
     call, bias = _compiled_call(
         query, key, mask, seed, causal, scale, softcap, dropout, weights, heads_first
     )  # fmt: skip
+    if forward_ad._current_level >= 0 and any(has_tangent(x) for x in (query, key, value, bias)):
+        _no_tangent()
     output, sums, shown = _forward(call, query, key, value, bias, True)
     return output, sums, query.new_empty(0) if shown is None else shown
 
@@ -249,3 +307,20 @@ def _walk(ctx: Any, d_output: Any, d_sums: Any, d_weights: Any) -> Any:
 
 
 compiled.register_autograd(_walk, setup_context=_keep)
+
+
+def _walk_twice(ctx: Any, *d_gradients: Any) -> NoReturn:
+    _Gradients.backward(ctx, *d_gradients)
+
+
+compiled_backward.register_autograd(_walk_twice)
+
+
+@compiled.register_vmap
+def _(info: Any, in_dims: Any, *arguments: Any) -> Any:
+    return _one_by_one(compiled, info.batch_size, in_dims, arguments)
+
+
+@compiled_backward.register_vmap
+def _(info: Any, in_dims: Any, *arguments: Any) -> Any:
+    return _one_by_one(compiled_backward, info.batch_size, in_dims, arguments)

@@ -11,7 +11,8 @@ from torch.nn.attention.bias import CausalBias, CausalVariant
 from headway import _core
 from headway.torch import _check
 from headway.torch._call import Attended, attend, compiled
-from headway.torch._masks import both, joined, settle
+from headway.torch._bytes import is_watched
+from headway.torch._masks import both, drawn_seed, joined, settle
 
 _NAME = "scaled_dot_product_attention"
 
@@ -89,9 +90,9 @@ def scaled_dot_product_attention(
         _check.tensor(_NAME, "attn_mask", attn_mask)
         attn_mask = _broadcastable(attn_mask, wanted_shape)
 
-    seed = torch.randint(2**62, ()) if dropout_p > 0 else None
+    seed = drawn_seed(_NAME) if dropout_p > 0 else None
     extras = mask is not None or position is not None or capture is not None
-    if torch.compiler.is_compiling() and not extras:
+    if not extras and is_watched(query, key, value, attn_mask):
         output = compiled(query, key, value, attn_mask, seed, is_causal, scale, softcap, dropout_p, 0, True)[0]
     else:
         run = _apart if torch.compiler.is_compiling() else _run

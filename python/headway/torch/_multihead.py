@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from headway import _core
 from headway.torch import _check
 from headway.torch._call import Attended, attend, compiled
-from headway.torch._masks import added, both, joined, settle
+from headway.torch._bytes import is_transformed, is_watched
+from headway.torch._masks import added, both, drawn_seed, joined, settle
 
 _NAME = "MultiheadAttention"
 
@@ -101,14 +102,23 @@ class MultiheadAttention(nn.MultiheadAttention):
             others = (key_padding_mask, attn_mask, mask, position, capture)
             alone = query is key is value and not need_weights and not softcap and all(x is None for x in others)
             return self._forward_nested(query, is_causal, alone)
+        if any(isinstance(x, Tensor) and x.is_nested for x in (key, value, key_padding_mask, attn_mask)):
+            _check.fail(_NAME, "key, value or a mask is nested and query is not; want all of one kind", "unsupported")
         self._check(query, key, value, key_padding_mask, attn_mask)
         batched = query.dim() == 3
         dtype, query, key, value, parameters = self._widened(query, key, value)
+        as_operator = (
+            mask is None
+            and position is None
+            and capture is None
+            and is_watched(query, key, value, key_padding_mask, attn_mask, *parameters.values())
+        )
         with torch.autocast("cpu", enabled=False) if dtype is not None else nullcontext():
-            q, k, v = self._project(query, key, value, batched, parameters)
+            apart = as_operator or torch.compiler.is_compiling()
+            q, k, v = self._project(query, key, value, batched, parameters, apart)
             output, sums, weights = self._attend(
                 q, k, v, key_padding_mask, attn_mask, is_causal, need_weights, average_attn_weights, mask, position,
-                softcap, capture,
+                softcap, capture, as_operator,
             )  # fmt: skip
             output = F.linear(output.flatten(-2), parameters["out_weight"], parameters["out_bias"])
         if dtype is not None:
@@ -155,18 +165,21 @@ class MultiheadAttention(nn.MultiheadAttention):
             "out_weight": self.out_proj.weight, "out_bias": self.out_proj.bias,
         }  # fmt: skip
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
-        if not _is_emulated(dtype):
-            return None, query, key, value, parameters
         if query.dtype != self.out_proj.weight.dtype and not torch.is_autocast_enabled("cpu"):
             _check.fail(
                 _NAME, f"query is {query.dtype}, the parameters {self.out_proj.weight.dtype}; want equal", "dtype"
             )
+        if not _is_emulated(dtype):
+            return None, query, key, value, parameters
         wide = {id(x): x.float() for x in (query, key, value)}
         parameters = {name: None if p is None else p.float() for name, p in parameters.items()}
         return dtype, wide[id(query)], wide[id(key)], wide[id(value)], parameters
 
-    def _project(self, query: Tensor, key: Tensor, value: Tensor, batched: bool, p: dict[str, Any]) -> Any:
-        """[B, T, H, D] of each, with what joins keys and values; or all three side by side, and None twice."""
+    def _project(
+        self, query: Tensor, key: Tensor, value: Tensor, batched: bool, p: dict[str, Any], apart: bool
+    ) -> Any:  # fmt: skip
+        """[B, T, H, D] of each, with what joins keys and values; or, unless wanted apart, all three side by side, and
+        None twice."""
         same, key_is_value = query is key and key is value, key is value
 
         def rows(x: Tensor) -> Tensor:  # [B, T, C]
@@ -178,7 +191,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         joined = p["bias_k"] is not None or self.add_zero_attn
         if same and p["weight"] is not None:
             qkv = F.linear(rows(query), p["weight"], p["bias"])
-            if not joined and not torch.compiler.is_compiling():
+            if not joined and not apart:
                 return qkv, None, None
             q, k, v = qkv.unflatten(-1, (3, self.num_heads, self.head_dim)).unbind(-3)
         else:
@@ -205,7 +218,7 @@ class MultiheadAttention(nn.MultiheadAttention):
 
     def _attend(
         self, q: Tensor, k: Any, v: Any, key_padding_mask: Any, attn_mask: Any, is_causal: bool, need_weights: bool,
-        average: bool, mask: Any, position: Any, softcap: float, capture: Any,
+        average: bool, mask: Any, position: Any, softcap: float, capture: Any, as_operator: bool,
     ) -> Any:  # fmt: skip
         batch, queries = q.shape[:2]
         joined = (self.bias_k is not None) + bool(self.add_zero_attn)
@@ -224,9 +237,9 @@ class MultiheadAttention(nn.MultiheadAttention):
         if attn_mask is not None and attn_mask.dim() == 3:
             attn_mask = attn_mask.unflatten(0, (batch, self.num_heads))
         dropout = self.dropout if self.training else 0.0
-        seed = torch.randint(2**62, ()) if dropout > 0 else None
+        seed = drawn_seed(_NAME) if dropout > 0 else None
         kind = (2 if average else 1) if need_weights else 0
-        if torch.compiler.is_compiling() and mask is None and position is None and capture is None:
+        if as_operator:
             merged = _merged(key_padding_mask, attn_mask, q.dtype)
             output, _, weights = compiled(q, k, v, merged, seed, is_causal, None, softcap, dropout, kind, False)
             return output, None, weights if kind else None
@@ -243,10 +256,18 @@ class MultiheadAttention(nn.MultiheadAttention):
             _check.fail(
                 _NAME, "query is nested; want self-attention without masks, weights and keys that join", "unsupported"
             )
-        parts = query.unbind()
-        lengths = [len(part) for part in parts]
-        offsets = [0, *itertools.accumulate(lengths)]
-        dtype, rows, _, _, p = self._widened(*[torch.cat(parts)] * 3)
+        self._check_nested(query)
+        jagged = query.layout == torch.jagged
+        if jagged:
+            packed, offsets = query.values(), query.offsets().tolist()
+            lengths = [end - begin for begin, end in zip(offsets, offsets[1:])]
+        else:
+            parts = query.unbind()
+            lengths = [len(part) for part in parts]
+            offsets = [0, *itertools.accumulate(lengths)]
+            packed = torch.cat(parts)
+        _check.floats(_NAME, packed, packed, packed)
+        dtype, rows, _, _, p = self._widened(*[packed] * 3)
         with torch.autocast("cpu", enabled=False) if dtype is not None else nullcontext():
             qkv = F.linear(rows, p["weight"], p["bias"])
             dropout = self.dropout if self.training else 0.0
@@ -256,7 +277,30 @@ class MultiheadAttention(nn.MultiheadAttention):
             )  # fmt: skip
             output = F.linear(attend(call, qkv, None, None, None)[0].flatten(-2), p["out_weight"], p["out_bias"])
         output = output if dtype is None else output.to(dtype)
+        if jagged:  # over the query's own offsets: PyTorch adds a residual to no others
+            least, most = query._maybe_min_seqlen, query._maybe_max_seqlen  # type: ignore[attr-defined]
+            return torch.nested.nested_tensor_from_jagged(output, query.offsets(), None, 1, least, most), None
         return torch.nested.as_nested_tensor(list(output.split(lengths))), None
+
+    def _check_nested(self, query: Tensor) -> None:
+        """[B, T of each, C], one sequence behind the other."""
+
+        def refuse(told: str, wanted: str) -> None:
+            _check.fail(_NAME, f"query is nested and {told}; want {wanted}", "unsupported")
+
+        if torch.compiler.is_compiling() or is_transformed() or is_watched():
+            refuse("seen by torch.compile, torch.func or a recorder", "an eager call")
+        if not self.batch_first:
+            refuse("the layer has batch_first=False", "batch_first=True")
+        if query.device.type != "cpu":
+            refuse(f"on {query.device}", "it in the processor's memory")
+        if query.dim() != 3 or query.size(0) == 0:
+            refuse(f"has {query.dim()} dimensions, {query.size(0)} sequences", "[B, T, C] of at least one sequence")
+        if query.layout == torch.jagged and (query.lengths() is not None or query._ragged_idx != 1):  # type: ignore[attr-defined]
+            refuse("has gaps or is transposed", "contiguous() of it")
+        columns = query.values().shape[-1] if query.layout == torch.jagged else query.size(2)
+        if columns != self.embed_dim:
+            refuse(f"has {columns} columns", f"{self.embed_dim}")
 
 
 def _merged(key_padding_mask: Any, attn_mask: Any, dtype: torch.dtype) -> Any:

@@ -17,6 +17,7 @@
 #include <dnnl.hpp>
 
 #include <headway/core/error.h>
+#include <headway/core/fork.h>
 
 #include "kernels/cpu/bfloat16_matrix.h"
 #include "kernels/cpu/scratch.h"
@@ -95,11 +96,26 @@ class OneThread {
   int before_;
 };
 
+// oneDNN keeps what it plans in a cache of the process, under a lock of its own that a forked child would
+// find taken: fork() waits for whoever plans.
+class Planning {
+ public:
+  Planning() : lock_(mutex()) {}
+
+ private:
+  static core::WaitedMutex<std::shared_mutex>& mutex() {
+    static core::WaitedMutex<std::shared_mutex> instance;
+    return instance;
+  }
+  std::shared_lock<std::shared_mutex> lock_;
+  OneThread one_;
+};
+
 memory::desc packed_desc(DType dtype, std::int64_t k, std::int64_t n);
 
 dnnl::matmul::primitive_desc describe(const memory::desc& a, const memory::desc& b, const memory::desc& bias,
                                       const memory::desc& c, const dnnl::primitive_attr& attr) {
-  const OneThread plan;
+  const Planning plan;
 #if DNNL_VERSION_MAJOR >= 3
   return bias.get_size() != 0 ? dnnl::matmul::primitive_desc(engine(), a, b, bias, c, attr)
                               : dnnl::matmul::primitive_desc(engine(), a, b, c, attr);
@@ -159,6 +175,7 @@ std::shared_ptr<const Planned> build(const Product& key) {
       key.bias ? memory::desc({1, key.n}, memory::data_type::f32, memory::dims{key.n, 1}) : memory::desc();
   try {
     const auto pd = describe(a, b, bias, c, attr);
+    const Planning plan;
     return std::make_shared<Planned>(Planned{dnnl::matmul(pd), a, b, c, bias, pd.scratchpad_desc().get_size(),
                                              std::string_view(pd.impl_info_str()).starts_with("gemm")});
   } catch (const dnnl::error& error) {
@@ -173,7 +190,7 @@ std::shared_ptr<const Planned> build(const Product& key) {
 constexpr std::size_t kMostProducts = 4096;
 
 std::shared_ptr<const Planned> product(const Product& key) {
-  static std::shared_mutex mutex;
+  static core::WaitedMutex<std::shared_mutex> mutex;
   static std::unordered_map<Product, std::shared_ptr<const Planned>, ProductHash> cache;
   {
     std::shared_lock lock(mutex);
@@ -187,17 +204,21 @@ std::shared_ptr<const Planned> product(const Product& key) {
 
 // Whatever the rows of A, B keeps the layout oneDNN chose for 64 of them.
 memory::desc packed_desc(DType dtype, std::int64_t k, std::int64_t n) {
-  static std::mutex mutex;
+  static core::WaitedMutex<std::mutex> mutex;
   static std::map<std::tuple<DType, std::int64_t, std::int64_t>, memory::desc> cache;
-  std::lock_guard lock(mutex);
   const auto key = std::make_tuple(dtype, k, n);
-  if (auto it = cache.find(key); it != cache.end()) return it->second;
+  {
+    std::lock_guard lock(mutex);
+    if (auto it = cache.find(key); it != cache.end()) return it->second;
+  }
   const auto type = type_of(multiplied_as(dtype));
   try {
     const memory::desc a({64, k}, type, memory::dims{k, 1});
     const memory::desc b({k, n}, type, memory::format_tag::any);
     const memory::desc c({64, n}, memory::data_type::f32, memory::dims{n, 1});
-    return cache.emplace(key, describe(a, b, memory::desc(), c, {}).weights_desc()).first->second;
+    const memory::desc made = describe(a, b, memory::desc(), c, {}).weights_desc();
+    std::lock_guard lock(mutex);
+    return cache.emplace(key, made).first->second;
   } catch (const dnnl::error& error) {
     fail(ErrorCode::unsupported, "gemm",
          fmt::format("oneDNN has no {} products on this CPU ({})", name_of(dtype), error.what()));
@@ -305,11 +326,15 @@ void pack(DType source_dtype, const void* b, std::int64_t b_row, std::int64_t b_
     b_row = n;
     b_col = 1;
   }
-  const onednn::OneThread plan;
+  const onednn::OneThread one;
   const dnnl::memory::desc from({k, n}, onednn::type_of(source_dtype), dnnl::memory::dims{b_row, b_col});
   dnnl::memory source(from, onednn::engine(), const_cast<void*>(b));
   dnnl::memory target(onednn::packed_desc(dtype, k, n), onednn::engine(), packed);
-  dnnl::reorder(source, target).execute(onednn::stream(), source, target);
+  const auto reorder = [&] {
+    const onednn::Planning plan;
+    return dnnl::reorder(source, target);
+  }();
+  reorder.execute(onednn::stream(), source, target);
 }
 
 }  // namespace headway::inline v1::kernels
