@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from headway._core import (
@@ -12,7 +11,7 @@ from headway._core import (
     ExponentialAverage,
     Generator,
     GroupRule,
-    Module,
+    NativeModule,
     Schedule,
     StepGradients,
     StepReport,
@@ -44,7 +43,7 @@ class Task:
     """What a Trainer trains, and on what. `batch` and `loss` are to be written; the rest may be."""
 
     #: A module, or a dict of name to Tensor: what is saved. In training mode.
-    model: Module | Mapping[str, Tensor]
+    model: NativeModule | dict[str, Tensor]
     #: Where losses draw random numbers from (dropout); None: nowhere.
     generator: Generator | None = None
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -87,7 +88,11 @@ AdamState state_of(const train::Adam& self) {
   of["decoupled"] = self.options().decoupled;
   of["clip_norm"] = self.options().clip_norm;
   of["decay_matrices_alone"] = !decays_all;
-  of["groups"] = rules;
+  // Rules split groups by rank: one that has none must come back whole, in its order.
+  const bool plain = std::all_of(rules.begin(), rules.end(), [](const train::GroupRule& rule) {
+    return rule.rate_factor == 1 && !rule.weight_decay && !rule.beta1 && !rule.beta2 && !rule.frozen;
+  });
+  if (!plain) of["groups"] = rules;
   return {parameters, of, arrays_of(self.state())};
 }
 

@@ -38,9 +38,10 @@ std::shared_ptr<nb::object> shared(nb::object object) {
 class PythonTask final : public train::Task {
  public:
   explicit PythonTask(nb::object task)
-      : task_(std::move(task)), parameters_(parameters_of(task_.attr("model"))) {
-    const nb::object generator = task_.attr("generator");
-    if (!generator.is_none()) generator_ = nb::cast<Generator*>(generator);
+      : task_(std::move(task)),
+        parameters_(parameters_of(task_.attr("model"))),
+        held_generator_(task_.attr("generator")) {
+    if (!held_generator_.is_none()) generator_ = nb::cast<Generator*>(held_generator_);
   }
 
   std::vector<nn::NamedParameter> parameters() const override { return parameters_; }
@@ -87,6 +88,7 @@ class PythonTask final : public train::Task {
  private:
   nb::object task_;
   std::vector<nn::NamedParameter> parameters_;
+  nb::object held_generator_;  // the task's attribute may be set anew
   Generator* generator_ = nullptr;
   std::int64_t next_ = 0;
 };
