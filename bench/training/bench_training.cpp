@@ -12,6 +12,7 @@
 #include <headway/models/transformer.h>
 #include <headway/nn/serialize.h>
 #include <headway/train/average.h>
+#include <headway/train/batches.h>
 #include <headway/train/trainer.h>
 
 #include "support/worker.h"
@@ -44,20 +45,25 @@ class Side {
                      t.adam);
     train::BatchStream batches(job_.examples, batch_options(job_.config));
     model_->train(generator_);
-    train::TrainerParts parts{.parameters = model_->parameters(),
-                              .optimizer = &adam,
-                              .batches = &batches,
-                              .generator = &generator_};
-    parts.loss = [&](const train::Batch& b) {
-      return model_->loss({b.source, b.target_in, b.target_out, b.source_offsets, b.target_offsets},
-                          t.label_smoothing);
-    };
-    train::TrainerOptions options{.steps = total_steps_, .schedule = t.schedule, .accumulate = t.accumulate};
+    train::StreamTask<train::BatchStream> task(
+        {.parameters = model_->parameters(),
+         .stream = &batches,
+         .generator = &generator_,
+         .loss = [&](const train::Batch& b) {
+           return model_->loss({b.source, b.target_in, b.target_out, b.source_offsets, b.target_offsets},
+                               t.label_smoothing);
+         }});
+    train::TrainerOptions options{.steps = total_steps_,
+                                  .schedule = t.schedule,
+                                  .micro_batches = t.micro_batches,
+                                  .accumulate = t.accumulate};
     // The average is updated here, beside the trainer that would do just this, since `save` wants to read it.
     if (t.average_decay > 0) average_.emplace(model_->parameters(), t.average_decay);
     options.stop = &stop_;
     if (!wait()) return;
-    train::train(parts, options, {.on_step = [this](const train::StepReport& report) { stepped(report); }});
+    train::Trainer(task, adam, options,
+                   {.on_step = [this](const train::StepReport& report) { stepped(report); }})
+        .run();
   }
 
  private:

@@ -17,6 +17,7 @@ void bind_multi_head_attention(nanobind::module_& m);
 void bind_ops(nanobind::module_& m);
 void bind_models(nanobind::module_& m);
 void bind_train(nanobind::module_& m);
+void bind_trainer(nanobind::module_& m);
 void bind_text(nanobind::module_& m);
 void bind_io(nanobind::module_& m);
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -5,24 +6,24 @@
 #include <vector>
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <headway/ops/views.h>
 #include <headway/train/average.h>
-#include <headway/train/optimizer.h>
+#include <headway/train/groups.h>
 #include <headway/train/schedule.h>
 
 #include "array.h"
 #include "bindings.h"
+#include "parameters.h"
 #include "pickle.h"
 
 namespace headway::python {
 
 using namespace nb::literals;
-
-namespace {
 
 std::vector<nn::NamedParameter> parameters_of(nb::handle source) {
   if (nb::isinstance<nn::Module>(source)) return nb::cast<nn::Module&>(source).parameters();
@@ -41,6 +42,8 @@ std::vector<nn::NamedParameter> parameters_of(nb::handle source) {
   }
   return out;
 }
+
+namespace {
 
 nb::typed<nb::dict, std::string, nb::any> arrays_of(const std::vector<io::NamedTensor>& state) {
   nb::dict out;
@@ -64,10 +67,18 @@ using AdamState = std::tuple<Arrays, Options, Arrays>;
 AdamState state_of(const train::Adam& self) {
   Arrays parameters;
   bool decays_all = true;
+  std::vector<train::GroupRule> rules;
   for (const train::ParameterGroup& group : self.groups()) {
     decays_all = decays_all && group.decay;
-    for (const nn::NamedParameter& parameter : group.parameters)
+    rules.push_back({.rate_factor = group.rate_factor,
+                     .weight_decay = group.weight_decay,
+                     .beta1 = group.beta1,
+                     .beta2 = group.beta2,
+                     .frozen = group.frozen});
+    for (const nn::NamedParameter& parameter : group.parameters) {
       parameters[parameter.name.c_str()] = parameter.tensor;
+      rules.back().names.push_back(parameter.name);
+    }
   }
   Options of;
   of["beta1"] = self.options().beta1;
@@ -77,7 +88,54 @@ AdamState state_of(const train::Adam& self) {
   of["decoupled"] = self.options().decoupled;
   of["clip_norm"] = self.options().clip_norm;
   of["decay_matrices_alone"] = !decays_all;
+  // Rules split groups by rank: one that has none must come back whole, in its order.
+  const bool plain = std::all_of(rules.begin(), rules.end(), [](const train::GroupRule& rule) {
+    return rule.rate_factor == 1 && !rule.weight_decay && !rule.beta1 && !rule.beta2 && !rule.frozen;
+  });
+  if (!plain) of["groups"] = rules;
   return {parameters, of, arrays_of(self.state())};
+}
+
+std::size_t group_of(const train::Adam& self, const std::string& name) {
+  for (std::size_t group = 0; group < self.groups().size(); ++group) {
+    for (const nn::NamedParameter& parameter : self.groups()[group].parameters) {
+      if (parameter.name == name) return group;
+    }
+  }
+  fail(ErrorCode::value, "adam", "\"" + name + "\" is the name of no parameter");
+}
+
+void bind_groups(nb::module_& m) {
+  using train::GroupRule;
+  using Optional = std::optional<double>;
+  using State = std::tuple<std::vector<std::string>, double, Optional, Optional, Optional, bool>;
+  nb::class_<GroupRule>(m, "GroupRule", "Says how the parameters are treated that it names.")
+      .def(
+          "__init__",
+          [](GroupRule* self, std::vector<std::string> names, double rate_factor, Optional weight_decay,
+             Optional beta1, Optional beta2, bool frozen) {
+            new (self) GroupRule{std::move(names), rate_factor, weight_decay, beta1, beta2, frozen};
+          },
+          "names"_a, nb::kw_only(), "rate_factor"_a = 1.0, "weight_decay"_a = nb::none(),
+          "beta1"_a = nb::none(), "beta2"_a = nb::none(), "frozen"_a = false,
+          "Args:\n    names: names, or patterns with *, ? and [abc]: \"encoder.*\".\n"
+          "    rate_factor: of the learning rate.\n"
+          "    weight_decay, beta1, beta2: None: the optimizer's.\n"
+          "    frozen: left as they are; a Trainer has no gradient computed for them.")
+      .def_ro("names", &GroupRule::names)
+      .def_ro("rate_factor", &GroupRule::rate_factor)
+      .def_ro("weight_decay", &GroupRule::weight_decay)
+      .def_ro("beta1", &GroupRule::beta1)
+      .def_ro("beta2", &GroupRule::beta2)
+      .def_ro("frozen", &GroupRule::frozen)
+      .def("__getstate__",
+           [](const GroupRule& r) {
+             return State{r.names, r.rate_factor, r.weight_decay, r.beta1, r.beta2, r.frozen};
+           })
+      .def("__setstate__", [](GroupRule& self, const State& state) {
+        const auto& [names, rate_factor, weight_decay, beta1, beta2, frozen] = state;
+        new (&self) GroupRule{names, rate_factor, weight_decay, beta1, beta2, frozen};
+      });
 }
 
 void bind_adam(nb::module_& m) {
@@ -92,7 +150,8 @@ void bind_adam(nb::module_& m) {
       .def(
           "__init__",
           [](Adam* self, nb::handle parameters, double beta1, double beta2, double eps, double weight_decay,
-             bool decoupled, double clip_norm, bool decay_matrices_alone) {
+             bool decoupled, double clip_norm, bool decay_matrices_alone,
+             const std::vector<train::GroupRule>& groups) {
             const train::AdamOptions options{.beta1 = beta1,
                                              .beta2 = beta2,
                                              .eps = eps,
@@ -100,23 +159,25 @@ void bind_adam(nb::module_& m) {
                                              .decoupled = decoupled,
                                              .clip_norm = clip_norm};
             const auto named = parameters_of(parameters);
-            if (decay_matrices_alone) {
-              new (self) Adam(train::groups_by_rank(named), options);
-            } else {
-              new (self) Adam(named, options);
-            }
+            auto made = groups.empty() && !decay_matrices_alone
+                            ? std::vector<train::ParameterGroup>{{.parameters = named}}
+                            : train::make_groups(named, groups);
+            for (train::ParameterGroup& group : made) group.decay = group.decay || !decay_matrices_alone;
+            new (self) Adam(std::move(made), options);
           },
           "parameters"_a, nb::kw_only(), "beta1"_a = 0.9, "beta2"_a = 0.98, "eps"_a = 1e-9,
           "weight_decay"_a = 0.0, "decoupled"_a = true, "clip_norm"_a = 0.0, "decay_matrices_alone"_a = true,
-          nb::keep_alive<1, 2>(),
+          "groups"_a = std::vector<train::GroupRule>(), nb::keep_alive<1, 2>(),
           "Args:\n    parameters: a module, or a dict of name to Tensor.\n"
           "    beta1, beta2, eps: as in Vaswani 2017, section 5.3, unless given.\n"
           "    decoupled: AdamW, the weight shrinks by rate·weight_decay; else weight_decay·w joins the "
           "gradient.\n"
           "    clip_norm: the gradient of all parameters together is scaled down to this length; 0: never.\n"
-          "    decay_matrices_alone: biases and norms do not decay.\n\n"
-          "Raises:\n    Error: (value) for a setting out of its range or a Tensor without gradient, (dtype) "
-          "unless float32 "
+          "    decay_matrices_alone: biases and norms do not decay.\n"
+          "    groups: a parameter is treated by the first GroupRule that names it, else as the other "
+          "arguments say.\n\n"
+          "Raises:\n    Error: (value) for a setting out of its range or a Tensor without gradient, or a "
+          "name that fits none, (dtype) unless float32 "
           "or float64.")
       .def(
           "step",
@@ -127,6 +188,20 @@ void bind_adam(nb::module_& m) {
           "rate"_a, "divisor"_a = 1.0,
           "One update from the gradients that are there, divided by `divisor`. Parameters without gradient "
           "are skipped.")
+      .def(
+          "set_frozen",
+          [](Adam& self, const std::string& name, bool frozen) {
+            self.set_frozen(group_of(self, name), frozen);
+          },
+          "name"_a, "frozen"_a,
+          "Freezes the group that the named parameter is in, or thaws it; a Trainer heeds it from the next "
+          "step on.")
+      .def(
+          "set_rate_factor",
+          [](Adam& self, const std::string& name, double factor) {
+            self.set_rate_factor(group_of(self, name), factor);
+          },
+          "name"_a, "factor"_a, "Of the learning rate, for the group that the named parameter is in.")
       .def("zero_grad", &Adam::zero_grad, "Forgets the gradients of all parameters.")
       .def(
           "state_dict", [](const Adam& self) { return arrays_of(self.state()); },
@@ -213,9 +288,11 @@ void bind_average(nb::module_& m) {
 }  // namespace
 
 void bind_train(nb::module_& m) {
+  bind_groups(m);
   bind_adam(m);
   bind_schedule(m);
   bind_average(m);
+  bind_trainer(m);
 }
 
 }  // namespace headway::python

@@ -25,7 +25,7 @@ class Recall : public Job {
   Mask mask() const override { return {}; }
   bool asks_questions() const override { return true; }
 
-  Batch draw(Generator& generator, bool) const override {
+  train::LabelledBatch draw(Generator& generator, bool) const override {
     std::vector<std::int32_t> ids, targets;
     for (std::int64_t b = 0; b < kBatch; ++b) {
       std::array<std::int32_t, kKeys> keys{}, values{};
@@ -74,7 +74,7 @@ class Text : public Job {
   Mask mask() const override { return Mask::causal(); }
   bool asks_questions() const override { return false; }
 
-  Batch draw(Generator& generator, bool held_out) const override {
+  train::LabelledBatch draw(Generator& generator, bool held_out) const override {
     const std::size_t begin = held_out ? held_out_ : 0;
     const std::size_t end = held_out ? bytes_.size() : held_out_;
     const auto span = static_cast<std::size_t>(length());

@@ -4,16 +4,12 @@
 
 #include <headway/attention/mask.h>
 #include <headway/core/generator.h>
-#include <headway/core/tensor.h>
+#include <headway/train/label_task.h>
 
 namespace headway::cli {
 
 /// Where examples come from.
 struct Job {
-  struct Batch {
-    Tensor ids;      ///< [B, T] int32
-    Tensor targets;  ///< [B·T] int32, -1 where nothing is asked
-  };
   virtual ~Job() = default;
   virtual std::string task() const = 0;
   virtual std::int64_t vocabulary() const = 0;
@@ -22,7 +18,8 @@ struct Job {
   virtual Mask mask() const = 0;
   /// True: quality is the share of right answers; false: bits per token.
   virtual bool asks_questions() const = 0;
-  virtual Batch draw(Generator& generator, bool held_out) const = 0;
+  /// ids [B, T], labels [B·T].
+  virtual train::LabelledBatch draw(Generator& generator, bool held_out) const = 0;
 };
 
 /// Remember eight key-value pairs, answer eight questions "the value of key a, and that of key b" (one answer

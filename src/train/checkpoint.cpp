@@ -29,6 +29,17 @@ std::int64_t step_of(std::string_view name) {
 
 }  // namespace
 
+void check_identity(const std::map<std::string, std::string>& recorded,
+                    const std::map<std::string, std::string>& asked, std::string_view what) {
+  for (const auto& [name, value] : recorded) {
+    const auto found = asked.find(name);
+    if (found != asked.end() && found->second == value) continue;
+    fail(ErrorCode::value, "train",
+         fmt::format("{} is of a run with {} {}, and {} is asked for; want the same, or a new folder", what,
+                     name, value, found == asked.end() ? "none" : found->second));
+  }
+}
+
 CheckpointStore::CheckpointStore(fs::path folder, int keep) : folder_(std::move(folder)), keep_(keep) {
   if (keep < 1) fail(ErrorCode::value, "checkpoint", fmt::format("keep is {}; want 1 or more", keep));
 }
@@ -101,6 +112,7 @@ void CheckpointStore::save(const Checkpoint& checkpoint) {
     io::save_safetensors(at / "model.safetensors", checkpoint.model, {{"format", "headway"}});
     io::save_safetensors(at / "optimizer.safetensors", checkpoint.optimizer);
     if (!checkpoint.average.empty()) io::save_safetensors(at / "average.safetensors", checkpoint.average);
+    if (!checkpoint.task.empty()) io::save_safetensors(at / "task.safetensors", checkpoint.task);
     for (const auto& [name, bytes] : checkpoint.files) io::write_file(at / name, bytes);
     io::write_file(at / "state.json", state_text(checkpoint.state));
     folder.commit();
@@ -122,6 +134,8 @@ Checkpoint CheckpointStore::load(std::int64_t step, const std::vector<std::strin
   if (fs::exists(at / "average.safetensors")) {
     checkpoint.average = io::load_safetensors(at / "average.safetensors").tensors;
   }
+  if (fs::exists(at / "task.safetensors"))
+    checkpoint.task = io::load_safetensors(at / "task.safetensors").tensors;
   for (const std::string& name : files) checkpoint.files[name] = io::read_file(at / name);
   return checkpoint;
 }

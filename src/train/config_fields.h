@@ -94,7 +94,9 @@ void each_field(Config& c, Visit&& visit) {
         "share of characters with a piece");
   visit("tokenizer", "byte_fallback", c.tokenizer.byte_fallback, "spell unknown characters in bytes");
   visit("training", "tokens", c.training.batch_tokens, "source and target tokens of a batch");
-  visit("training", "accumulate", c.training.accumulate, "batches per update");
+  visit("training", "micro_batches", c.training.micro_batches,
+        "of an update, their gradients summed in a fixed tree");
+  visit("training", "accumulate", c.training.accumulate, "batches of a micro-batch, added one by one");
   visit("training", "steps", c.training.steps, "length of the training");
   visit("training", "minutes", c.training.minutes, "or its time on this machine");
   visit("training", "schedule", c.training.schedule.decay, "constant, inverse_sqrt, cosine or linear");

@@ -28,6 +28,10 @@ void require(bool right, std::string_view field, double got, std::string_view wa
   if (!right) fail(ErrorCode::value, "adam", fmt::format("{} is {}; want {}", field, got, want));
 }
 
+void require_beta(std::string_view field, double beta) {
+  require(beta >= 0 && beta < 1, field, beta, "at least 0 and below 1");
+}
+
 }  // namespace
 
 std::vector<ParameterGroup> groups_by_rank(const std::vector<nn::NamedParameter>& parameters) {
@@ -43,14 +47,19 @@ Adam::Adam(const std::vector<nn::NamedParameter>& parameters, const AdamOptions&
 
 Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options)
     : groups_(std::move(groups)), options_(options) {
-  require(options.beta1 >= 0 && options.beta1 < 1, "beta1", options.beta1, "at least 0 and below 1");
-  require(options.beta2 >= 0 && options.beta2 < 1, "beta2", options.beta2, "at least 0 and below 1");
+  require_beta("beta1", options.beta1);
+  require_beta("beta2", options.beta2);
   require(options.eps > 0, "eps", options.eps, "more than 0");
   require(options.weight_decay >= 0, "weight_decay", options.weight_decay, "0 or more");
   require(options.clip_norm >= 0, "clip_norm", options.clip_norm, "0 or more");
   std::set<const core::GradientState*> seen;
   std::set<std::string> names;
   for (std::size_t group = 0; group < groups_.size(); ++group) {
+    const ParameterGroup& g = groups_[group];
+    require(g.rate_factor >= 0 && std::isfinite(g.rate_factor), "rate_factor", g.rate_factor, "0 or more");
+    if (g.weight_decay) require(*g.weight_decay >= 0, "weight_decay", *g.weight_decay, "0 or more");
+    if (g.beta1) require_beta("beta1", *g.beta1);
+    if (g.beta2) require_beta("beta2", *g.beta2);
     for (const auto& [name, parameter] : groups_[group].parameters) {
       if (!parameter.requires_grad()) {
         fail(ErrorCode::value, "adam",
@@ -67,10 +76,17 @@ Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options)
       if (!parameter.is_contiguous()) {
         fail(ErrorCode::unsupported, "adam", fmt::format("parameter \"{}\" is not contiguous", name));
       }
-      slots_.push_back({name, parameter, zeros(parameter.shape(), parameter.dtype()),
-                        zeros(parameter.shape(), parameter.dtype()), zeros({}, DType::int64), group});
+      slots_.push_back({name, parameter, {}, {}, {}, group});
+      if (!g.frozen) make_averages(slots_.back());
     }
   }
+}
+
+void Adam::make_averages(Slot& slot) {
+  if (slot.first.defined()) return;
+  slot.first = zeros(slot.parameter.shape(), slot.parameter.dtype());
+  slot.second = zeros(slot.parameter.shape(), slot.parameter.dtype());
+  slot.steps = zeros({}, DType::int64);
 }
 
 // The work of one step: blocks of the slots that have a gradient, gathered into units of about kBlock
@@ -146,12 +162,14 @@ StepResult Adam::step(double rate, double divisor) {
     const ParameterGroup& group = groups_[slots_[i].group];
     const auto t = static_cast<double>(++*slots_[i].steps.data<std::int64_t>());
     const double alpha = rate * group.rate_factor;
-    const double decay = group.decay ? options_.weight_decay : 0;
-    factors[i] = {.beta1 = options_.beta1,
-                  .beta2 = options_.beta2,
+    const double decay = group.decay ? group.weight_decay.value_or(options_.weight_decay) : 0;
+    const double beta1 = group.beta1.value_or(options_.beta1);
+    const double beta2 = group.beta2.value_or(options_.beta2);
+    factors[i] = {.beta1 = beta1,
+                  .beta2 = beta2,
                   .eps = options_.eps,
-                  .rate = alpha / (1 - std::pow(options_.beta1, t)),
-                  .second_scale = 1 / std::sqrt(1 - std::pow(options_.beta2, t)),
+                  .rate = alpha / (1 - std::pow(beta1, t)),
+                  .second_scale = 1 / std::sqrt(1 - std::pow(beta2, t)),
                   .gradient_scale = gradient_scale,
                   .coupled_decay = options_.decoupled ? 0 : decay,
                   .shrink = options_.decoupled ? 1 - alpha * decay : 1};
@@ -176,6 +194,7 @@ void Adam::zero_grad() const {
 std::vector<io::NamedTensor> Adam::state() const {
   std::vector<io::NamedTensor> state;
   for (const Slot& slot : slots_) {
+    if (!slot.first.defined()) continue;
     state.push_back({slot.name + ".first", slot.first});
     state.push_back({slot.name + ".second", slot.second});
     state.push_back({slot.name + ".steps", slot.steps});
@@ -184,10 +203,20 @@ std::vector<io::NamedTensor> Adam::state() const {
 }
 
 void Adam::load_state(const std::vector<io::NamedTensor>& from, std::string_view what) {
+  std::set<std::string_view> there;
+  for (const io::NamedTensor& entry : from) there.insert(entry.name);
+  for (Slot& slot : slots_) {
+    if (there.contains(slot.name + ".first")) make_averages(slot);
+  }
   io::assign(state(), from, what);
 }
 
-void Adam::set_frozen(std::size_t group, bool frozen) { groups_.at(group).frozen = frozen; }
+void Adam::set_frozen(std::size_t group, bool frozen) {
+  groups_.at(group).frozen = frozen;
+  for (Slot& slot : slots_) {
+    if (slot.group == group && !frozen) make_averages(slot);
+  }
+}
 void Adam::set_rate_factor(std::size_t group, double factor) { groups_.at(group).rate_factor = factor; }
 
 }  // namespace headway::inline v1::train

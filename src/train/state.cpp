@@ -6,7 +6,7 @@
 
 namespace headway::inline v1::train {
 namespace {
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;  // 2 brought the identity
 }
 
 std::string state_text(const TrainState& s) {
@@ -29,6 +29,7 @@ std::string state_text(const TrainState& s) {
   json["tokens"] = s.tokens;
   json["seconds"] = s.seconds;
   json["log_bytes"] = s.log_bytes;
+  json["identity"] = s.identity;
   return io::dump_json(json) + "\n";
 }
 
@@ -36,7 +37,7 @@ TrainState read_state(const std::filesystem::path& checkpoint) {
   const std::filesystem::path path = checkpoint / "state.json";
   const io::Json json = io::read_json(path);
   io::Fields fields(json, path.string());
-  fields.version(kVersion);
+  const int version = fields.version(kVersion);
   TrainState s;
   s.step = fields.get<std::int64_t>("step");
   s.position = {fields.get<std::int64_t>("epoch"), fields.get<std::int64_t>("batch")};
@@ -59,6 +60,12 @@ TrainState read_state(const std::filesystem::path& checkpoint) {
   s.tokens = fields.get<std::int64_t>("tokens");
   s.seconds = fields.get<double>("seconds");
   s.log_bytes = fields.get<std::int64_t>("log_bytes");
+  if (version >= 2) {
+    const io::Json& identity = fields.child("identity");
+    io::Fields entries(identity, path.string() + ": identity");
+    for (const auto& [name, value] : identity.items())
+      s.identity[name] = entries.get<std::string>(name.c_str());
+  }
   fields.finish();
   return s;
 }

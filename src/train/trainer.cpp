@@ -10,12 +10,14 @@
 #include <fmt/format.h>
 
 #include <headway/autograd/tape.h>
-#include <headway/core/factory.h>
 #include <headway/io/atomic_file.h>
 #include <headway/train/average.h>
 #include <headway/train/checkpoint.h>
 #include <headway/train/curves.h>
 #include <headway/train/log.h>
+
+#include "train/step.h"
+#include "train/trainer_check.h"
 
 namespace headway::inline v1::train {
 namespace {
@@ -32,60 +34,57 @@ class Clock {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-double value_of(const Tensor& loss) {
-  return loss.dtype() == DType::float64 ? loss.item<double>() : static_cast<double>(loss.item<float>());
-}
+}  // namespace
 
-void check_arguments(const TrainerParts& parts, const TrainerOptions& options) {
-  if (!parts.optimizer || !parts.batches || !parts.generator || !parts.loss) {
-    refuse("a part is missing; want optimizer, batches, generator and loss");
-  }
-  if ((options.steps > 0) == (options.minutes > 0)) {
-    refuse(
-        fmt::format("steps is {} and minutes {}; want one of them above 0", options.steps, options.minutes));
-  }
-  if (options.accumulate < 1) refuse(fmt::format("accumulate is {}; want 1 or more", options.accumulate));
-  if (options.calibration_steps < 1) {
-    refuse(fmt::format("calibration_steps is {}; want 1 or more", options.calibration_steps));
-  }
-  check(options.schedule);
-  if (options.minutes > 0 && needs_length(options.schedule) && options.schedule.steps == 0 &&
-      options.schedule.warmup < 2) {
-    refuse(fmt::format("warmup is {}: {} is measured in minutes while it warms up; want 2 steps or more",
-                       options.schedule.warmup, name_of(options.schedule.decay)));
-  }
-}
-
-class Run {
+class Trainer::Run {
  public:
-  Run(const TrainerParts& parts, const TrainerOptions& options, const TrainerCallbacks& callbacks)
-      : parts_(parts), options_(options), callbacks_(callbacks), store_(options.folder, options.keep) {
+  Run(Task& task, Adam& optimizer, const TrainerOptions& options, const TrainerCallbacks& callbacks)
+      : task_(task),
+        optimizer_(optimizer),
+        options_(options),
+        callbacks_(callbacks),
+        parameters_(task.parameters()),
+        store_(options.folder, options.keep) {
     if (options.average_decay > 0)
-      average_ = std::make_unique<ExponentialAverage>(parts.parameters, options.average_decay);
+      average_ = std::make_unique<ExponentialAverage>(parameters_, options.average_decay);
+    state_.identity = task.identity();
+    state_.identity["micro_batches"] = std::to_string(options.micro_batches);
+    state_.identity["accumulate"] = std::to_string(options.accumulate);
     state_.schedule = options.schedule;
     state_.total_steps = options.steps;
     if (saves()) open_folder();
     if (state_.schedule.steps == 0) state_.schedule.steps = state_.total_steps;
     before_ = state_.seconds;
+    clear_gradients();
   }
 
-  TrainSummary go() {
-    clear_gradients();
-    while (!finished() && !out_of_patience()) {
-      const Clock clock;
-      update();
-      measure(clock.seconds());
-      const bool calibrated = state_.total_steps == 0 && calibration_is_over();
-      if (calibrated) calibrate();
-      report();
-      bool save_now = calibrated || due(options_.checkpoint_every) || finished();
-      if (due(options_.evaluate_every) || finished()) save_now = evaluate() || save_now;
-      const bool stop = options_.stop && options_.stop->load();
-      if (save_now || stop || out_of_patience()) save();
-      if (stop && !finished() && !out_of_patience()) return summary(Ending::stopped);
-    }
-    if (saves()) draw_curves();
-    return summary(finished() ? Ending::completed : Ending::out_of_patience);
+  bool step() {
+    if (ended()) return false;
+    const Clock clock;
+    update();
+    measure(clock.seconds());
+    const bool calibrated = state_.total_steps == 0 && calibration_is_over();
+    if (calibrated) calibrate();
+    report();
+    bool save_now = calibrated || due(options_.checkpoint_every) || finished();
+    if (due(options_.evaluate_every) || finished()) save_now = evaluate() || save_now;
+    stopped_ = options_.stop && options_.stop->load();
+    if (save_now || stopped_ || out_of_patience()) save();
+    if (saves() && (finished() || out_of_patience())) draw_curves();
+    return true;
+  }
+
+  TrainSummary summary() const {
+    Ending ending = Ending::stopped;
+    if (out_of_patience()) ending = Ending::out_of_patience;
+    if (finished()) ending = Ending::completed;
+    return {.ending = ending,
+            .steps = state_.step,
+            .tokens = state_.tokens,
+            .best_step = state_.best_step,
+            .best_score = state_.best_score,
+            .seconds = seconds(),
+            .last_loss = report_.loss};
   }
 
  private:
@@ -93,6 +92,7 @@ class Run {
   bool finished() const { return state_.total_steps > 0 && state_.step >= state_.total_steps; }
   bool out_of_patience() const { return options_.patience > 0 && state_.stale >= options_.patience; }
   bool due(std::int64_t every) const { return every > 0 && state_.step % every == 0; }
+  bool ended() const { return finished() || out_of_patience() || stopped_; }
   double seconds() const { return before_ + clock_.seconds(); }
 
   void open_folder() {
@@ -108,18 +108,23 @@ class Run {
 
   void restore(const Checkpoint& checkpoint) {
     const std::string what = store_.path(checkpoint.state.step).string();
+    check_identity(checkpoint.state.identity, state_.identity, what);
     io::assign(model_tensors(), checkpoint.model, what + "/model.safetensors");
-    parts_.optimizer->load_state(checkpoint.optimizer, what + "/optimizer.safetensors");
+    optimizer_.load_state(checkpoint.optimizer, what + "/optimizer.safetensors");
     if (average_) {
       average_->load_state(checkpoint.average, checkpoint.state.average_updates,
                            what + "/average.safetensors");
     }
-    *parts_.generator = Generator(checkpoint.state.seed, checkpoint.state.next_call);
-    parts_.batches->seek(checkpoint.state.position);
+    io::assign(task_.state(), checkpoint.task, what + "/task.safetensors");
+    if (Generator* generator = task_.generator())
+      *generator = Generator(checkpoint.state.seed, checkpoint.state.next_call);
+    task_.seek(checkpoint.state.position);
     // The recorded schedule holds, and so does the recorded length unless another number of steps is asked
     // for.
     const std::int64_t asked = state_.total_steps;
+    const auto identity = std::move(state_.identity);
     state_ = checkpoint.state;
+    state_.identity = identity;  // with entries that an older run had not
     if (asked > 0 && asked != state_.total_steps) {
       if (state_.schedule.steps == state_.total_steps) state_.schedule.steps = asked;
       state_.total_steps = asked;
@@ -129,33 +134,27 @@ class Run {
 
   std::vector<io::NamedTensor> model_tensors() const {
     std::vector<io::NamedTensor> list;
-    for (const auto& [name, tensor] : parts_.parameters) list.push_back({name, tensor});
+    for (const auto& [name, tensor] : parameters_) list.push_back({name, tensor});
     return list;
   }
 
   void clear_gradients() const {
-    for (const auto& parameter : parts_.parameters) {
+    for (const auto& parameter : parameters_) {
       if (parameter.tensor.requires_grad()) parameter.tensor.set_grad({});
     }
-    parts_.optimizer->zero_grad();
+    optimizer_.zero_grad();
   }
 
   void update() {
-    std::vector<Batch> batches;
     report_ = {};
-    for (std::int64_t i = 0; i < options_.accumulate; ++i) {
-      batches.push_back(parts_.batches->next());
-      report_.tokens += batches.back().tokens();
-    }
-    for (const Batch& batch : batches) {
-      const Tensor loss = parts_.loss(batch);
-      // Each batch's mean is weighted by its tokens: together they are the mean over all of them.
-      const double share = static_cast<double>(batch.tokens()) / static_cast<double>(report_.tokens);
-      report_.loss += share * value_of(loss);
-      loss.backward(full(loss.shape(), share, loss.dtype()));
-    }
-    report_.rate = learning_rate(state_.schedule, state_.step + 1);
-    const StepResult result = parts_.optimizer->step(report_.rate);
+    const StepTotals totals =
+        compute_gradients(task_, optimizer_, state_.step + 1, options_, callbacks_.hooks);
+    report_.loss = totals.loss;
+    report_.weight = totals.weight;
+    report_.tokens = totals.tokens;
+    report_.rate =
+        options_.rate ? options_.rate(state_.step + 1) : learning_rate(state_.schedule, state_.step + 1);
+    const StepResult result = optimizer_.step(report_.rate);
     clear_gradients();
     if (average_) average_->update();
     not_finite_ = result.applied ? 0 : not_finite_ + 1;
@@ -167,7 +166,7 @@ class Run {
     report_.gradient_norm = result.gradient_norm;
     ++state_.step;
     state_.tokens += report_.tokens;
-    state_.position = parts_.batches->position();
+    state_.position = task_.position();
   }
 
   void measure(double step_seconds) {
@@ -193,7 +192,7 @@ class Run {
     const auto half = calibration_.begin() + std::ssize(calibration_) / 2;
     double cost =
         std::accumulate(half, calibration_.end(), 0.0) / static_cast<double>(calibration_.end() - half);
-    if (callbacks_.evaluate && options_.evaluate_every > 0) {
+    if (options_.evaluate_every > 0) {
       double each = options_.evaluation_seconds;
       if (each < 0) {
         const Clock clock;
@@ -222,31 +221,43 @@ class Run {
     report_.seconds_left =
         static_cast<double>(std::max<std::int64_t>(0, state_.total_steps - state_.step)) * smooth_step_;
     if (callbacks_.on_step) callbacks_.on_step(report_);
-    interval_loss_ += report_.loss * static_cast<double>(report_.tokens);
-    interval_tokens_ += report_.tokens;
+    if (report_.weight > 0) interval_loss_ += report_.loss * report_.weight;
+    interval_weight_ += report_.weight;
     if (!log_ || !(due(options_.log_every) || finished())) return;
     log_->write({{"kind", std::string("step")},
                  {"step", state_.step},
                  {"epoch", report_.epoch},
-                 {"loss", interval_loss_ / static_cast<double>(interval_tokens_)},
+                 {"loss", interval_loss_ / interval_weight_},
                  {"rate", report_.rate},
                  {"gradient_norm", report_.gradient_norm},
                  {"tokens_per_second", report_.tokens_per_second},
                  {"seconds", report_.seconds}});
     interval_loss_ = 0;
-    interval_tokens_ = 0;
+    interval_weight_ = 0;
   }
 
-  Evaluation measured_evaluation() {
+  std::optional<Evaluation> measured_evaluation() {
     const NoGrad no_grad;
     const ExponentialAverage::InUse averaged(average_.get());
-    return callbacks_.evaluate(state_.step);
+    std::optional<Evaluation> evaluation = task_.evaluate(state_.step);
+    if (!evaluation || !options_.best_by) return evaluation;
+    const auto& [metric, direction] = *options_.best_by;
+    const auto found = evaluation->metrics.find(metric);
+    if (found == evaluation->metrics.end()) {
+      std::string names;
+      for (const auto& [name, value] : evaluation->metrics)
+        names += fmt::format("{}{}", names.empty() ? "" : ", ", name);
+      refuse(fmt::format("the best is by \"{}\", which is not measured; want one of {}", metric, names));
+    }
+    evaluation->score = direction == BestBy::Direction::higher ? found->second : -found->second;
+    return evaluation;
   }
 
   // True when it is the best so far.
   bool evaluate() {
-    if (!callbacks_.evaluate) return false;
-    const Evaluation evaluation = measured_evaluation();
+    const std::optional<Evaluation> measured = measured_evaluation();
+    if (!measured) return false;
+    const Evaluation& evaluation = *measured;
     const bool best =
         !std::isnan(evaluation.score) && (!state_.best_score || evaluation.score > *state_.best_score);
     if (best) {
@@ -268,14 +279,17 @@ class Run {
 
   void save() {
     if (!saves() || saved_step_ == state_.step) return;
-    state_.seed = parts_.generator->seed();
-    state_.next_call = parts_.generator->next_call();
+    if (const Generator* generator = task_.generator()) {
+      state_.seed = generator->seed();
+      state_.next_call = generator->next_call();
+    }
     state_.average_updates = average_ ? average_->updates() : 0;
     state_.seconds = seconds();
     state_.log_bytes = log_->sync();
     Checkpoint checkpoint{.model = model_tensors(),
-                          .optimizer = parts_.optimizer->state(),
+                          .optimizer = optimizer_.state(),
                           .average = {},
+                          .task = task_.state(),
                           .files = options_.files,
                           .state = state_};
     if (average_) checkpoint.average = average_->state();
@@ -284,19 +298,11 @@ class Run {
     if (callbacks_.on_checkpoint) callbacks_.on_checkpoint(store_.path(state_.step));
   }
 
-  TrainSummary summary(Ending ending) const {
-    return {.ending = ending,
-            .steps = state_.step,
-            .tokens = state_.tokens,
-            .best_step = state_.best_step,
-            .best_score = state_.best_score,
-            .seconds = seconds(),
-            .last_loss = report_.loss};
-  }
-
-  const TrainerParts& parts_;
-  const TrainerOptions& options_;
-  const TrainerCallbacks& callbacks_;
+  Task& task_;
+  Adam& optimizer_;
+  const TrainerOptions options_;
+  const TrainerCallbacks callbacks_;
+  const std::vector<nn::NamedParameter> parameters_;
   CheckpointStore store_;
   std::unique_ptr<ExponentialAverage> average_;
   std::unique_ptr<RunLog> log_;
@@ -305,17 +311,27 @@ class Run {
   Clock clock_;
   std::vector<double> calibration_;  // seconds of the steps so far, while their number is open
   double before_ = 0;                // seconds of earlier runs
-  double tokens_per_second_ = 0, smooth_step_ = 0, interval_loss_ = 0;
-  std::int64_t interval_tokens_ = 0, saved_step_ = 0;
+  double tokens_per_second_ = 0, smooth_step_ = 0, interval_loss_ = 0, interval_weight_ = 0;
+  std::int64_t saved_step_ = 0;
   int not_finite_ = 0;
+  bool stopped_ = false;
 };
 
-}  // namespace
-
-TrainSummary train(const TrainerParts& parts, const TrainerOptions& options,
-                   const TrainerCallbacks& callbacks) {
-  check_arguments(parts, options);
-  return Run(parts, options, callbacks).go();
+Trainer::Trainer(Task& task, Adam& optimizer, const TrainerOptions& options,
+                 const TrainerCallbacks& callbacks) {
+  check_training(task, optimizer, options, callbacks);
+  run_ = std::make_unique<Run>(task, optimizer, options, callbacks);
 }
+
+Trainer::~Trainer() = default;
+
+TrainSummary Trainer::run() {
+  while (run_->step()) {
+  }
+  return run_->summary();
+}
+
+bool Trainer::step() { return run_->step(); }
+TrainSummary Trainer::summary() const { return run_->summary(); }
 
 }  // namespace headway::inline v1::train

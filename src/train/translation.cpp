@@ -1,23 +1,17 @@
 #include <headway/train/translation.h>
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 
 #include <fmt/format.h>
 
-#include <headway/autograd/tape.h>
 #include <headway/io/atomic_file.h>
-#include <headway/ops/loss.h>
-#include <headway/text/bleu.h>
 #include <headway/train/checkpoint.h>
+
+#include "train/translation_task.h"
 
 namespace headway::inline v1::train {
 namespace {
-
-models::TranslationBatch as_model_input(const Batch& batch) {
-  return {batch.source, batch.target_in, batch.target_out, batch.source_offsets, batch.target_offsets};
-}
 
 // The first line in which two configurations differ, or empty.
 std::string difference(const TranslationConfig& a, const TranslationConfig& b) {
@@ -79,168 +73,24 @@ std::vector<ParameterGroup> groups_of(const models::Transformer& model, const Ad
   return {ParameterGroup{.parameters = model.parameters()}};
 }
 
-BatchOptions batch_options(const TranslationTraining& training) {
-  return {.tokens = training.batch_tokens, .bos = text::kBos, .eos = text::kEos, .seed = training.seed};
+TrainerOptions trainer_options(const TranslationConfig& config, const std::filesystem::path& folder) {
+  const TranslationTraining& t = config.training;
+  TrainerOptions options;
+  options.folder = folder;
+  options.steps = t.steps;
+  options.minutes = t.minutes;
+  options.schedule = t.schedule;
+  options.micro_batches = t.micro_batches;
+  options.accumulate = t.accumulate;
+  options.average_decay = t.average_decay;
+  options.evaluate_every = t.evaluate_every;
+  options.checkpoint_every = t.checkpoint_every;
+  options.keep = static_cast<int>(t.keep);
+  options.patience = t.patience;
+  return options;
 }
-
-class Run {
- public:
-  Run(const Start& start, const TranslationData& data, const TranslationCallbacks& callbacks)
-      : config_(start.config),
-        callbacks_(callbacks),
-        generator_(config_.training.seed),
-        translator_(config_, start.tokenizer.value(),
-                    std::make_unique<models::Transformer>(config_.model, generator_)),
-        adam_(groups_of(model(), config_.training.adam), config_.training.adam),
-        batches_(fitting(data.train), batch_options(config_.training)),
-        valid_(encode_pairs(translator_.tokenizer(), data.valid)) {
-    const auto count = std::min<std::size_t>(
-        data.valid.size(),
-        static_cast<std::size_t>(std::max<std::int64_t>(config_.training.evaluate_sentences, 0)));
-    for (std::size_t i = 0; i < count; ++i) {
-      valid_sources_.push_back(data.valid[i].source);
-      valid_references_.push_back(data.valid[i].target);
-    }
-    note(fmt::format("{} parameters, vocabulary {}, {} pairs, {} batches per epoch",
-                     model().parameter_count(), config_.model.target_vocab, batches_.examples().size(),
-                     batches_.batches()));
-  }
-
-  TrainSummary train(const std::filesystem::path& folder, const std::atomic<bool>* stop) {
-    model().train(generator_);
-    TrainerParts parts;
-    parts.parameters = model().parameters();
-    parts.optimizer = &adam_;
-    parts.batches = &batches_;
-    parts.generator = &generator_;
-    parts.loss = [this](const Batch& batch) {
-      return model().loss(as_model_input(batch), config_.training.label_smoothing);
-    };
-    const TranslationTraining& t = config_.training;
-    TrainerOptions options;
-    options.folder = folder;
-    options.steps = t.steps;
-    options.minutes = t.minutes;
-    options.schedule = t.schedule;
-    options.accumulate = t.accumulate;
-    options.average_decay = t.average_decay;
-    options.evaluate_every = t.evaluate_every;
-    options.checkpoint_every = t.checkpoint_every;
-    options.keep = static_cast<int>(t.keep);
-    options.patience = t.patience;
-    options.files = {{"config.json", to_json(config_)},
-                     {"tokenizer.model", translator_.tokenizer().to_bytes()}};
-    options.stop = stop;
-    TrainerCallbacks calls;
-    calls.on_step = callbacks_.on_step;
-    calls.on_checkpoint = callbacks_.on_checkpoint;
-    if (!valid_.empty()) {
-      calls.evaluate = [this](std::int64_t) { return evaluate(); };
-      calls.on_evaluation = [this](std::int64_t step, const Evaluation& evaluation, bool best) {
-        if (!callbacks_.on_evaluation) return;
-        // The caller may translate: in evaluation mode, which must not outlast the call (there would be no
-        // dropout).
-        model().eval();
-        callbacks_.on_evaluation(step, evaluation, best, translator_);
-        model().train(generator_);
-      };
-    }
-    const TrainSummary summary = train::train(parts, options, calls);
-    model().eval();
-    return summary;
-  }
-
- private:
-  models::Transformer& model() { return translator_.model(); }
-  void note(const std::string& line) const {
-    if (callbacks_.on_note) callbacks_.on_note(line);
-  }
-
-  // Pairs the model is long enough for; the others are left out, and said to be.
-  std::vector<Example> fitting(const text::Pairs& pairs) const {
-    std::vector<Example> examples = encode_pairs(translator_.tokenizer(), pairs);
-    const auto limit =
-        static_cast<std::size_t>(std::min(config_.model.max_length, config_.training.batch_tokens / 2));
-    const auto dropped = std::erase_if(
-        examples, [&](const Example& e) { return e.source.size() > limit || e.target.size() + 1 > limit; });
-    if (dropped > 0)
-      note(fmt::format("{} pairs have more than {} tokens on a side and are left out", dropped, limit));
-    if (examples.empty()) fail(ErrorCode::value, "train", "there is no pair to train on");
-    return examples;
-  }
-
-  Evaluation evaluate() {
-    model().eval();
-    const NoGrad no_grad;
-    Evaluation out;
-    const TokenMetrics tokens = token_metrics(model(), valid_, batch_options(config_.training));
-    out.metrics = {
-        {"validation_loss", tokens.loss}, {"perplexity", tokens.perplexity}, {"accuracy", tokens.accuracy}};
-    if (!valid_sources_.empty()) {
-      models::DecodingOptions greedy = config_.decoding;
-      greedy.beam_size = 1;
-      out.metrics["bleu"] =
-          text::corpus_bleu(translator_.translate(valid_sources_, greedy), {valid_references_}).score;
-    }
-    const bool by_bleu = config_.training.best == "bleu" && out.metrics.contains("bleu");
-    out.score = by_bleu ? out.metrics["bleu"] : -tokens.loss;
-    model().train(generator_);
-    return out;
-  }
-
-  TranslationConfig config_;
-  const TranslationCallbacks& callbacks_;
-  Generator generator_;
-  Translator translator_;
-  Adam adam_;
-  BatchStream batches_;
-  std::vector<Example> valid_;
-  std::vector<std::string> valid_sources_, valid_references_;
-};
 
 }  // namespace
-
-std::vector<Example> encode_pairs(const text::Tokenizer& tokenizer, const text::Pairs& pairs) {
-  std::vector<std::string> sources;
-  std::vector<std::string> targets;
-  for (const text::Pair& pair : pairs) {
-    sources.push_back(pair.source);
-    targets.push_back(pair.target);
-  }
-  auto source_ids = tokenizer.encode(sources);
-  auto target_ids = tokenizer.encode(targets);
-  std::vector<Example> examples(pairs.size());
-  for (std::size_t i = 0; i < pairs.size(); ++i) {
-    source_ids[i].push_back(text::kEos);  // as encode_source() does
-    examples[i] = {std::move(source_ids[i]), std::move(target_ids[i])};
-  }
-  return examples;
-}
-
-TokenMetrics token_metrics(models::Transformer& model, const std::vector<Example>& examples,
-                           const BatchOptions& options) {
-  const NoGrad no_grad;
-  TokenMetrics out;
-  double total = 0;
-  std::int64_t correct = 0;
-  for (const Batch& batch : all_batches(examples, options)) {
-    const Tensor memory = model.encode(batch.source, batch.source_offsets);
-    const Tensor hidden = model.decode(batch.target_in, {batch.target_offsets, memory, batch.source_offsets});
-    const TokenScores scores = token_scores(model.logits(hidden), batch.target_out);
-    const auto* probability = scores.log_probability.data<float>();
-    const auto* hit = scores.correct.data<bool>();
-    for (std::int64_t i = 0; i < batch.tokens(); ++i) {
-      total -= static_cast<double>(probability[i]);
-      correct += hit[i] ? 1 : 0;
-    }
-    out.tokens += batch.tokens();
-  }
-  if (out.tokens == 0) return out;
-  out.loss = total / static_cast<double>(out.tokens);
-  out.perplexity = std::exp(out.loss);
-  out.accuracy = static_cast<double>(correct) / static_cast<double>(out.tokens);
-  return out;
-}
 
 TrainSummary train_translation(const TranslationConfig& config, const TranslationData& data,
                                const std::filesystem::path& folder, const TranslationCallbacks& callbacks,
@@ -251,7 +101,20 @@ TrainSummary train_translation(const TranslationConfig& config, const Translatio
   const Start start = begin(config, data, folder);
   if (start.resumed && callbacks.on_note)
     callbacks.on_note(fmt::format("going on with the run in {}", folder.string()));
-  return Run(start, data, callbacks).train(folder, stop);
+  TranslationTask task(start.config, *start.tokenizer, data, callbacks.on_note);
+  Adam adam(groups_of(task.model(), config.training.adam), config.training.adam);
+  TrainerOptions options = trainer_options(start.config, folder);
+  options.files = {{"config.json", to_json(start.config)}, {"tokenizer.model", start.tokenizer->to_bytes()}};
+  options.stop = stop;
+  TrainerCallbacks calls;
+  calls.on_step = callbacks.on_step;
+  calls.on_checkpoint = callbacks.on_checkpoint;
+  calls.on_evaluation = [&](std::int64_t step, const Evaluation& evaluation, bool best) {
+    if (!callbacks.on_evaluation) return;
+    // The caller may translate.
+    task.evaluating([&] { callbacks.on_evaluation(step, evaluation, best, task.translator()); });
+  };
+  return Trainer(task, adam, options, calls).run();
 }
 
 }  // namespace headway::inline v1::train

@@ -27,7 +27,7 @@ THIRD_PARTY = {
     r"CLI/": {"cli"},
     r"nanobind/": {"python"},
     r"fmt/": set(LEVEL),
-    r"(fcntl|unistd|poll|spawn|sched)\.h$|sys/": {"core", "io", "text", "train", "cli"},
+    r"(fcntl|fnmatch|unistd|poll|spawn|sched)\.h$|sys/": {"core", "io", "text", "train", "cli"},
     r"(immintrin|cpuid)\.h$": {"kernels"},
 }
 

@@ -1,5 +1,8 @@
 """Tensors record what is done with them; optimizers follow their gradients."""
 
+import copy
+import threading
+
 import numpy as np
 import pytest
 
@@ -182,3 +185,135 @@ def test_a_model_of_python_learns_to_copy_the_first_token():
         loss.backward()
         optimizer.step(5e-3)
     assert loss.item() < 1.5  # guessing costs ln 10 = 2.3
+
+
+class Fit(hw.train.Task):
+    """Lines through made points, with dropout on the inputs."""
+
+    def __init__(self, dropout=0.0):
+        initial = hw.Generator(1)
+        self.model = hw.nn.Linear(4, 2, generator=initial)
+        self.generator = hw.Generator(9)
+        self.dropout = dropout
+
+    def batch(self, number):
+        x = np.random.default_rng(number).standard_normal((8, 4)).astype(np.float32)
+        return x, x[:, :2] - x[:, 2:]
+
+    def weight(self, batch):
+        return float(len(batch[0]))
+
+    def error(self, x, y):
+        difference = self.model(x) - hw.tensor(y)
+        return (difference * difference).sum() * (1 / 16)
+
+    def loss(self, batch):
+        x, y = hw.tensor(batch[0]), batch[1]
+        return self.error(hw.ops.dropout(x, self.dropout, self.generator) if self.dropout else x, y)
+
+    def evaluate(self, step):
+        x, y = self.batch(10**6)
+        return {"validation_loss": float(self.error(hw.tensor(x), y).item())}
+
+    def weights(self):
+        return self.model.weight.numpy().copy()
+
+
+def trainer_of(task, **arguments):
+    optimizer = hw.train.Adam(task.model, **arguments.pop("adam", {}))
+    schedule = hw.train.Schedule(0.05, decay=hw.train.Decay.constant)
+    return hw.train.Trainer(task, optimizer, schedule=schedule, **arguments)
+
+
+def test_a_trainer_learns_and_goes_on_exactly_from_its_folder(tmp_path):
+    whole = Fit(0.1)
+    summary = trainer_of(whole, steps=60, micro_batches=4, evaluate_every=20).run()
+    assert summary.ending == hw.train.Ending.completed and summary.steps == 60
+    assert summary.best_score > -0.2
+    first = Fit(0.1)
+    trainer_of(first, steps=23, micro_batches=4, folder=tmp_path).run()
+    second = Fit(0.1)
+    assert trainer_of(second, steps=60, micro_batches=4, folder=tmp_path, evaluate_every=20).run().steps == 60
+    assert (second.weights() == whole.weights()).all()
+    with pytest.raises(hw.Error, match="micro_batches 4, and 2 is asked for"):
+        trainer_of(Fit(0.1), steps=60, micro_batches=2, folder=tmp_path)
+
+
+def test_hooks_see_and_change_the_gradients_in_order():
+    task, seen = Fit(), []
+
+    def scale(step):
+        seen.append(("scale", step.step, sorted(step.keys())))
+        for name in step.keys():
+            step[name] = 0 * step[name].numpy()
+
+    def look(step):
+        seen.append(("look", step.step, float(np.abs(step["weight"].numpy()).max())))
+        step["bias"] = None
+        assert step["bias"] is None and len(step) == 2
+        with pytest.raises(KeyError):
+            step["wieght"]
+
+    before = task.weights()
+    on_step = lambda report: seen.append(("step", report.step, report.gradient_norm))
+    trainer = trainer_of(task, steps=2, hooks=[scale, look], on_step=on_step)
+    assert trainer.step() and trainer.step() and not trainer.step()
+    one = [("scale", 1, ["bias", "weight"]), ("look", 1, 0.0), ("step", 1, 0.0)]
+    assert seen == one + [(name, 2, value) for name, _, value in one]
+    assert (task.weights() == before).all()
+    assert trainer.summary.steps == 2
+
+
+def test_an_error_in_a_callback_comes_out_of_the_training():
+    def hook(step):
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        trainer_of(Fit(), steps=2, hooks=[hook]).run()
+    task = Fit()
+    task.loss = lambda batch: 3.0
+    with pytest.raises(hw.Error, match="want a Tensor"):
+        trainer_of(task, steps=2).run()
+
+
+def test_two_parts_summed_by_a_hook_give_the_bits_of_one_process():
+    whole = Fit(0.1)
+    trainer_of(whole, steps=3, micro_batches=2).run()
+    ranks = [Fit(0.1), Fit(0.1)]
+    sums = [None, None]
+    barrier = threading.Barrier(2)
+
+    def exchange(rank, step):
+        sums[rank] = {name: step[name].numpy().copy() for name in step.keys()}
+        barrier.wait()
+        for name in sums[0]:
+            step[name] = sums[0][name] + sums[1][name]
+        barrier.wait()
+
+    def run(rank):
+        hooks = [lambda step: exchange(rank, step)]
+        trainer_of(ranks[rank], steps=3, micro_batches=2, part=(rank, 2), hooks=hooks).run()
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for rank in ranks:
+        assert (rank.weights() == whole.weights()).all()
+
+
+def test_groups_by_name_freeze_and_slow():
+    task = Fit()
+    rules = [hw.train.GroupRule(["bias"], frozen=True), hw.train.GroupRule(["w*"], rate_factor=0.5, beta1=0.0)]
+    optimizer = hw.train.Adam(task.model, groups=rules)
+    before = task.model.bias.numpy().copy()
+    hw.train.Trainer(task, optimizer, steps=3, hooks=[lambda step: step["weight"]]).run()
+    assert (task.model.bias.numpy() == before).all()
+    again = copy.deepcopy(optimizer)
+    assert set(optimizer.state_dict()) == {"weight.first", "weight.second", "weight.steps"}
+    assert set(again.state_dict()) == set(optimizer.state_dict())
+    optimizer.set_frozen("bias", False)
+    assert "bias.first" in optimizer.state_dict()
+    with pytest.raises(hw.Error, match="names no parameter"):
+        hw.train.Adam(task.model, groups=[hw.train.GroupRule(["wieght"])])

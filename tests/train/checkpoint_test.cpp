@@ -42,7 +42,9 @@ TEST(Checkpoint, comes_back_whole) {
                   .average_updates = 7,
                   .tokens = 12345,
                   .seconds = 1.5,
-                  .log_bytes = 88};
+                  .log_bytes = 88,
+                  .identity = {{"corpus", "sha256 12ab"}, {"micro_batches", "4"}}};
+  before.task = {{"memory", full({3}, 5)}};
   CheckpointStore store(folder.path());
   store.save(before);
   const Checkpoint after = store.load(7, {"tokenizer.model"});
@@ -66,8 +68,42 @@ TEST(Checkpoint, comes_back_whole) {
   EXPECT_EQ(a.tokens, b.tokens);
   EXPECT_EQ(a.seconds, b.seconds);
   EXPECT_EQ(a.log_bytes, b.log_bytes);
+  EXPECT_EQ(a.identity, b.identity);
+  EXPECT_EQ(after.task.at(0).tensor.to_vector<float>(), (std::vector<float>{5, 5, 5}));
   EXPECT_EQ(store.latest(), folder / "step-7");
   EXPECT_EQ(weights_in(folder / "step-7"), folder / "step-7/average.safetensors");
+}
+
+TEST(Checkpoint, format_1_without_identity_is_read) {
+  const TemporaryFolder folder;
+  CheckpointStore store(folder.path());
+  store.save(checkpoint_at(5));
+  put(folder / "step-5/state.json",
+      R"({"format_version": 1, "step": 5, "epoch": 2, "batch": 3, "generator": {"seed": 7, "next_call": 40},
+          "total_steps": 90, "schedule": {"decay": "cosine", "rate": 0.003, "warmup": 4, "steps": 90, "floor": 0.0},
+          "best_score": null, "best_step": 0, "stale": 0, "average_updates": 0, "tokens": 100, "seconds": 1.5,
+          "log_bytes": 0})");
+  const TrainState state = store.load(5).state;
+  EXPECT_EQ(state.position, (BatchPosition{2, 3}));
+  EXPECT_EQ(state.next_call, 40u);
+  EXPECT_TRUE(state.identity.empty());
+  check_identity(state.identity, {{"corpus", "any"}}, "it");
+}
+
+TEST(Checkpoint, an_identity_that_differs_is_named) {
+  const std::map<std::string, std::string> recorded{{"corpus", "12ab"}, {"micro_batches", "4"}};
+  const auto message = [&](const std::map<std::string, std::string>& asked) -> std::string {
+    try {
+      check_identity(recorded, asked, "run/step-5");
+      return "";
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  EXPECT_EQ(message({{"corpus", "12ab"}, {"micro_batches", "4"}, {"newer", "x"}}), "");
+  EXPECT_THAT(message({{"corpus", "12ac"}, {"micro_batches", "2"}}),
+              testing::HasSubstr("run/step-5 is of a run with corpus 12ab, and 12ac is asked for"));
+  EXPECT_THAT(message({{"corpus", "12ab"}}), testing::HasSubstr("micro_batches 4, and none is asked for"));
 }
 
 TEST(Checkpoint, the_last_few_and_the_best_are_kept) {
@@ -121,7 +157,7 @@ TEST(Checkpoint, broken_pointers_and_states_are_clear_errors) {
     EXPECT_THROW(store.load(5), Error) << length;
   }
   std::string newer = good;
-  newer.replace(newer.find("\"format_version\": 1"), 19, "\"format_version\": 2");
+  newer.replace(newer.find("\"format_version\": 2"), 19, "\"format_version\": 3");
   put(folder / "step-5/state.json", newer);
   EXPECT_THROW(store.load(5), Error);
 }

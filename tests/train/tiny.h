@@ -11,6 +11,7 @@
 #include <headway/ops/linear.h>
 #include <headway/ops/loss.h>
 #include <headway/ops/pointwise.h>
+#include <headway/train/batches.h>
 #include <headway/train/trainer.h>
 
 namespace headway::test {
@@ -46,12 +47,13 @@ struct Tiny {
   train::Adam optimizer{parameters, {.weight_decay = 0.01, .clip_norm = 1}};
   train::BatchStream batches{tiny_corpus(60), {.tokens = 60, .pool = 16, .seed = 5}};
 
-  train::TrainerParts parts() {
+  using Task = train::StreamTask<train::BatchStream>;
+  Task::Parts parts() {
     return {.parameters = parameters,
-            .optimizer = &optimizer,
-            .batches = &batches,
+            .stream = &batches,
             .generator = &dropout_generator,
-            .loss = [this](const train::Batch& batch) { return loss(batch, true); }};
+            .loss = [this](const train::Batch& batch) { return loss(batch, true); },
+            .evaluate = [this](std::int64_t) { return evaluate(); }};
   }
   Tensor loss(const train::Batch& batch, bool training) {
     Tensor x = embedding(batch.target_in, table);

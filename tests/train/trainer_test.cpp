@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <headway/core/parallel.h>
+#include <headway/ops/views.h>
 #include <headway/train/checkpoint.h>
 
 #include "io/temporary.h"
@@ -32,9 +33,14 @@ TrainerOptions options_in(const fs::path& folder) {
           .files = {{"config.json", "{}"}}};
 }
 
-TrainSummary run(Tiny& tiny, const TrainerOptions& options, TrainerCallbacks callbacks = {}) {
-  if (!callbacks.evaluate) callbacks.evaluate = [&](std::int64_t) { return tiny.evaluate(); };
-  return train(tiny.parts(), options, callbacks);
+TrainSummary run(Tiny& tiny, const Tiny::Task::Parts& parts, const TrainerOptions& options,
+                 const TrainerCallbacks& callbacks = {}) {
+  Tiny::Task task(parts);
+  return Trainer(task, tiny.optimizer, options, callbacks).run();
+}
+
+TrainSummary run(Tiny& tiny, const TrainerOptions& options, const TrainerCallbacks& callbacks = {}) {
+  return run(tiny, tiny.parts(), options, callbacks);
 }
 
 // The lines of a log without what depends on the clock.
@@ -138,13 +144,13 @@ TEST(Trainer, accumulated_batches_weigh_by_their_tokens) {
   std::vector<std::int64_t> both = first.examples;
   both.insert(both.end(), second.examples.begin(), second.examples.end());
   const Batch joined = make_batch(one.batches.examples(), both, one.batches.options());
-  TrainerParts two_parts = two.parts(), one_parts = one.parts();
+  Tiny::Task::Parts two_parts = two.parts(), one_parts = one.parts();
   two_parts.loss = [&](const Batch& batch) { return two.loss(batch, false); };
   one_parts.loss = [&](const Batch&) { return one.loss(joined, false); };
   double norm_of_two = 0, norm_of_one = 0;
-  train(two_parts, options, {.on_step = [&](const StepReport& r) { norm_of_two = r.gradient_norm; }});
+  run(two, two_parts, options, {.on_step = [&](const StepReport& r) { norm_of_two = r.gradient_norm; }});
   options.accumulate = 1;
-  train(one_parts, options, {.on_step = [&](const StepReport& r) { norm_of_one = r.gradient_norm; }});
+  run(one, one_parts, options, {.on_step = [&](const StepReport& r) { norm_of_one = r.gradient_norm; }});
   // Sums of at most 120 float32 products in another order.
   EXPECT_NEAR(norm_of_two, norm_of_one, 120 * 0x1p-23 * norm_of_one);
 }
@@ -174,17 +180,20 @@ TEST(Trainer, patience_ends_it_and_the_best_checkpoint_stays) {
   options.patience = 2;
   options.evaluate_every = 5;
   options.keep = 1;
-  TrainerCallbacks callbacks;
-  callbacks.evaluate = [](std::int64_t step) {
+  const auto evaluate = [](std::int64_t step) {
     return Evaluation{.score = step == 10 ? 9.0 : 1.0, .metrics = {}};
   };
-  const TrainSummary summary = run(tiny, options, callbacks);
+  Tiny::Task::Parts parts = tiny.parts();
+  parts.evaluate = evaluate;
+  const TrainSummary summary = run(tiny, parts, options);
   EXPECT_EQ(summary.ending, Ending::out_of_patience);
   EXPECT_EQ(summary.steps, 20);
   EXPECT_EQ(summary.best_step, 10);
   EXPECT_THAT(CheckpointStore(folder / "run").steps(), testing::ElementsAre(10, 20));
   Tiny again;
-  EXPECT_EQ(run(again, options, callbacks).steps, 20);  // it stays ended
+  Tiny::Task::Parts again_parts = again.parts();
+  again_parts.evaluate = evaluate;
+  EXPECT_EQ(run(again, again_parts, options).steps, 20);  // it stays ended
 }
 
 TEST(Trainer, minutes_become_steps_once_and_a_resumed_run_keeps_them) {
@@ -210,11 +219,12 @@ TEST(Trainer, the_averaged_weights_are_evaluated_and_the_trained_ones_go_on) {
   std::vector<float> trained, evaluated;
   TrainerCallbacks callbacks;
   callbacks.on_step = [&](const StepReport&) { trained = tiny.weights(); };
-  callbacks.evaluate = [&](std::int64_t) {
+  Tiny::Task::Parts parts = tiny.parts();
+  parts.evaluate = [&](std::int64_t) {
     evaluated = tiny.weights();
     return Evaluation{};
   };
-  run(tiny, options, callbacks);
+  run(tiny, parts, options, callbacks);
   EXPECT_NE(evaluated, trained);
   EXPECT_EQ(tiny.weights(), trained);
 }
@@ -230,12 +240,102 @@ TEST(Trainer, a_folder_with_checkpoints_is_not_overwritten) {
 
 TEST(Trainer, gradients_that_stay_infinite_end_it_with_an_error) {
   Tiny tiny;
-  TrainerParts parts = tiny.parts();
+  Tiny::Task::Parts parts = tiny.parts();
   parts.loss = [&](const Batch& batch) {
     return scale(tiny.loss(batch, false), std::numeric_limits<double>::infinity());
   };
-  EXPECT_THROW(train(parts, options_in({})), Error);
+  EXPECT_THROW(run(tiny, parts, options_in({})), Error);
   EXPECT_EQ(tiny.weights(), Tiny().weights());
+}
+
+TEST(Trainer, a_run_of_another_identity_is_not_gone_on_with) {
+  const TemporaryFolder folder;
+  const auto run_on = [&](const std::string& corpus, std::int64_t accumulate) {
+    Tiny tiny;
+    Tiny::Task::Parts parts = tiny.parts();
+    parts.identity = {{"corpus", corpus}};
+    TrainerOptions options = options_in(folder / "run");
+    options.accumulate = accumulate;
+    return run(tiny, parts, options).steps;
+  };
+  EXPECT_EQ(run_on("one", 2), 40);
+  EXPECT_EQ(run_on("one", 2), 40);
+  EXPECT_THROW(run_on("another", 2), Error);
+  EXPECT_THROW(run_on("one", 1), Error);
+}
+
+TEST(Trainer, a_longer_target_goes_on_and_a_rate_that_does_not_know_it_keeps_its_bits) {
+  const TemporaryFolder folder;
+  Tiny whole, first, second;
+  TrainerOptions options = options_in({});
+  options.schedule.decay = Decay::inverse_sqrt;
+  run(whole, options);
+  options.folder = folder / "run";
+  options.steps = 16;
+  EXPECT_EQ(run(first, options).steps, 16);
+  options.steps = 40;
+  EXPECT_EQ(run(second, options).steps, 40);
+  EXPECT_EQ(second.weights(), whole.weights());
+}
+
+TEST(Trainer, the_best_is_by_any_metric_in_either_direction) {
+  const auto best_step = [](const BestBy& by) {
+    Tiny tiny;
+    Tiny::Task::Parts parts = tiny.parts();
+    parts.evaluate = [](std::int64_t step) {
+      return Evaluation{.score = 0,
+                        .metrics = {{"hump", step == 20 ? 2.0 : 1.0}, {"dip", step == 30 ? 1.0 : 2.0}}};
+    };
+    TrainerOptions options = options_in({});
+    options.best_by = by;
+    return run(tiny, parts, options).best_step;
+  };
+  EXPECT_EQ(best_step({.metric = "hump"}), 20);
+  EXPECT_EQ(best_step({.metric = "dip", .direction = BestBy::Direction::lower}), 30);
+  EXPECT_THROW(best_step({.metric = "f1"}), Error);
+}
+
+TEST(Trainer, a_rate_of_ones_own_takes_the_schedules_place) {
+  Tiny tiny;
+  TrainerOptions options = options_in({});
+  options.steps = 3;
+  options.rate = [](std::int64_t step) { return 0.01 * static_cast<double>(step); };
+  std::vector<double> rates;
+  run(tiny, options, {.on_step = [&](const StepReport& r) { rates.push_back(r.rate); }});
+  EXPECT_THAT(rates, testing::ElementsAre(0.01, 0.02, 0.03));
+}
+
+// A task that carries something from step to step: the loss leans on the mean of the last weights seen.
+struct Carrying final : Task {
+  Tensor w = require_grad(full({4}, 1)), memory = zeros({4});
+  std::int64_t at = 0;
+  std::vector<nn::NamedParameter> parameters() const override { return {{"w", w}}; }
+  DrawnBatch next() override {
+    ++at;
+    return {.weight = 1, .tokens = 1, .loss = [this] {
+              const Tensor loss = sum(mul(w, add(w, memory.detach())));
+              for (std::int64_t i = 0; i < 4; ++i)
+                memory.data<float>()[i] = 0.5f * (memory.data<float>()[i] + w.data<float>()[i]);
+              return loss;
+            }};
+  }
+  BatchPosition position() const override { return {0, at}; }
+  void seek(const BatchPosition& p) override { at = p.batch; }
+  std::vector<io::NamedTensor> state() const override { return {{"memory", memory}}; }
+};
+
+TEST(Trainer, what_a_task_carries_on_comes_back) {
+  const TemporaryFolder folder;
+  const auto go = [&](const fs::path& at, std::int64_t steps) {
+    Carrying task;
+    Adam adam(task.parameters());
+    Trainer(task, adam, {.folder = at, .steps = steps, .schedule = {.decay = Decay::constant, .rate = 0.1}})
+        .run();
+    return std::pair(task.w.to_vector<float>(), task.memory.to_vector<float>());
+  };
+  const auto whole = go({}, 9);
+  go(folder / "run", 4);
+  EXPECT_EQ(go(folder / "run", 9), whole);
 }
 
 TEST(Trainer, wrong_options_are_named) {
@@ -246,7 +346,7 @@ TEST(Trainer, wrong_options_are_named) {
   options.steps = 0;
   options.schedule.warmup = 0;
   EXPECT_THROW(run(tiny, options), Error);
-  EXPECT_THROW(train({}, options_in({})), Error);
+  EXPECT_THROW(Tiny::Task({}), Error);
 }
 
 }  // namespace

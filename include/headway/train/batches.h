@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <headway/core/tensor.h>
+#include <headway/train/batch_position.h>
 
 namespace headway::inline v1::train {
 
@@ -33,12 +34,6 @@ struct Batch {
   std::vector<std::int64_t> examples;                            ///< which examples these are
   std::int64_t tokens() const { return target_offsets.back(); }  ///< targets that count in the loss
   std::int64_t all_tokens() const { return source_offsets.back() + target_offsets.back(); }
-};
-
-/// Where a stream of batches stands: `batch` of `epoch` comes next.
-struct BatchPosition {
-  std::int64_t epoch = 0, batch = 0;
-  bool operator==(const BatchPosition&) const = default;
 };
 
 /// An endless stream over the examples, each once per epoch. An epoch is a permutation (by Philox, from seed

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include <headway/io/safetensors.h>
-#include <headway/train/batches.h>
+#include <headway/train/batch_position.h>
 #include <headway/train/schedule.h>
 
 namespace headway::inline v1::train {
@@ -27,14 +27,22 @@ struct TrainState {
   std::int64_t tokens = 0;     ///< target tokens trained on
   double seconds = 0;          ///< spent in all runs so far
   std::int64_t log_bytes = 0;  ///< length of log.jsonl
+  /// What must be the same when the run is resumed; empty in checkpoints of format 1.
+  std::map<std::string, std::string> identity = {};
 };
 
 struct Checkpoint {
   std::vector<io::NamedTensor> model = {}, optimizer = {};
   std::vector<io::NamedTensor> average = {};      ///< empty: none
+  std::vector<io::NamedTensor> task = {};         ///< what the task carries on; empty: nothing
   std::map<std::string, std::string> files = {};  ///< further files by name: config.json, tokenizer.model
   TrainState state = {};
 };
+
+/// Error(value) naming the first entry of a run's `recorded` identity that is another, or missing, in what is
+/// `asked` for. Entries that the run did not record pass: it was made before there were such.
+HEADWAY_API void check_identity(const std::map<std::string, std::string>& recorded,
+                                const std::map<std::string, std::string>& asked, std::string_view what);
 
 /// The checkpoints of one run: folders step-N, which are complete from the moment they have that name and
 /// never change, LATEST and BEST, files that name one of them.

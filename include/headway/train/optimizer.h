@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include <headway/io/safetensors.h>
@@ -12,7 +13,10 @@ struct ParameterGroup {
   std::vector<nn::NamedParameter> parameters = {};
   double rate_factor = 1;  ///< of the learning rate
   bool decay = true;       ///< weight decay applies (customary: to matrices, not to biases and norms)
-  bool frozen = false;     ///< left as they are, whatever their gradient
+  /// Left as they are, whatever their gradient; a Trainer has it not computed. Averages are made for them
+  /// when they are no longer frozen.
+  bool frozen = false;
+  std::optional<double> weight_decay = {}, beta1 = {}, beta2 = {};  ///< instead of AdamOptions'
 };
 
 /// All parameters in two groups: matrices, which decay, and vectors, which do not.
@@ -61,7 +65,7 @@ class HEADWAY_API Adam {
   struct Slot {
     std::string name;
     Tensor parameter, first, second;
-    Tensor steps;  // int64, rank 0
+    Tensor steps;  // int64, rank 0; these three are undefined while the group was never but frozen
     std::size_t group = 0;
   };
   // Elements [begin, end) of a slot.
@@ -71,6 +75,7 @@ class HEADWAY_API Adam {
   };
   struct Plan;
   Plan plan() const;
+  static void make_averages(Slot& slot);
 
   std::vector<ParameterGroup> groups_;
   AdamOptions options_;

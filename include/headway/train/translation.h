@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <headway/text/corpus.h>
+#include <headway/train/batches.h>
 #include <headway/train/trainer.h>
 #include <headway/train/translator.h>
 

@@ -15,7 +15,8 @@ namespace headway::inline v1::train {
 /// How a translator is trained.
 struct TranslationTraining {
   std::int64_t batch_tokens = 4096;  ///< source and target tokens of a batch
-  std::int64_t accumulate = 1;       ///< batches per update
+  std::int64_t micro_batches = 1;    ///< of an update, summed in a fixed tree
+  std::int64_t accumulate = 1;       ///< batches of a micro-batch
   std::int64_t steps = 0;            ///< length of the training, or …
   double minutes = 0;                ///< … its time on this machine, turned into steps once
   Schedule schedule;
