@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include <headway/core/quote.h>
 #include <headway/io/atomic_file.h>
 
 #include "io/json.h"
@@ -33,15 +34,6 @@ constexpr std::array<TypeName, 7> kTypes{{{DType::float64, "F64"},
 std::string_view type_name(DType dtype) {
   return std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeName& t) { return t.dtype == dtype; })
       ->name;
-}
-
-// Names come from the file: long ones are cut, and what is no printable ASCII is shown as '?'.
-std::string shown(std::string_view name) {
-  std::string text(name.substr(0, 80));
-  for (char& c : text) {
-    if (c < ' ' || c > '~') c = '?';
-  }
-  return text;
 }
 
 struct Entry {
@@ -72,7 +64,7 @@ class Reader {
     fail(ErrorCode::format, "load_safetensors", fmt::format("{}: {}", path_, message));
   }
   [[noreturn]] void refuse(std::string_view name, std::string_view message) const {
-    refuse(fmt::format("tensor \"{}\" {}", shown(name), message));
+    refuse(fmt::format("tensor {} {}", quoted(name), message));
   }
 
   void read(std::uint64_t at, void* out, std::uint64_t bytes) {
@@ -115,7 +107,7 @@ class Reader {
     if (!value.is_object()) refuse(fmt::format("__metadata__ is {}; want an object", value.type_name()));
     for (const auto& [key, text] : value.items()) {
       if (!text.is_string()) {
-        refuse(fmt::format("__metadata__ has {} for \"{}\"; want a text", text.type_name(), shown(key)));
+        refuse(fmt::format("__metadata__ has {} for {}; want a text", text.type_name(), quoted(key)));
       }
       metadata[key] = text.get<std::string>();
     }
@@ -125,7 +117,7 @@ class Reader {
     if (!value.is_object()) refuse(name, fmt::format("is {}; want an object", value.type_name()));
     for (const auto& [key, unused] : value.items()) {
       if (key != "dtype" && key != "shape" && key != "data_offsets") {
-        refuse(name, fmt::format("has the unknown key \"{}\"", shown(key)));
+        refuse(name, fmt::format("has the unknown key {}", quoted(key)));
       }
     }
     Entry entry;
@@ -175,7 +167,7 @@ class Reader {
     for (const TypeName& type : kTypes) {
       if (type.name == text) return type.dtype;
     }
-    refuse(name, fmt::format("has dtype \"{}\"; want F64, F32, BF16, F16, I64, I32 or BOOL", shown(text)));
+    refuse(name, fmt::format("has dtype {}; want F64, F32, BF16, F16, I64, I32 or BOOL", quoted(text)));
   }
 
   std::vector<std::uint64_t> read_list(const std::string& name, const Json& value, const char* key) const {
@@ -240,10 +232,10 @@ void save_safetensors(const std::filesystem::path& path, const std::vector<Named
   for (const NamedTensor& entry : tensors) {
     if (!names.insert(entry.name).second) {
       fail(ErrorCode::value, "save_safetensors",
-           fmt::format("the name \"{}\" is given twice or reserved", entry.name));
+           fmt::format("the name {} is given twice or reserved", quoted(entry.name)));
     }
     if (!entry.tensor.defined()) {
-      fail(ErrorCode::value, "save_safetensors", fmt::format("tensor \"{}\" is undefined", entry.name));
+      fail(ErrorCode::value, "save_safetensors", fmt::format("tensor {} is undefined", quoted(entry.name)));
     }
     order.push_back(&entry);
   }
