@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 
 namespace headway::inline v1 {
 namespace {
@@ -39,7 +40,8 @@ class MaskParser {
   }
   [[noreturn]] void wrong(std::string_view wanted) const {
     fail(ErrorCode::value, "Mask::parse",
-         fmt::format("'{}' at '{}'; want {}", text_, text_.substr(std::min(at_, text_.size())), wanted));
+         fmt::format("'{}' at '{}'; want {}", printable(text_),
+                     printable(text_.substr(std::min(at_, text_.size()))), wanted));
   }
 
   Mask either() {

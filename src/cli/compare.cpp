@@ -12,6 +12,8 @@
 
 #include "cli/commands.h"
 #include "cli/compare_train.h"
+#include "cli/options.h"
+#include "cli/output.h"
 #include "cli/table.h"
 
 namespace headway::cli {
@@ -33,19 +35,15 @@ inspect::CompareSize size_of(const std::string& text) {
   std::int64_t* fields[] = {&size.batch, &size.length, &size.model_dim, &size.heads};
   std::size_t at = 0;
   for (std::size_t i = 0; i < 4; ++i) {
-    std::size_t used = 0;
-    try {
-      *fields[i] = std::stoll(text.substr(at), &used);
-    } catch (const std::exception&) {
-      used = 0;
-    }
-    at += used;
-    const bool separated = i == 3 ? at == text.size() : at < text.size() && text[at] == ',';
-    if (used == 0 || !separated) {
+    const std::size_t end = i == 3 ? text.size() : std::min(text.find(',', at), text.size());
+    const auto number = number_of<std::int64_t>(std::string_view(text).substr(at, end - at));
+    if (!number || !whole(1).holds(*number) || (i < 3 && end == text.size())) {
       fail(ErrorCode::value, "compare",
-           fmt::format("--size is \"{}\"; want four numbers B,T,C,H such as 4,512,512,8", text));
+           fmt::format("--size is {}; want four numbers B,T,C,H from 1 up, such as 4,512,512,8",
+                       quoted(text)));
     }
-    ++at;
+    *fields[i] = *number;
+    at = end + 1;
   }
   return size;
 }
@@ -63,21 +61,19 @@ std::string title(const inspect::CompareSize& s) {
 void print_check(const inspect::CompareSize& size, bool json) {
   const inspect::EqualityCheck check = inspect::check_equality(size);
   if (json) {
-    fmt::print("{}\n", Json{{"output", check.output},
-                            {"input_gradient", check.input_gradient},
-                            {"weight_gradient", check.weight_gradient}}
-                           .dump());
-    return;
+    return put_json({{"output", check.output},
+                     {"input_gradient", check.input_gradient},
+                     {"weight_gradient", check.weight_gradient}});
   }
-  fmt::print("combined vs split heads: max |Δ| {} (gradients: input {}, weights {})\n",
-             difference_text(check.output), difference_text(check.input_gradient),
-             difference_text(check.weight_gradient));
+  put("combined vs split heads: max |Δ| {} (gradients: input {}, weights {})\n",
+      difference_text(check.output), difference_text(check.input_gradient),
+      difference_text(check.weight_gradient));
 }
 
 std::string ratio(double value, double base) { return fmt::format("{:.2f}×", value / base); }
 
 void print_rows(const inspect::CompareSize& size, const std::vector<inspect::CompareRow>& rows) {
-  fmt::print("{}\n", title(size));
+  put("{}\n", title(size));
   std::vector<std::vector<std::string>> table{
       {"heads", "forward", "", "fwd+bwd", "", "GFLOP", "peak", "parameters", "max |Δ|", "what for"}};
   for (const auto& row : rows) {
@@ -91,8 +87,8 @@ void print_rows(const inspect::CompareSize& size, const std::vector<inspect::Com
   print_table(table, true);
   double spread = 0;
   for (const auto& row : rows) spread = std::max(spread, row.spread);
-  fmt::print("times spread by up to ±{:.0f} %\n\n", 100 * spread);
-  std::fflush(stdout);  // the next size, or a training, takes its time
+  put("times spread by up to ±{:.0f} %\n\n", 100 * spread);
+  flush_out();  // the next size, or a training, takes its time
 }
 
 Json json_of(const inspect::CompareSize& size, const std::vector<inspect::CompareRow>& rows) {
@@ -130,8 +126,8 @@ std::string with_spread(const std::vector<double>& values) {
 }
 
 void print_job(const JobReport& report, const CompareJob& job) {
-  fmt::print("training: {}\n2 blocks, C={} H={}, {} steps, {} seeds\n", report.task, job.model_dim, job.heads,
-             report.steps, job.seeds);
+  put("training: {}\n2 blocks, C={} H={}, {} steps, {} seeds\n", report.task, job.model_dim, job.heads,
+      report.steps, job.seeds);
   std::vector<std::vector<std::string>> table{
       {"heads", "parameters", report.quality_name, "heads differ by", "time"}};
   for (const auto& result : report.results) {
@@ -141,8 +137,7 @@ void print_job(const JobReport& report, const CompareJob& job) {
                      time_text(result.seconds)});
   }
   print_table(table);
-  fmt::print(
-      "± is the deviation over seeds. Heads differ by: Jensen-Shannon divergence of two heads' weights, mean "
+  put("± is the deviation over seeds. Heads differ by: Jensen-Shannon divergence of two heads' weights, mean "
       "over\n"
       "pairs, queries and layers; 0 is alike, 1 is never looking at the same.\n");
 }
@@ -173,8 +168,7 @@ void run(const Options& o) {
       print_rows(size, rows);
   }
   if (!o.json) {
-    fmt::print(
-        "Times: medians of {} runs in turn. max |Δ|: against `combined` with equal weights (zeros or "
+    put("Times: medians of {} runs in turn. max |Δ|: against `combined` with equal weights (zeros or "
         "identity matrices\n"
         "where the kind has none); other: no weights of several heads make its function.\n",
         o.repeats);
@@ -184,11 +178,11 @@ void run(const Options& o) {
     if (o.json) {
       out["training"] = json_of(report);
     } else {
-      fmt::print("\n");
+      put("\n");
       print_job(report, o.job);
     }
   }
-  if (o.json) fmt::print("{}\n", out.dump());
+  if (o.json) put_json(out);
 }
 
 }  // namespace
@@ -197,22 +191,22 @@ void add_compare_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("compare", "Ways of having heads, side by side: time, memory, results");
-  command->add_option("--size", options->sizes, "B,T,C,H; repeat for several")->capture_default_str();
-  command->add_option("--repeats", options->repeats, "Timed runs; medians count")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_flag("--check", options->check,
-                    "Only the largest difference between combined and split heads");
-  command->add_flag("--train", options->train, "Also train a small model of each kind");
+  CLI::Option* sizes = add_texts(*command, "--size", options->sizes, "B,T,C,H; repeat for several")
+                           ->default_str(fmt::format("{}", fmt::join(options->sizes, " ")));
+  CLI::Option* repeats =
+      add_number(*command, "--repeats", options->repeats, whole(1, 1e6), "Timed runs; medians count");
+  CLI::Option* check = command->add_flag("--check", options->check,
+                                         "Only the largest difference between combined and split heads");
+  CLI::Option* train = command->add_flag("--train", options->train, "Also train a small model of each kind");
+  for (CLI::Option* other : {sizes, repeats, train}) check->excludes(other);
   command->add_option("--data", options->job.data, "A text to learn with --train (default: a recall task)")
-      ->check(CLI::ExistingFile);
-  command->add_option("--seeds", options->job.seeds, "Trainings of each kind")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--steps", options->job.steps, "Of each training")->check(CLI::PositiveNumber);
-  command->add_option("--train-dim", options->job.model_dim, "Model dimension of the trainings")
-      ->capture_default_str();
-  command->add_option("--train-heads", options->job.heads, "Heads of the trainings")->capture_default_str();
+      ->check(CLI::ExistingFile)
+      ->needs(train);
+  add_number(*command, "--seeds", options->job.seeds, whole(1, 1e6), "Trainings of each kind")->needs(train);
+  add_number(*command, "--steps", options->job.steps, whole(1), "Of each training")->needs(train);
+  add_number(*command, "--train-dim", options->job.model_dim, whole(1), "Model dimension of the trainings")
+      ->needs(train);
+  add_number(*command, "--train-heads", options->job.heads, whole(1), "Heads of the trainings")->needs(train);
   command->add_flag("--json", options->json, "Print one JSON object");
   command->callback([options] { run(*options); });
 }

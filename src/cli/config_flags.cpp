@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 #include <headway/io/atomic_file.h>
 
 #include "train/config_fields.h"
@@ -75,7 +76,7 @@ train::TranslationConfig ConfigFlags::config() const {
   train::each_field(config, [&](const char*, const char* key, auto& value, const char* help) {
     const auto it = given_.find(key);
     if (it == given_.end() || parse(it->second, value)) return;
-    fail(ErrorCode::value, flag_of(key), fmt::format("is \"{}\"; want {}", it->second, help));
+    fail(ErrorCode::value, flag_of(key), fmt::format("is {}; want {}", quoted(it->second), help));
   });
   return config;
 }

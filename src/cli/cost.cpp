@@ -8,6 +8,8 @@
 #include <headway/inspect/layer_cost.h>
 
 #include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/output.h"
 #include "cli/table.h"
 
 namespace headway::cli {
@@ -26,8 +28,8 @@ std::array<double, 5> seconds_of(const inspect::LayerTimes& times) {
 
 void print_text(const inspect::LayerCost& cost, const inspect::LayerTimes& times, bool measured) {
   const inspect::LayerShape& s = cost.shape;
-  fmt::print("self-attention, forward: B={} n={} C={} h={} d={}, float32, {} threads\n", s.batch, s.length,
-             s.model_dim, s.heads, s.head_dim, threads());
+  put("self-attention, forward: B={} n={} C={} h={} d={}, float32, {} threads\n", s.batch, s.length,
+      s.model_dim, s.heads, s.head_dim, threads());
   std::vector<std::vector<std::string>> rows{{"part", "operations", "share", "GFLOP", "bytes"}};
   if (measured) rows[0].insert(rows[0].end(), {"time", "GFLOP/s"});
   const double total = cost.operations();
@@ -48,17 +50,17 @@ void print_text(const inspect::LayerCost& cost, const inspect::LayerTimes& times
   if (measured)
     rows.back().insert(rows.back().end(), {time_text(seconds), fmt::format("{:.0f}", total / seconds / 1e9)});
   print_table(rows);
-  fmt::print("formulas are for one sequence; h·d is {}.\n", s.heads * s.head_dim);
-  fmt::print("scores, softmax and values are one pass; an unfused one would write and read {} of scores.\n",
-             bytes_text(cost.unfused_bytes));
-  fmt::print("attention overtakes the projections at n = 2·C·d/(d+1) = {:.0f}, counted in operations",
-             cost.overtaking_length);
+  put("formulas are for one sequence; h·d is {}.\n", s.heads * s.head_dim);
+  put("scores, softmax and values are one pass; an unfused one would write and read {} of scores.\n",
+      bytes_text(cost.unfused_bytes));
+  put("attention overtakes the projections at n = 2·C·d/(d+1) = {:.0f}, counted in operations",
+      cost.overtaking_length);
   if (measured) {
     // Projections take a·n, attention b·n².
-    fmt::print(";\nat the rates measured here, at n = {:.0f}",
-               static_cast<double>(s.length) * (times.projections + times.output) / times.attention);
+    put(";\nat the rates measured here, at n = {:.0f}",
+        static_cast<double>(s.length) * (times.projections + times.output) / times.attention);
   }
-  fmt::print(".\n");
+  put(".\n");
 }
 
 void print_json(const inspect::LayerCost& cost, const inspect::LayerTimes& times, bool measured) {
@@ -84,7 +86,7 @@ void print_json(const inspect::LayerCost& cost, const inspect::LayerTimes& times
     out["seconds"] = {
         {"projections", times.projections}, {"attention", times.attention}, {"output", times.output}};
   }
-  fmt::print("{}\n", out.dump());
+  put_json(out);
 }
 
 void run(const Options& o) {
@@ -104,15 +106,16 @@ void add_cost_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("cost", "What multi-head attention costs, part by part: predicted and measured");
-  command->add_option("--heads", options->shape.heads, "Heads h")->capture_default_str();
-  command->add_option("--length", options->shape.length, "Sequence length n")->capture_default_str();
-  command->add_option("--dim", options->shape.model_dim, "Model dimension C")->capture_default_str();
-  command->add_option("--head-dim", options->shape.head_dim, "Dimension d of each head (default: C/h)");
-  command->add_option("--batch", options->shape.batch, "Sequences B")->capture_default_str();
-  command->add_option("--repeats", options->repeats, "Runs of each part; the median counts")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_flag("--predict-only", options->predict_only, "Do not measure: any size, at once");
+  add_number(*command, "--heads", options->shape.heads, whole(1), "Heads h");
+  add_number(*command, "--length", options->shape.length, whole(1), "Sequence length n");
+  add_number(*command, "--dim", options->shape.model_dim, whole(1), "Model dimension C");
+  add_number(*command, "--head-dim", options->shape.head_dim, whole(1),
+             "Dimension d of each head (default: C/h)");
+  add_number(*command, "--batch", options->shape.batch, whole(1), "Sequences B");
+  CLI::Option* repeats = add_number(*command, "--repeats", options->repeats, whole(1, 1e6),
+                                    "Runs of each part; the median counts");
+  command->add_flag("--predict-only", options->predict_only, "Do not measure: any size, at once")
+      ->excludes(repeats);
   command->add_flag("--json", options->json, "Print one JSON object");
   command->callback([options] { run(*options); });
 }

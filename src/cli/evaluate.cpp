@@ -14,13 +14,15 @@
 
 #include "cli/commands.h"
 #include "cli/evaluate_run.h"
+#include "cli/options.h"
+#include "cli/output.h"
 
 namespace headway::cli {
 namespace {
 
 struct Options {
   std::vector<std::string> references;
-  std::string hypothesis = "/dev/stdin";
+  std::string hypothesis;  // empty: standard input
   std::string nearest_copy;
   std::vector<std::string> metrics{"bleu"};
   std::string tokenize = "13a";
@@ -60,7 +62,9 @@ Input read_input(const Options& options) {
          "there is no reference; want --reference FILE or --nearest-copy CORPUS");
   }
   for (const std::string& file : options.references) input.references.push_back(text::read_sentences(file));
-  input.hypotheses = text::read_sentences(options.hypothesis);
+  text::LineReader reader =
+      options.hypothesis.empty() ? text::LineReader::standard_input() : text::LineReader(options.hypothesis);
+  for (std::string line; reader.next(line);) input.hypotheses.push_back(line);
   return input;
 }
 
@@ -107,8 +111,8 @@ void print(const std::vector<Result>& results, std::size_t sentences, bool json)
           result.interval ? fmt::format(" ± {:.2f} [{:.2f}, {:.2f}]", result.interval->half_width(),
                                         result.interval->low, result.interval->high)
                           : "";
-      fmt::print("{} {:.2f}{}{}{}\n  {}\n", result.name, result.score, interval,
-                 result.details.empty() ? "" : "  ", result.details, result.signature);
+      put("{} {:.2f}{}{}{}\n  {}\n", result.name, result.score, interval, result.details.empty() ? "" : "  ",
+          result.details, result.signature);
       continue;
     }
     nlohmann::ordered_json item{
@@ -121,10 +125,22 @@ void print(const std::vector<Result>& results, std::size_t sentences, bool json)
     }
     list.push_back(item);
   }
-  if (json) fmt::print("{}\n", nlohmann::ordered_json{{"sentences", sentences}, {"metrics", list}}.dump());
+  if (json) put_json({{"sentences", sentences}, {"metrics", list}});
+}
+
+void check(const Options& options) {
+  for (const std::string& metric : options.metrics) {
+    if (metric != "bleu" && metric != "chrf" && metric != "chrf++")
+      fail(ErrorCode::value, "evaluate",
+           fmt::format("--metric is {}; want bleu, chrf or chrf++", quoted(metric)));
+  }
+  if (options.smooth_value && options.smooth != "floor" && options.smooth != "add-k")
+    fail(ErrorCode::value, "evaluate",
+         fmt::format("--smooth-value is given with --smooth {}; want floor or add-k", options.smooth));
 }
 
 void evaluate(const Options& options) {
+  check(options);
   const Input input = read_input(options);
   std::optional<text::BootstrapOptions> bootstrap;
   if (options.bootstrap != 0) bootstrap = text::BootstrapOptions{options.bootstrap, options.seed};
@@ -144,37 +160,44 @@ void evaluate(const Options& options) {
 void add_evaluate_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("evaluate", "Score translations against references (BLEU, chrF)");
-  command->add_option("-r,--reference", options->references, "a file of references; repeat for several");
-  command->add_option("-i,--hypothesis", options->hypothesis,
-                      "translations, one a line; standard input by default");
-  command->add_option(
+  CLI::Option* reference =
+      add_texts(*command, "-r,--reference", options->references, "a file of references; repeat for several");
+  CLI::Option* hypothesis = command->add_option("-i,--hypothesis", options->hypothesis,
+                                                "translations, one a line; standard input by default");
+  CLI::Option* nearest = command->add_option(
       "--nearest-copy", options->nearest_copy,
       "score looking up instead: the nearest training sentence's translation, in a prepared corpus");
-  command->add_option("-m,--metric", options->metrics, "bleu, chrf, chrf++")
-      ->check(CLI::IsMember({"bleu", "chrf", "chrf++"}))
-      ->capture_default_str();
-  command->add_option("--tokenize", options->tokenize, "13a, intl, char, none")
-      ->check(CLI::IsMember({"13a", "intl", "char", "none"}))
-      ->capture_default_str();
-  command->add_option("--smooth", options->smooth, "exp, floor, add-k, none")
-      ->check(CLI::IsMember({"exp", "floor", "add-k", "none"}))
-      ->capture_default_str();
-  command->add_option("--smooth-value", options->smooth_value, "for floor (0.1) and add-k (1)");
-  command->add_flag("--lowercase", options->lowercase, "ignore case");
-  command->add_flag("--effective-order", options->effective_order, "leave out orders longer than the text");
-  command->add_option("--bootstrap", options->bootstrap, "resamples for a 95 % interval, such as 1000")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--seed", options->seed, "of the bootstrap")->capture_default_str();
+  nearest->excludes(reference)->excludes(hypothesis);
+  CLI::Option* metric = add_texts(*command, "-m,--metric", options->metrics, "bleu, chrf, chrf++ [bleu]");
+  CLI::Option* tokenize = command->add_option("--tokenize", options->tokenize, "13a, intl, char, none")
+                              ->check(CLI::IsMember({"13a", "intl", "char", "none"}))
+                              ->capture_default_str();
+  CLI::Option* smooth = command->add_option("--smooth", options->smooth, "exp, floor, add-k, none")
+                            ->check(CLI::IsMember({"exp", "floor", "add-k", "none"}))
+                            ->capture_default_str();
+  CLI::Option* smooth_value = add_number(*command, "--smooth-value", options->smooth_value, above_zero(),
+                                         "for floor (0.1) and add-k (1)");
+  CLI::Option* lowercase = command->add_flag("--lowercase", options->lowercase, "ignore case");
+  CLI::Option* order = command->add_flag("--effective-order", options->effective_order,
+                                         "leave out orders longer than the text");
+  add_number(*command, "--bootstrap", options->bootstrap, whole(2, 1e6),
+             "resamples for a 95 % interval, such as 1000");
+  add_number(*command, "--seed", options->seed, any_seed(), "of the bootstrap");
   command->add_flag("--json", options->json, "print one JSON object");
   const auto run = std::make_shared<RunEvaluation>();
-  command->add_option("run", run->run,
-                      "a run's folder or a checkpoint: translate the test set of --data and score that");
-  command->add_option("--data", run->data, "with RUN: a folder made by `headway prepare`");
-  command->add_option("--beam", run->beam, "with RUN: beam size (default: the run's)")
-      ->check(CLI::PositiveNumber);
-  command->add_flag("--copy-baseline", run->copy_baseline,
-                    "with RUN: also score copying the nearest training sentence's translation");
-  command->add_option("--examples", run->examples, "with RUN: outputs to show, up to 3: best, worst, median");
+  CLI::Option* run_option = command->add_option(
+      "run", run->run, "a run's folder or a checkpoint: translate the test set of --data and score that");
+  CLI::Option* with_run[] = {
+      command->add_option("--data", run->data, "with RUN: a folder made by `headway prepare`"),
+      add_number(*command, "--beam", run->beam, whole(1), "with RUN: beam size (default: the run's)"),
+      command->add_flag("--copy-baseline", run->copy_baseline,
+                        "with RUN: also score copying the nearest training sentence's translation"),
+      add_number(*command, "--examples", run->examples, whole(1, 3),
+                 "with RUN: outputs to show, up to 3: best, worst, median")};
+  for (CLI::Option* option : with_run) option->needs(run_option);
+  for (CLI::Option* option :
+       {reference, hypothesis, nearest, metric, tokenize, smooth, smooth_value, lowercase, order})
+    run_option->excludes(option);
   command->callback([options, run] {
     if (run->run.empty()) return evaluate(*options);
     if (run->data.empty())

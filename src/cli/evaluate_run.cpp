@@ -1,4 +1,5 @@
 #include "cli/evaluate_run.h"
+#include "cli/output.h"
 
 #include <algorithm>
 #include <chrono>
@@ -60,7 +61,12 @@ void evaluate_run(const RunEvaluation& o) {
   models::DecodingOptions decoding = translator.config().decoding;
   if (o.beam > 0) decoding.beam_size = o.beam;
   const auto begin = std::chrono::steady_clock::now();
-  const std::vector<std::string> outputs = translator.translate(sources, decoding);
+  std::vector<std::vector<std::int32_t>> ids;
+  for (std::size_t i = 0; i < sources.size(); ++i)
+    ids.push_back(translator.source_ids(sources[i], fmt::format("{}/test.tsv, line {},", o.data, i + 1)));
+  std::vector<std::string> outputs;
+  for (const auto& best_first : translator.translations(std::move(ids), decoding))
+    outputs.push_back(best_first.front().text);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 
   const text::BootstrapOptions bootstrap{o.bootstrap, o.seed};
@@ -80,22 +86,20 @@ void evaluate_run(const RunEvaluation& o) {
                                {"perplexity", tokens.perplexity}, {"accuracy", tokens.accuracy},
                                {"beam", decoding.beam_size},      {"seconds", seconds}};
     if (o.copy_baseline) out["copy_bleu"] = copy.score;
-    fmt::print("{}\n", out.dump());
+    put_json(out);
     return;
   }
-  fmt::print("      BLEU {:.1f} ± {:.1f} on {} sentences of unseen pages", bleu.score,
-             bleu.interval.half_width(), sources.size());
+  put("      BLEU {:.1f} ± {:.1f} on {} sentences of unseen pages", bleu.score, bleu.interval.half_width(),
+      sources.size());
   if (o.copy_baseline)
-    fmt::print("   copying the nearest training sentence: {:.1f} ± {:.1f}", copy.score,
-               copy.interval.half_width());
-  fmt::print("\n      {}\n", signature);
-  fmt::print(
-      "      chrF2 {:.1f}   perplexity {:.2f}   token accuracy {:.1f} %   beam {}, {:.0f} sentences/s\n",
+    put("   copying the nearest training sentence: {:.1f} ± {:.1f}", copy.score, copy.interval.half_width());
+  put("\n      {}\n", signature);
+  put("      chrF2 {:.1f}   perplexity {:.2f}   token accuracy {:.1f} %   beam {}, {:.0f} sentences/s\n",
       chrf, tokens.perplexity, 100 * tokens.accuracy, decoding.beam_size,
       static_cast<double>(sources.size()) / seconds);
   for (const auto& [label, i] : telling(outputs, references, o.examples)) {
-    fmt::print("      {:<7} source     {}\n              reference  {}\n              output     {}\n", label,
-               sources[i], references[i], outputs[i]);
+    put("      {:<7} source     {}\n              reference  {}\n              output     {}\n", label,
+        sources[i], references[i], outputs[i]);
   }
 }
 

@@ -9,6 +9,8 @@
 #include <headway/ops/explain.h>
 
 #include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/output.h"
 
 namespace headway::cli {
 namespace {
@@ -38,7 +40,7 @@ void print_json(const AttentionExplanation& e) {
                                    {"forward_workspace", e.forward_workspace},
                                    {"backward_workspace", e.backward_workspace},
                                    {"reasons", e.reasons}};
-  fmt::print("{}\n", out.dump());
+  put_json(out);
 }
 
 void run(const Options& o) {
@@ -59,9 +61,9 @@ void run(const Options& o) {
   if (!o.picture.empty())
     inspect::write_tile_map(o.picture, TilePlan(mask, PlanShape::padded(1, 1, o.length, keys)));
   if (o.json) return print_json(explanation);
-  fmt::print("attention B={} T={} S={} H={} G={} D={}, {}\n{}", o.batch, o.length, keys, o.heads, kv_heads,
-             o.head_dim, name_of(dtype), explanation.str());
-  if (!o.picture.empty()) fmt::print("tile map  {}\n", o.picture);
+  put("attention B={} T={} S={} H={} G={} D={}, {}\n{}", o.batch, o.length, keys, o.heads, kv_heads,
+      o.head_dim, name_of(dtype), explanation.str());
+  if (!o.picture.empty()) put("tile map  {}\n", o.picture);
 }
 
 }  // namespace
@@ -70,21 +72,12 @@ void add_explain_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "explain", "Which path attention takes for a mask and shape, what it computes, and why");
-  command->add_option("--length", options->length, "Queries T")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--keys", options->keys, "Keys S (default: T)")->check(CLI::PositiveNumber);
-  command->add_option("--batch", options->batch, "Sequences B")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--heads", options->heads, "Heads H")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--kv-heads", options->kv_heads, "Key/value heads G (default: H)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--head-dim", options->head_dim, "Dimension D of each head")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_number(*command, "--length", options->length, whole(1), "Queries T");
+  add_number(*command, "--keys", options->keys, whole(1), "Keys S (default: T)");
+  add_number(*command, "--batch", options->batch, whole(1), "Sequences B");
+  add_number(*command, "--heads", options->heads, whole(1), "Heads H");
+  add_number(*command, "--kv-heads", options->kv_heads, whole(1), "Key/value heads G (default: H)");
+  add_number(*command, "--head-dim", options->head_dim, whole(1), "Dimension D of each head");
   command
       ->add_option(
           "--mask", options->mask,
@@ -94,8 +87,7 @@ void add_explain_command(CLI::App& app) {
   command->add_option("--position", options->position, "none, alibi or rope")
       ->check(CLI::IsMember({"none", "alibi", "rope"}))
       ->capture_default_str();
-  command->add_option("--dropout", options->dropout, "Probability of dropping a weight")
-      ->capture_default_str();
+  add_number(*command, "--dropout", options->dropout, share(), "Probability of dropping a weight");
   command->add_option("--dtype", options->dtype, "float32 or bfloat16")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();

@@ -9,6 +9,7 @@
 #include <headway/train/translator.h>
 
 #include "cli/commands.h"
+#include "cli/output.h"
 #include "cli/progress.h"
 
 namespace headway::cli {
@@ -47,23 +48,22 @@ void run(const Options& o) {
             {{"name", p.name},
              {"shape", std::vector<std::int64_t>(p.tensor.shape().begin(), p.tensor.shape().end())}});
     }
-    fmt::print("{}\n", out.dump(2));
+    put_json(out, 2);
     return;
   }
-  fmt::print("checkpoint   {}\nparameters   {} ({:.1f} MB on disk with the optimizer's state)\n",
-             folder.string(), count, static_cast<double>(bytes) / 1e6);
-  fmt::print("training     {} steps, epoch {}, {} target tokens, {}\n", state.step, state.position.epoch + 1,
-             short_number(static_cast<double>(state.tokens)), duration(state.seconds));
-  if (state.best_score)
-    fmt::print("best         score {:.2f} at step {}\n", *state.best_score, state.best_step);
+  put("checkpoint   {}\nparameters   {} ({:.1f} MB on disk with the optimizer's state)\n", folder.string(),
+      count, static_cast<double>(bytes) / 1e6);
+  put("training     {} steps, epoch {}, {} target tokens, {}\n", state.step, state.position.epoch + 1,
+      short_number(static_cast<double>(state.tokens)), duration(state.seconds));
+  if (state.best_score) put("best         score {:.2f} at step {}\n", *state.best_score, state.best_step);
   for (const auto& [section, fields] : config.items()) {
     if (!fields.is_object()) continue;
-    fmt::print("{}\n", section);
+    put("{}\n", section);
     for (const auto& [key, value] : fields.items())
-      fmt::print("  {:<24}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+      put("  {:<24}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
   }
   for (const auto& p : translator.model().parameters()) {
-    if (o.tensors) fmt::print("  {:<56}{}\n", p.name, p.tensor.shape().str());
+    if (o.tensors) put("  {:<56}{}\n", p.name, p.tensor.shape().str());
   }
 }
 

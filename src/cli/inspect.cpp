@@ -13,6 +13,8 @@
 #include <headway/train/translator.h>
 
 #include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/output.h"
 
 namespace headway::cli {
 namespace {
@@ -29,10 +31,13 @@ std::vector<std::string> pieces_of(const text::Tokenizer& tokenizer, const std::
   return pieces;
 }
 
-inspect::PageExample look(const train::Translator& translator, const std::string& sentence) {
+inspect::PageExample look(const train::Translator& translator, const std::string& sentence,
+                          const std::string& place) {
   const models::DecodingOptions& decoding = translator.config().decoding;
   const text::Tokenizer& tokenizer = translator.tokenizer();
-  const std::vector<std::int32_t> source = translator.source_ids(sentence);
+  const std::vector<std::int32_t> source = translator.source_ids(sentence, place);
+  if (source.size() == 1)  // the end mark alone
+    fail(ErrorCode::value, "inspect", fmt::format("{} is {}; want some text", place, quoted(sentence)));
   const std::vector<std::int32_t> best = models::translate(translator.model(), {source}, decoding)[0];
   std::vector<std::int32_t> read = best;
   read.insert(read.begin(), decoding.bos);
@@ -73,7 +78,7 @@ void print_json(const std::vector<inspect::PageExample>& examples,
                                    {"head", alignments[0].head + 1},
                                    {"peak", alignments[0].peak},
                                    {"sentences", sentences}};
-  fmt::print("{}\n", out.dump());
+  put_json(out);
 }
 
 // The most peaked cross-attention head.
@@ -92,8 +97,8 @@ void run(const Options& o) {
   const train::Translator translator = train::Translator::load(o.run);
   std::vector<inspect::PageExample> examples;
   std::vector<inspect::AlignmentInput> inputs;
-  for (const std::string& sentence : o.sentences) {
-    examples.push_back(look(translator, sentence));
+  for (std::size_t i = 0; i < o.sentences.size(); ++i) {
+    examples.push_back(look(translator, o.sentences[i], fmt::format("sentence {}", i + 1)));
     const inspect::PageExample& example = examples.back();
     inputs.push_back({example.source_tokens, example.target_written, example.maps.cross});
   }
@@ -102,20 +107,20 @@ void run(const Options& o) {
   const auto alignments = inspect::best_alignment(inputs);
   inspect::write_heads_page(
       page, examples,
-      {.subtitle = fmt::format("{}: {} encoder and {} decoder layers of {} heads", o.run,
+      {.subtitle = fmt::format("{}: {} encoder and {} decoder layers of {} heads", printable(o.run),
                                model.encoder_layers, model.decoder_layers, model.heads),
        .layer = alignments[0].layer,
        .head = alignments[0].head});
   if (!o.picture.empty()) draw(o.picture, examples[0], alignments[0]);
   if (o.json) return print_json(examples, alignments, page);
   for (std::size_t i = 0; i < examples.size(); ++i) {
-    fmt::print("{}  →  {}\n", examples[i].source, examples[i].translation);
+    put("{}  →  {}\n", examples[i].source, examples[i].translation);
     std::string links;
     for (const auto& link : alignments[i].links) links += fmt::format("  {} → {}", link.source, link.target);
-    fmt::print("decoder {}, head {}:{}\n", alignments[i].layer + 1, alignments[i].head + 1,
-               links.empty() ? "  looks at no single word" : links);
+    put("decoder {}, head {}:{}\n", alignments[i].layer + 1, alignments[i].head + 1,
+        links.empty() ? "  looks at no single word" : links);
   }
-  fmt::print("Open {}\n", page.string());
+  put("Open {}\n", page.string());
 }
 
 }  // namespace
@@ -124,7 +129,7 @@ void add_inspect_command(CLI::App& app) {
   const auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("inspect", "Show what every head looks at while it translates");
   command->add_option("run", options->run, "A run's folder, or a checkpoint")->required();
-  command->add_option("sentences", options->sentences, "Sentences to translate and look at")->required();
+  add_texts(*command, "sentences", options->sentences, "Sentences to translate and look at")->required();
   command->add_option("--out", options->out, "The page to write (default: heads.html in the run's folder)");
   command->add_option("--picture", options->picture,
                       "Also draw the first sentence's most peaked head as SVG");

@@ -12,6 +12,8 @@
 #include <headway/text/readers.h>
 
 #include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/output.h"
 #include "cli/packages.h"
 
 namespace headway::cli {
@@ -34,8 +36,8 @@ struct Options {
 };
 
 void say(const Options& options, const std::string& line) {
-  if (!options.json) fmt::print("{}\n", line);
-  std::fflush(stdout);
+  if (!options.json) put("{}\n", line);
+  flush_out();
 }
 
 // Cleaning, splitting, writing and the summary, the same for every kind of corpus.
@@ -46,6 +48,11 @@ void finish(const Options& options, const text::Pairs& raw, text::CorpusInfo inf
   info.split = options.split;
   say(options, fmt::format("clean     {} pairs", raw.size()));
   const text::Pairs pairs = text::clean(raw, options.clean, &info.cleaned);
+  const text::CleanCounts& gone = info.cleaned;
+  say(options,
+      fmt::format(
+          "dropped   {} without a letter on a side, {} too long, {} of unlike length, {} untranslated",
+          gone.empty, gone.too_long, gone.bad_ratio, gone.untranslated));
   say(options, fmt::format("split     {} pairs, by documents", pairs.size()));
   const text::Split split = text::split_by_document(pairs, options.split);
   if (split.train.empty()) {
@@ -73,19 +80,18 @@ void finish(const Options& options, const text::Pairs& raw, text::CorpusInfo inf
         {"test", split.test.size()},
         {"nearest_copy_bleu", {{"score", copy_score}, {"low", copy.low}, {"high", copy.high}}},
         {"seconds", seconds}};
-    fmt::print("{}\n", summary.dump());
+    put_json(summary);
     return;
   }
-  fmt::print(
-      "held out  {} + {} documents; dropped from them: {} pairs seen in training, {} at least {} similar,\n"
+  put("held out  {} + {} documents; dropped from them: {} pairs seen in training, {} at least {} similar,\n"
       "          {} with equal sides\n",
       split.valid_documents.size(), split.test_documents.size(), split.seen, split.similar,
       options.split.max_similarity, split.identical);
-  fmt::print("corpus    {}: {} train, {} valid, {} test pairs ({:.1f} s)\n", options.out, split.train.size(),
-             split.valid.size(), split.test.size(), seconds);
+  put("corpus    {}: {} train, {} valid, {} test pairs ({:.1f} s)\n", options.out, split.train.size(),
+      split.valid.size(), split.test.size(), seconds);
   if (!split.test.empty()) {
-    fmt::print("copying the translation of the nearest training sentence: BLEU {:.2f} ± {:.2f}\n", copy_score,
-               copy.half_width());
+    put("copying the translation of the nearest training sentence: BLEU {:.2f} ± {:.2f}\n", copy_score,
+        copy.half_width());
   }
 }
 
@@ -110,7 +116,7 @@ void check_language(const std::string& language) {
   });
   if (!good) {
     fail(ErrorCode::value, "prepare",
-         fmt::format("language is \"{}\"; want a code such as de or en-US", language));
+         fmt::format("language is {}; want a code such as de or en-US", quoted(language)));
   }
 }
 
@@ -150,7 +156,7 @@ void prepare_libreoffice(const Options& options) {
 void prepare_dictionary(const Options& options) {
   if (options.source != "en" && options.source != "de") {
     fail(ErrorCode::value, "prepare dictionary",
-         fmt::format("source is \"{}\"; want en or de", options.source));
+         fmt::format("source is {}; want en or de", quoted(options.source)));
   }
   text::CorpusInfo info = info_of("Ding dictionary, example sentences", "GPL-2+", {});
   fs::path file = options.first_file;
@@ -206,16 +212,12 @@ CLI::App* add_kind(CLI::App& prepare, const std::shared_ptr<Options>& options, c
                    const std::string& description) {
   CLI::App* app = prepare.add_subcommand(name, description);
   app->add_option("--out", options->out, "folder to write; a prepared corpus there is replaced")->required();
-  app->add_option("--max-words", options->clean.max_words, "longest sentence, either side")
-      ->capture_default_str();
-  app->add_option("--max-ratio", options->clean.max_length_ratio, "longest side over shortest")
-      ->capture_default_str();
-  app->add_option("--test-share", options->split.test, "share of documents for testing")
-      ->capture_default_str();
-  app->add_option("--valid-share", options->split.valid, "share for validation")->capture_default_str();
-  app->add_option("--max-similarity", options->split.max_similarity,
-                  "held-out sentences this similar to a training sentence are dropped")
-      ->capture_default_str();
+  add_number(*app, "--max-words", options->clean.max_words, whole(1), "longest sentence, either side");
+  add_number(*app, "--max-ratio", options->clean.max_length_ratio, {.low = 1}, "longest side over shortest");
+  add_number(*app, "--test-share", options->split.test, share(), "share of documents for testing");
+  add_number(*app, "--valid-share", options->split.valid, share(), "share for validation");
+  add_number(*app, "--max-similarity", options->split.max_similarity, above_zero(),
+             "held-out sentences this similar to a training sentence are dropped; above 1: none");
   app->add_option("--salt", options->split.salt, "another salt, another split");
   app->add_option("--cache", options->cache, "where packages are kept")->capture_default_str();
   app->add_flag("--json", options->json, "print one JSON object");
@@ -225,6 +227,17 @@ CLI::App* add_kind(CLI::App& prepare, const std::shared_ptr<Options>& options, c
 void add_languages(CLI::App* app, const std::shared_ptr<Options>& options) {
   app->add_option("--source", options->source, "source language, such as en-US")->required();
   app->add_option("--target", options->target, "target language, such as de")->required();
+}
+
+void add_skip_bad(CLI::App* app, const std::shared_ptr<Options>& options) {
+  app->add_flag_callback(
+      "--skip-bad", [options] { options->table.bad_lines = text::BadLines::skip; },
+      "skip lines with other columns, and say how many");
+}
+
+void say_skipped(const Options& options, const text::TableCounts& counts) {
+  if (counts.wrong_columns > 0)
+    say(options, fmt::format("skipped   {} lines with other columns", counts.wrong_columns));
 }
 
 template <typename Run>
@@ -252,14 +265,21 @@ void add_prepare_command(CLI::App& app) {
   CLI::App* tsv = add_kind(*prepare, options, "tsv", "a table of pairs, columns separated by tabs");
   add_languages(tsv, options);
   tsv->add_option("file", options->first_file, "the table")->required();
-  tsv->add_option("--source-column", options->table.source_column, "counted from 0")->capture_default_str();
-  tsv->add_option("--target-column", options->table.target_column, "counted from 0")->capture_default_str();
-  tsv->add_option("--document-column", options->table.document_column, "-1: 20 lines each")
-      ->capture_default_str();
+  const Range column = whole(0, text::kMaxColumns - 1);
+  add_number(*tsv, "--source-column", options->table.source_column, column, "counted from 0");
+  add_number(*tsv, "--target-column", options->table.target_column, column, "counted from 0");
+  add_number(*tsv, "--document-column", options->table.document_column, whole(-1, text::kMaxColumns - 1),
+             "-1: 20 lines each");
+  add_number(*tsv, "--columns", options->table.columns, whole(1, text::kMaxColumns),
+             "of every line (default: up to the last of those above)");
   tsv->add_flag("--header", options->table.header, "skip the first line");
+  add_skip_bad(tsv, options);
   tsv->add_option("--licence", options->licence, "recorded in corpus.json");
   on_parse(tsv, options, [](const Options& o) {
-    finish(o, text::read_tsv(o.first_file, o.table), info_of(o.first_file, o.licence, {}));
+    text::TableCounts counts;
+    const text::Pairs pairs = text::read_tsv(o.first_file, o.table, &counts);
+    say_skipped(o, counts);
+    finish(o, pairs, info_of(o.first_file, o.licence, {}));
   });
 
   CLI::App* parallel = add_kind(*prepare, options, "parallel", "two files, line i translates line i");

@@ -79,29 +79,32 @@ void Progress::draw() {
       if (begins && width-- == 0) break;
       shown += c;
     }
-    fmt::print(stream_, "\r{}\x1b[K", shown);
+    show("\r" + shown + "\x1b[K");
   } else {
-    fmt::print(stream_, "{}\n", latest_);
+    show(latest_ + "\n");
     pending_ = false;
   }
+}
+
+// Nobody may be reading, and the work goes on: it is the results that must arrive.
+void Progress::show(const std::string& text) {
+  std::fputs(text.c_str(), stream_);
   std::fflush(stream_);
 }
 
 void Progress::note(const std::string& text) {
   if (!terminal_) {
-    fmt::print(stream_, "{}\n", text);
-    std::fflush(stream_);
+    show(text + "\n");
     return;
   }
-  fmt::print(stream_, "\r\x1b[K{}\n", text);
+  show("\r\x1b[K" + text + "\n");
   if (!latest_.empty()) draw();
 }
 
 void Progress::finish() {
   if (!pending_) return;
   draw();
-  if (terminal_) fmt::print(stream_, "\n");
-  std::fflush(stream_);
+  if (terminal_) show("\n");
   pending_ = false;
   latest_.clear();
 }

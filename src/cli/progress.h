@@ -29,6 +29,7 @@ class Progress {
   std::string line(std::int64_t done, std::int64_t total, const std::string& details,
                    double seconds_left) const;
   void draw();
+  void show(const std::string& text);
   std::string label_;
   std::FILE* stream_;
   bool terminal_;

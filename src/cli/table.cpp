@@ -1,4 +1,5 @@
 #include "cli/table.h"
+#include "cli/output.h"
 
 #include <algorithm>
 
@@ -29,7 +30,7 @@ void print_table(const std::vector<std::vector<std::string>>& rows, bool words_l
       line += (c ? "  " : "") + (left ? row[c] + pad : pad + row[c]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    fmt::print("{}\n", line);
+    put("{}\n", line);
   }
 }
 

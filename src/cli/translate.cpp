@@ -1,4 +1,4 @@
-#include <iostream>
+#include <functional>
 #include <memory>
 
 #include <unistd.h>
@@ -6,32 +6,38 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <headway/text/readers.h>
+#include <headway/core/error.h>
+#include <headway/text/line_reader.h>
 #include <headway/train/translator.h>
 
 #include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/output.h"
 
 namespace headway::cli {
 namespace {
 
 struct Options {
-  std::string run, input, output;
+  std::string run, input;
   std::vector<std::string> sentences;
-  std::int64_t beam = 0, best = 1, top_k = 0;
-  double length_penalty = -1, temperature = 0, top_p = 1;
+  std::optional<std::int64_t> beam, top_k;
+  std::optional<double> length_penalty, temperature, top_p;
+  std::int64_t best = 1;
   std::uint64_t seed = 0;
   bool json = false;
 };
 
+bool draws(const Options& o) { return o.top_k || o.top_p || (o.temperature && *o.temperature > 0); }
+
 models::DecodingOptions decoding(const Options& o, const train::Translator& translator) {
   models::DecodingOptions out = translator.config().decoding;
-  if (o.beam > 0) out.beam_size = o.beam;
-  if (o.length_penalty >= 0) out.length_penalty = o.length_penalty;
-  if (o.temperature > 0 || o.top_k > 0 || o.top_p < 1) {
-    out.beam_size = 1;
-    out.sampling = models::Sampling{.temperature = o.temperature > 0 ? o.temperature : 1,
-                                    .top_k = o.top_k,
-                                    .top_p = o.top_p,
+  if (o.beam) out.beam_size = *o.beam;
+  if (o.length_penalty) out.length_penalty = *o.length_penalty;
+  if (o.temperature || draws(o)) out.beam_size = 1;  // of temperature 0: greedy
+  if (draws(o)) {
+    out.sampling = models::Sampling{.temperature = o.temperature.value_or(1),
+                                    .top_k = o.top_k.value_or(0),
+                                    .top_p = o.top_p.value_or(1),
                                     .seed = o.seed};
   }
   out.num_hypotheses = o.best;
@@ -39,45 +45,73 @@ models::DecodingOptions decoding(const Options& o, const train::Translator& tran
   return out;
 }
 
-void print(const Options& o, const train::Translator& translator, const std::vector<std::string>& sentences,
-           std::ostream& out) {
-  const models::DecodingOptions options = decoding(o, translator);
-  if (!o.json && o.best == 1) {
-    for (const std::string& line : translator.translate(sentences, options)) out << line << '\n';
-    out.flush();
-    return;
-  }
+// Sentences with their places, for errors.
+struct Input {
+  std::vector<std::string> sentences, places;
+};
+
+void translate(const Options& o, const train::Translator& translator, const Input& input) {
   std::vector<std::vector<std::int32_t>> sources;
-  for (const std::string& sentence : sentences) sources.push_back(translator.source_ids(sentence));
-  const auto hypotheses = models::decode(translator.model(), sources, options);
-  for (std::size_t i = 0; i < sentences.size(); ++i) {
+  for (std::size_t i = 0; i < input.sentences.size(); ++i)
+    sources.push_back(translator.source_ids(input.sentences[i], input.places[i]));
+  const auto results = translator.translations(std::move(sources), decoding(o, translator));
+  for (std::size_t i = 0; i < results.size(); ++i) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
-    for (const models::Hypothesis& h : hypotheses[i]) {
-      const std::string text = translator.tokenizer().decode(h.tokens);
-      list.push_back({{"text", text}, {"score", h.score}, {"log_probability", h.log_probability}});
-      if (!o.json) out << fmt::format("{:.4f}\t{}\n", h.score, text);
+    for (const train::Translation& t : results[i]) {
+      if (o.json)
+        list.push_back({{"text", t.text}, {"score", t.score}, {"log_probability", t.log_probability}});
+      else if (o.best > 1)
+        put("{:.4f}\t{}\n", t.score, t.text);
+      else
+        put("{}\n", t.text);
     }
-    if (o.json)
-      out << nlohmann::ordered_json{{"source", sentences[i]}, {"translations", list}}.dump() << '\n';
+    if (o.json) put_json({{"source", input.sentences[i]}, {"translations", list}});
   }
-  out.flush();
+  flush_out();
+}
+
+Input given_sentences(const Options& o) {
+  Input input{o.sentences, {}};
+  for (std::size_t i = 0; i < o.sentences.size(); ++i)
+    input.places.push_back(fmt::format("sentence {}", i + 1));
+  return input;
+}
+
+Input read_all(text::LineReader reader) {
+  Input input;
+  for (std::string line; reader.next(line);) {
+    input.sentences.push_back(line);
+    input.places.push_back(reader.place() + ",");
+  }
+  return input;
+}
+
+// Line by line, so that a pipe or a person gets each answer at once.
+void answer(const Options& o, const train::Translator& translator) {
+  const bool person = isatty(STDIN_FILENO) != 0;
+  if (person) complain("One sentence a line; Ctrl-D ends.");
+  text::LineReader reader = text::LineReader::standard_input();
+  for (bool more = true; more;) {
+    try {
+      std::string line;
+      more = reader.next(line);
+      if (more) translate(o, translator, {{line}, {reader.place() + ","}});
+    } catch (const Error& error) {
+      if (!person || error.code() == ErrorCode::io) throw;
+      complain(error.what());
+    }
+  }
 }
 
 void run(const Options& o) {
-  const train::Translator translator = train::Translator::load(o.run);
-  if (!o.sentences.empty()) return print(o, translator, o.sentences, std::cout);
-  if (!o.input.empty()) return print(o, translator, text::read_sentences(o.input), std::cout);
-  const bool person = isatty(STDIN_FILENO) != 0;
-  if (person) std::cerr << "One sentence a line; Ctrl-D ends.\n";
-  // Line by line, so that a pipe or a person gets each answer at once.
-  for (std::string line; std::getline(std::cin, line);) {
-    try {
-      print(o, translator, {line}, std::cout);
-    } catch (const Error& error) {
-      if (!person) throw;
-      std::cerr << error.what() << '\n';
-    }
+  if (o.temperature && *o.temperature == 0 && o.best > 1) {
+    fail(ErrorCode::value, "translate",
+         fmt::format("--best is {} beside --temperature 0, which is greedy and has one translation", o.best));
   }
+  const train::Translator translator = train::Translator::load(o.run);
+  if (!o.sentences.empty()) return translate(o, translator, given_sentences(o));
+  if (!o.input.empty()) return translate(o, translator, read_all(text::LineReader(o.input)));
+  answer(o, translator);
 }
 
 }  // namespace
@@ -87,18 +121,26 @@ void add_translate_command(CLI::App& app) {
       app.add_subcommand("translate", "Translate arguments, a file, or standard input line by line");
   const auto o = std::make_shared<Options>();
   command->add_option("run", o->run, "A run's folder, or a checkpoint")->required();
-  command->add_option("sentences", o->sentences, "Sentences to translate");
-  command->add_option("--input", o->input,
-                      "File with one sentence a line (all at once: faster than standard input)");
-  command->add_option("--beam", o->beam, "Beam size; 1 is greedy (default: the run's)")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--length-penalty", o->length_penalty, "Exponent of the length (default: the run's)");
-  command->add_option("--best", o->best, "Translations of each sentence, best first, with their scores")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--temperature", o->temperature, "Draw instead of searching");
-  command->add_option("--top-k", o->top_k, "Draw from the k most probable tokens");
-  command->add_option("--top-p", o->top_p, "Draw from the fewest tokens that hold this probability");
-  command->add_option("--seed", o->seed, "Of the drawing");
+  CLI::Option* sentences = add_texts(*command, "sentences", o->sentences, "Sentences to translate");
+  command
+      ->add_option("--input", o->input,
+                   "File with one sentence a line (all at once: faster than standard input)")
+      ->excludes(sentences);
+  CLI::Option* beam =
+      add_number(*command, "--beam", o->beam, whole(1), "Beam size; 1 is greedy (default: the run's)");
+  add_number(*command, "--length-penalty", o->length_penalty, from_zero(),
+             "Exponent of the length (default: the run's)");
+  add_number(*command, "--best", o->best, whole(1),
+             "Translations of each sentence, best first, with their scores");
+  CLI::Option* temperature = add_number(*command, "--temperature", o->temperature, from_zero(),
+                                        "Draw instead of searching, flatter the higher; 0: greedy");
+  CLI::Option* top_k =
+      add_number(*command, "--top-k", o->top_k, whole(1), "Draw from the k most probable tokens");
+  CLI::Option* top_p =
+      add_number(*command, "--top-p", o->top_p, {.low = 0, .high = 1, .low_end = Range::End::open},
+                 "Draw from the fewest tokens that hold this probability");
+  for (CLI::Option* draw : {temperature, top_k, top_p}) draw->excludes(beam);
+  add_number(*command, "--seed", o->seed, any_seed(), "Of the drawing");
   command->add_flag("--json", o->json, "One JSON object a line");
   command->callback([o] { run(*o); });
 }

@@ -1,4 +1,5 @@
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 #include <headway/core/version.h>
 
 #include <fmt/format.h>
@@ -35,8 +36,18 @@ std::string_view name_of(ErrorCode code) {
   return "unknown";
 }
 
+namespace {
+
+// Paths and names may hold any bytes; what() ends at a NUL and is read as UTF-8 by terminals, logs and
+// Python.
+std::string as_text(std::string_view message) { return printable(message, message.size()); }
+
+}  // namespace
+
 Error::Error(ErrorCode code, std::string_view operation, std::string_view message)
-    : std::runtime_error(fmt::format("{}: {}", operation, message)), code_(code), operation_(operation) {}
+    : std::runtime_error(as_text(fmt::format("{}: {}", operation, message))),
+      code_(code),
+      operation_(as_text(operation)) {}
 
 void fail(ErrorCode code, std::string_view operation, std::string_view message) {
   throw Error(code, operation, message);

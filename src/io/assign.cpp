@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 #include <headway/io/safetensors.h>
 
 namespace headway::inline v1::io {
@@ -35,16 +36,16 @@ void assign(const std::vector<NamedTensor>& target, const std::vector<NamedTenso
     extra.erase(entry.name);
     const auto found = from.find(entry.name);
     if (found == from.end()) {
-      complaints.add(fmt::format("\"{}\" is missing", entry.name));
+      complaints.add(fmt::format("{} is missing", quoted(entry.name)));
     } else if (found->second->shape() != entry.tensor.shape() ||
                found->second->dtype() != entry.tensor.dtype()) {
-      complaints.add(fmt::format("\"{}\" is {}, want {}", entry.name, found->second->describe(),
+      complaints.add(fmt::format("{} is {}, want {}", quoted(entry.name), found->second->describe(),
                                  entry.tensor.describe()));
     } else if (!found->second->is_contiguous() || !entry.tensor.is_contiguous()) {
-      complaints.add(fmt::format("\"{}\" is not contiguous", entry.name));
+      complaints.add(fmt::format("{} is not contiguous", quoted(entry.name)));
     }
   }
-  for (const auto& [name, tensor] : extra) complaints.add(fmt::format("\"{}\" is not wanted", name));
+  for (const auto& [name, tensor] : extra) complaints.add(fmt::format("{} is not wanted", quoted(name)));
   if (!complaints.empty()) fail(ErrorCode::format, "assign", fmt::format("{}: {}", what, complaints.str()));
   for (const NamedTensor& entry : target) {
     if (entry.tensor.numel() == 0) continue;

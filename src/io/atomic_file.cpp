@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 
 namespace headway::inline v1::io {
 namespace {
@@ -52,10 +53,18 @@ void sync_folder(std::string_view operation, const fs::path& folder) {
   if (result != 0 && error != EINVAL) fail_io(operation, "sync the folder", folder, error);
 }
 
+// Behind a NUL the system would not look: another file.
+void require_name(std::string_view operation, const fs::path& path) {
+  if (path.native().find('\0') == std::string::npos) return;
+  fail(ErrorCode::value, operation,
+       fmt::format("path {} has a NUL; want the name of a file", quoted(path.string())));
+}
+
 fs::path checked_target(std::string_view operation, fs::path target) {
+  require_name(operation, target);
   if (!target.has_filename()) {
     fail(ErrorCode::value, operation,
-         fmt::format("path is \"{}\"; want the name of a file or folder", target.string()));
+         fmt::format("path is {}; want the name of a file or folder", quoted(target.string())));
   }
   return target;
 }
@@ -125,6 +134,7 @@ void write_file(const fs::path& path, std::string_view bytes) {
 }
 
 std::string read_file(const fs::path& path, std::uint64_t limit) {
+  require_name("read_file", path);
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) fail_io("read_file", "open", path, errno);
   std::string bytes;

@@ -39,8 +39,7 @@ Json parse_json(std::string_view text, std::string_view what) {
     if (event == Json::parse_event_t::key &&
         !keys.back().insert(value.get_ref<const std::string&>()).second) {
       fail(ErrorCode::format, "read_json",
-           fmt::format("{} has the key \"{}\" twice", what,
-                       value.get_ref<const std::string&>().substr(0, 80)));
+           fmt::format("{} has the key {} twice", what, quoted(value.get_ref<const std::string&>())));
     }
     return true;
   };

@@ -16,6 +16,7 @@
 
 #include <headway/core/error.h>
 #include <headway/core/export.h>
+#include <headway/core/quote.h>
 
 namespace headway::inline v1::io {
 
@@ -68,7 +69,7 @@ class Fields {
   /// Error(format) for keys that were not asked for: a misspelt option must not be ignored.
   void finish() const {
     for (const auto& [key, value] : object_.items()) {
-      if (!asked_.contains(key)) refuse(fmt::format("has the unknown key \"{}\"", key.substr(0, 80)));
+      if (!asked_.contains(key)) refuse(fmt::format("has the unknown key {}", quoted(key)));
     }
   }
   [[noreturn]] void refuse(const std::string& message) const {

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 #include <headway/text/bleu.h>
 
 #include "text/metric_input.h"
@@ -125,7 +126,7 @@ BleuTokenizer bleu_tokenizer(std::string_view name) {
   if (name == "intl") return BleuTokenizer::intl;
   if (name == "char") return BleuTokenizer::chars;
   if (name == "none") return BleuTokenizer::none;
-  fail(ErrorCode::value, "bleu", fmt::format("tokenizer is \"{}\"; want 13a, intl, char or none", name));
+  fail(ErrorCode::value, "bleu", fmt::format("tokenizer is {}; want 13a, intl, char or none", quoted(name)));
 }
 
 std::string_view name_of(BleuTokenizer tokenizer) {
@@ -147,7 +148,8 @@ BleuSmoothing bleu_smoothing(std::string_view name) {
   if (name == "floor") return BleuSmoothing::floor;
   if (name == "add-k") return BleuSmoothing::add_k;
   if (name == "none") return BleuSmoothing::none;
-  fail(ErrorCode::value, "bleu", fmt::format("smoothing is \"{}\"; want exp, floor, add-k or none", name));
+  fail(ErrorCode::value, "bleu",
+       fmt::format("smoothing is {}; want exp, floor, add-k or none", quoted(name)));
 }
 
 std::string_view name_of(BleuSmoothing smoothing) {

@@ -6,6 +6,7 @@
 #include <set>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 
 namespace headway::inline v1::text {
 namespace {
@@ -44,6 +45,22 @@ class Reader {
   std::string where_;
   std::set<std::string> left_;
 };
+
+// The parser keeps the last of equal keys and ends at a NUL, both in silence.
+Json::parser_callback_t refuse_twice(const std::string& text, const std::string& file) {
+  const auto refuse = [file](const std::string& what) {
+    fail(ErrorCode::format, "read corpus", fmt::format("{} has {}", file, what));
+  };
+  if (text.find('\0') != std::string::npos) refuse("a NUL; want text");
+  return [keys = std::vector<std::set<std::string>>(), refuse](int, Json::parse_event_t event,
+                                                               Json& value) mutable {
+    if (event == Json::parse_event_t::object_start) keys.emplace_back();
+    if (event == Json::parse_event_t::object_end) keys.pop_back();
+    if (event == Json::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)
+      refuse(fmt::format("the key {} twice", quoted(value.get<std::string>())));
+    return true;
+  };
+}
 
 CorpusInfo parse(const Json& json, const std::string& file, CorpusSizes& sizes) {
   CorpusInfo info;
@@ -132,7 +149,7 @@ std::string corpus_to_json(const CorpusInfo& info, const CorpusSizes& sizes) {
 
 CorpusInfo corpus_from_json(const std::string& text, const std::string& file, CorpusSizes& sizes) {
   try {
-    return parse(Json::parse(text), file, sizes);
+    return parse(Json::parse(text, refuse_twice(text, file)), file, sizes);
   } catch (const nlohmann::json::exception& error) {
     fail(ErrorCode::format, "read corpus",
          fmt::format("{}: {}; want the JSON that `headway prepare` writes", file, error.what()));

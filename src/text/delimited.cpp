@@ -10,11 +10,22 @@
 namespace headway::inline v1::text {
 namespace {
 
+// Columns are counted from 0.
+int least_columns(const TableOptions& options) {
+  return std::max({options.source_column, options.target_column, options.document_column}) + 1;
+}
+
 void check_options(const TableOptions& options) {
   if (options.source_column < 0 || options.target_column < 0 || options.document_column < -1) {
     fail(ErrorCode::value, "read TSV",
          fmt::format("columns are source {}, target {}, document {}; want 0 or more, -1 for no document",
                      options.source_column, options.target_column, options.document_column));
+  }
+  if (options.columns != 0 && options.columns < least_columns(options)) {
+    fail(
+        ErrorCode::value, "read TSV",
+        fmt::format("columns is {}, columns of pair and document reach up to {}; want at least so many, or 0",
+                    options.columns, least_columns(options)));
   }
   if (options.lines_per_document < 1) {
     fail(ErrorCode::value, "read TSV",
@@ -37,32 +48,63 @@ std::vector<std::string_view> columns_of(std::string_view line) {
   }
 }
 
+// Refuses or skips what is no pair, and counts.
+struct PairFilter {
+  PairFilter(std::string_view name, const TableOptions& how) : operation(name), options(how) {}
+
+  void wrong_columns(const std::string& place, std::size_t got, std::size_t wanted) {
+    if (options.bad_lines == BadLines::refuse) {
+      fail(ErrorCode::format, operation,
+           fmt::format("{}, has {} columns; want {}, separated by tabs", place, got, wanted));
+    }
+    ++counts.wrong_columns;
+  }
+  bool keeps(const Pair& pair, const std::string& place) {
+    if (options.blank_sides == BlankSides::keep) return true;
+    const bool no_source = normalize_space(pair.source).empty();
+    if (!no_source && !normalize_space(pair.target).empty()) return true;
+    if (options.bad_lines == BadLines::refuse) {
+      fail(
+          ErrorCode::format, operation,
+          fmt::format("{}, has a blank {}; want text on both sides", place, no_source ? "source" : "target"));
+    }
+    ++counts.blank_sides;
+    return false;
+  }
+
+  std::string operation;
+  const TableOptions& options;
+  TableCounts counts;
+};
+
 }  // namespace
 
-Pairs read_tsv(const std::filesystem::path& file, const TableOptions& options) {
+Pairs read_tsv(const std::filesystem::path& file, const TableOptions& options, TableCounts* counts) {
   check_options(options);
-  const auto lines = read_lines(file, "read TSV", options.max_line_bytes);
-  const auto wanted = static_cast<std::size_t>(
-                          std::max({options.source_column, options.target_column, options.document_column})) +
-                      1;
+  const auto wanted =
+      static_cast<std::size_t>(options.columns > 0 ? options.columns : least_columns(options));
+  LineReader reader(file, {.operation = "read TSV", .max_bytes = options.max_line_bytes});
+  PairFilter filter("read TSV", options);
   Pairs pairs;
-  for (std::size_t i = options.header ? 1 : 0; i < lines.size(); ++i) {
-    const auto columns = columns_of(lines[i]);
-    if (columns.size() < wanted) {
-      fail(ErrorCode::format, "read TSV",
-           fmt::format("{}, line {}, has {} columns; want at least {}, separated by tabs", file.string(),
-                       i + 1, columns.size(), wanted));
+  std::string line;
+  for (std::size_t i = 0; reader.next(line); ++i) {
+    if (i == 0 && options.header) continue;
+    const auto columns = columns_of(line);
+    if (columns.size() != wanted) {
+      filter.wrong_columns(reader.place(), columns.size(), wanted);
+      continue;
     }
     const auto column = [&](int at) { return std::string(columns[static_cast<std::size_t>(at)]); };
-    pairs.push_back(
-        {column(options.source_column), column(options.target_column),
-         options.document_column < 0 ? document_of(i, options) : column(options.document_column)});
+    Pair pair{column(options.source_column), column(options.target_column),
+              options.document_column < 0 ? document_of(i, options) : column(options.document_column)};
+    if (filter.keeps(pair, reader.place())) pairs.push_back(std::move(pair));
   }
+  if (counts != nullptr) *counts = filter.counts;
   return pairs;
 }
 
 Pairs read_parallel(const std::filesystem::path& source, const std::filesystem::path& target,
-                    const TableOptions& options) {
+                    const TableOptions& options, TableCounts* counts) {
   check_options(options);
   const auto a = read_lines(source, "read parallel files", options.max_line_bytes);
   const auto b = read_lines(target, "read parallel files", options.max_line_bytes);
@@ -71,10 +113,14 @@ Pairs read_parallel(const std::filesystem::path& source, const std::filesystem::
          fmt::format("{} has {} lines, {} has {}; want equally many", source.string(), a.size(),
                      target.string(), b.size()));
   }
+  PairFilter filter("read parallel files", options);
   Pairs pairs;
   for (std::size_t i = options.header ? 1 : 0; i < a.size(); ++i) {
-    pairs.push_back({a[i], b[i], document_of(i, options)});
+    Pair pair{a[i], b[i], document_of(i, options)};
+    if (filter.keeps(pair, fmt::format("{} and {}, line {}", source.string(), target.string(), i + 1)))
+      pairs.push_back(std::move(pair));
   }
+  if (counts != nullptr) *counts = filter.counts;
   return pairs;
 }
 

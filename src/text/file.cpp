@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include <headway/core/error.h>
 
@@ -18,7 +19,11 @@ constexpr std::size_t kMaxBytes = std::size_t{1} << 30;
 class Descriptor {
  public:
   Descriptor(const std::filesystem::path& file, int flags, std::string_view operation)
-      : file_(file), operation_(operation), fd_(::open(file.c_str(), flags | O_CLOEXEC, 0666)) {
+      : file_(file), operation_(operation) {
+    if (file.native().find('\0') != std::string::npos) {
+      fail(ErrorCode::value, operation_, fmt::format("{} has a NUL; want the name of a file", file.string()));
+    }
+    fd_ = ::open(file.c_str(), flags | O_CLOEXEC, 0666);
     if (fd_ < 0) give_up("cannot be opened");
   }
   ~Descriptor() {
@@ -27,12 +32,16 @@ class Descriptor {
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
 
-  std::string read_all() const {
+  void require_file() const {
     struct stat info {};
     if (::fstat(fd_, &info) != 0) give_up("cannot be examined");
     if (S_ISDIR(info.st_mode)) {
       fail(ErrorCode::io, operation_, fmt::format("{} is a folder; want a file", file_.string()));
     }
+  }
+  int release() { return std::exchange(fd_, -1); }
+  std::string read_all() const {
+    require_file();
     std::string content;
     char buffer[1 << 16];
     for (;;) {
@@ -64,10 +73,16 @@ class Descriptor {
   }
   std::filesystem::path file_;
   std::string operation_;
-  int fd_;
+  int fd_ = -1;
 };
 
 }  // namespace
+
+int open_to_read(const std::filesystem::path& file, std::string_view operation) {
+  Descriptor descriptor(file, O_RDONLY, operation);
+  descriptor.require_file();
+  return descriptor.release();
+}
 
 std::string read_file(const std::filesystem::path& file, std::string_view operation) {
   return Descriptor(file, O_RDONLY, operation).read_all();

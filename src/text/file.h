@@ -5,6 +5,9 @@
 
 namespace headway::inline v1::text {
 
+/// A descriptor of a file to read; Error(io) naming it when there is none, or when it is a folder.
+int open_to_read(const std::filesystem::path& file, std::string_view operation);
+
 /// The whole file; Error(io) naming it when it cannot be read or is larger than 1 GiB.
 std::string read_file(const std::filesystem::path& file, std::string_view operation);
 

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 #include <headway/text/prepared.h>
 #include <headway/text/readers.h>
 
@@ -22,7 +23,7 @@ std::string table_of(const Pairs& pairs) {
     for (const std::string* side : {&pair.source, &pair.target}) {
       if (side->find_first_of("\t\n\r") != std::string::npos || side->find('\0') != std::string::npos) {
         fail(ErrorCode::value, kWrite,
-             fmt::format("sentence \"{}\" has a tab, line end or NUL; want clean() text", *side));
+             fmt::format("sentence {} has a tab, line end or NUL; want clean() text", quoted(*side)));
       }
     }
     table += pair.source;

@@ -4,6 +4,7 @@
 
 #include <headway/core/error.h>
 #include <headway/core/parallel.h>
+#include <headway/core/quote.h>
 
 #include "text/file.h"
 #include "text/tokenizer_impl.h"
@@ -64,7 +65,9 @@ std::string_view unseal(std::string_view bytes) {
 Tokenizer Tokenizer::from_bytes(std::string bytes) {
   auto impl = std::make_shared<Impl>();
   impl->bytes = std::move(bytes);
-  load_processor(impl->processor, unseal(impl->bytes));
+  const std::string_view model = unseal(impl->bytes);
+  impl->escapes = has_escape_mark(model);
+  load_processor(impl->processor, model);
   return Tokenizer(std::move(impl));
 }
 
@@ -85,7 +88,7 @@ const std::string& Tokenizer::to_bytes() const { return impl_->bytes; }
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
   require_utf8(text, "encode", "text");
   std::vector<int> ids;
-  const auto status = impl_->processor.Encode(plain_blanks(text), &ids);
+  const auto status = impl_->processor.Encode(impl_->as_read(text), &ids);
   if (!status.ok()) fail(ErrorCode::internal, "encode", status.message());
   return {ids.begin(), ids.end()};
 }
@@ -103,7 +106,7 @@ std::vector<std::vector<std::int32_t>> Tokenizer::encode(const std::vector<std::
 std::vector<std::string> Tokenizer::encode_pieces(std::string_view text) const {
   require_utf8(text, "encode", "text");
   std::vector<std::string> pieces;
-  const auto status = impl_->processor.Encode(plain_blanks(text), &pieces);
+  const auto status = impl_->processor.Encode(impl_->as_read(text), &pieces);
   if (!status.ok()) fail(ErrorCode::internal, "encode", status.message());
   return pieces;
 }
@@ -118,7 +121,7 @@ std::string Tokenizer::decode(const std::vector<std::int32_t>& ids) const {
   std::string text;
   const auto status = impl_->processor.Decode(std::vector<int>(ids.begin(), ids.end()), &text);
   if (!status.ok()) fail(ErrorCode::internal, "decode", status.message());
-  return text;
+  return impl_->as_written(text);
 }
 
 std::int32_t Tokenizer::vocab_size() const { return impl_->processor.GetPieceSize(); }
@@ -137,7 +140,8 @@ TokenizerType tokenizer_type(std::string_view name) {
   if (name == "unigram") return TokenizerType::unigram;
   if (name == "char") return TokenizerType::characters;
   if (name == "word") return TokenizerType::words;
-  fail(ErrorCode::value, "tokenizer", fmt::format("type is \"{}\"; want bpe, unigram, char or word", name));
+  fail(ErrorCode::value, "tokenizer",
+       fmt::format("type is {}; want bpe, unigram, char or word", quoted(name)));
 }
 
 std::string_view name_of(TokenizerType type) {

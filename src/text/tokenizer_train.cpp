@@ -56,6 +56,15 @@ int number_after(std::string_view message, std::string_view mark) {
 
 constexpr int kMaxSentenceBytes = 1 << 20;
 
+// Something that is left when blanks and what cannot be seen are gone, as NFKC of SentencePiece removes them.
+bool has_text(std::string_view sentence) {
+  for (std::size_t at = 0; at < sentence.size();) {
+    const char32_t c = next_code_point(sentence, at);
+    if (!is_space(c) && !is_ignorable(c) && !is_invisible(c)) return true;
+  }
+  return false;
+}
+
 void check(const std::vector<std::string>& sentences, const TokenizerOptions& options) {
   const bool counts_itself =
       options.type == TokenizerType::characters || options.type == TokenizerType::words;
@@ -81,9 +90,11 @@ void check(const std::vector<std::string>& sentences, const TokenizerOptions& op
           ErrorCode::value, "train tokenizer",
           fmt::format("sentence {} is {} bytes; want at most {}", i, sentences[i].size(), kMaxSentenceBytes));
     }
-    any = any || sentences[i].find_first_not_of(" \t\r\n") != std::string::npos;
+    any = any || has_text(sentences[i]);
   }
-  if (!any) fail(ErrorCode::value, "train tokenizer", "there is no text in the sentences; want some");
+  if (!any)
+    fail(ErrorCode::value, "train tokenizer",
+         "there is no text in the sentences, only blanks and invisible characters; want some");
 }
 
 }  // namespace
@@ -110,12 +121,12 @@ Tokenizer Tokenizer::train(const std::vector<std::string>& sentences, const Toke
   };
   std::vector<std::string> prepared;
   prepared.reserve(sentences.size());
-  for (const std::string& sentence : sentences) prepared.push_back(plain_blanks(sentence));
+  for (const std::string& sentence : sentences) prepared.push_back(escaped(plain_blanks(sentence)));
   Sentences iterator(prepared);
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &model);
   if (!status.ok()) explain(status.message(), options);
-  return from_bytes(seal(std::move(model)));
+  return from_bytes(seal(with_escape_mark(std::move(model))));
 }
 
 Tokenizer Tokenizer::train_on_files(const std::vector<std::filesystem::path>& files,

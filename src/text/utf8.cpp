@@ -112,6 +112,11 @@ bool is_ignorable(char32_t c) {
          c == 0x2060 || c == 0xFEFF;
 }
 
+bool is_invisible(char32_t c) {
+  constexpr auto kMask = U_GC_CC_MASK | U_GC_CF_MASK | U_GC_CN_MASK;
+  return (U_MASK(u_charType(static_cast<UChar32>(c))) & kMask) != 0 || c == 0xFFFD;
+}
+
 std::string plain_blanks(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -29,6 +29,7 @@ bool is_symbol(char32_t c);       // S*
 bool is_space(char32_t c);        // White_Space
 bool is_upper(char32_t c);        // Lu or Lt
 bool is_ignorable(char32_t c);    // soft hyphen, zero-width characters, byte order mark
+bool is_invisible(char32_t c);    // Cc, Cf, unassigned, and what stands for a character that was lost
 
 /// Every white-space character as one blank; all else stays.
 std::string plain_blanks(std::string_view text);

@@ -7,6 +7,7 @@
 #include <headway/autograd/tape.h>
 #include <headway/core/factory.h>
 #include <headway/core/parallel.h>
+#include <headway/core/quote.h>
 #include <headway/kernels/adam.h>
 #include <headway/ops/views.h>
 
@@ -19,7 +20,7 @@ ExponentialAverage::ExponentialAverage(std::vector<nn::NamedParameter> parameter
   }
   for (const auto& [name, tensor] : parameters_) {
     if (!tensor.is_contiguous())
-      fail(ErrorCode::unsupported, "average", fmt::format("\"{}\" is not contiguous", name));
+      fail(ErrorCode::unsupported, "average", fmt::format("{} is not contiguous", quoted(name)));
     averages_.push_back(Tensor::empty(tensor.shape(), tensor.dtype()));
     std::copy_n(static_cast<const char*>(tensor.raw()),
                 static_cast<std::size_t>(tensor.numel()) * size_of(tensor.dtype()),

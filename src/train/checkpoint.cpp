@@ -105,6 +105,17 @@ void CheckpointStore::save(const Checkpoint& checkpoint) {
   if (checkpoint.state.step < 1) {
     fail(ErrorCode::value, "checkpoint", fmt::format("step is {}; want 1 or more", checkpoint.state.step));
   }
+  try {
+    write(checkpoint);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::io) throw;
+    fail(ErrorCode::io, "checkpoint",
+         fmt::format("step {} cannot be saved in {}: {}", checkpoint.state.step, folder_.string(),
+                     error.what()));
+  }
+}
+
+void CheckpointStore::write(const Checkpoint& checkpoint) {
   io::make_folder(folder_);
   {
     io::AtomicFolder folder(path(checkpoint.state.step));

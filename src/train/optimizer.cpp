@@ -8,6 +8,7 @@
 
 #include <headway/core/factory.h>
 #include <headway/core/parallel.h>
+#include <headway/core/quote.h>
 #include <headway/kernels/adam.h>
 
 namespace headway::inline v1::train {
@@ -63,18 +64,18 @@ Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options)
     for (const auto& [name, parameter] : groups_[group].parameters) {
       if (!parameter.requires_grad()) {
         fail(ErrorCode::value, "adam",
-             fmt::format("parameter \"{}\" takes no gradient; want require_grad()", name));
+             fmt::format("parameter {} takes no gradient; want require_grad()", quoted(name)));
       }
       if (!seen.insert(parameter.gradient_state().get()).second) continue;
       if (!names.insert(name).second) {
-        fail(ErrorCode::value, "adam", fmt::format("two parameters are named \"{}\"", name));
+        fail(ErrorCode::value, "adam", fmt::format("two parameters are named {}", quoted(name)));
       }
       if (parameter.dtype() != DType::float32 && parameter.dtype() != DType::float64) {
         fail(ErrorCode::dtype, "adam",
-             fmt::format("parameter \"{}\" is {}; want float32 or float64", name, parameter.describe()));
+             fmt::format("parameter {} is {}; want float32 or float64", quoted(name), parameter.describe()));
       }
       if (!parameter.is_contiguous()) {
-        fail(ErrorCode::unsupported, "adam", fmt::format("parameter \"{}\" is not contiguous", name));
+        fail(ErrorCode::unsupported, "adam", fmt::format("parameter {} is not contiguous", quoted(name)));
       }
       slots_.push_back({name, parameter, {}, {}, {}, group});
       if (!g.frozen) make_averages(slots_.back());
@@ -117,7 +118,7 @@ Adam::Plan Adam::plan() const {
     if (gradient.shape() != slot.parameter.shape() || gradient.dtype() != slot.parameter.dtype() ||
         !gradient.is_contiguous()) {
       fail(ErrorCode::shape, "adam",
-           fmt::format("the gradient of \"{}\" is {}; want contiguous {}", slot.name, gradient.describe(),
+           fmt::format("the gradient of {} is {}; want contiguous {}", quoted(slot.name), gradient.describe(),
                        slot.parameter.describe()));
     }
     plan.gradients[i] = gradient;

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 
 namespace headway::inline v1::train {
 namespace {
@@ -23,7 +24,7 @@ std::string_view name_of(Decay decay) { return kNames[static_cast<std::size_t>(d
 Decay decay_named(std::string_view name) {
   const auto found = std::find(kNames.begin(), kNames.end(), name);
   if (found == kNames.end()) {
-    refuse(fmt::format("the name is \"{}\"; want constant, inverse_sqrt, cosine or linear", name));
+    refuse(fmt::format("the name is {}; want constant, inverse_sqrt, cosine or linear", quoted(name)));
   }
   return static_cast<Decay>(found - kNames.begin());
 }

@@ -7,6 +7,9 @@
 
 #include <headway/io/atomic_file.h>
 #include <headway/train/checkpoint.h>
+#include <headway/train/fingerprint.h>
+
+#include "text/utf8.h"
 
 #include "train/translation_task.h"
 
@@ -30,6 +33,64 @@ std::string difference(const TranslationConfig& a, const TranslationConfig& b) {
   return left == right ? "" : "the configurations differ in length";
 }
 
+Fingerprints fingerprints_of(const TranslationData& data) {
+  Fingerprints sets;
+  for (const auto& [name, pairs] : {std::pair{"train", &data.train}, {"valid", &data.valid}}) {
+    Fingerprint& set = sets[name];
+    for (const text::Pair& pair : *pairs) set.add(pair.source + '\t' + pair.target);
+  }
+  return sets;
+}
+
+void require_text(const text::Pairs& pairs, std::string_view set) {
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    const bool no_source = text::normalize_space(pairs[i].source).empty();
+    if (!no_source && !text::normalize_space(pairs[i].target).empty()) continue;
+    fail(ErrorCode::value, "train",
+         fmt::format("pair {} of {} has a blank {}; want text on both sides", i + 1, set,
+                     no_source ? "source" : "target"));
+  }
+}
+
+// A run goes on with the data it began with. Checkpoints of earlier versions do not say which that were.
+void require_same_data(const std::filesystem::path& checkpoint, const TranslationData& data,
+                       const TranslationCallbacks& callbacks) {
+  const std::filesystem::path file = checkpoint / kFingerprintFile;
+  if (!std::filesystem::exists(file)) {
+    if (callbacks.on_note)
+      callbacks.on_note(fmt::format("{} does not say what it was trained on: going on with what is given",
+                                    checkpoint.string()));
+    return;
+  }
+  const Fingerprints recorded = fingerprints_from_json(io::read_file(file), file.string());
+  if (const std::string where = difference(recorded, fingerprints_of(data)); !where.empty()) {
+    fail(ErrorCode::value, "train",
+         fmt::format("{} was trained on other data ({}); want the same, or a new folder", checkpoint.string(),
+                     where));
+  }
+}
+
+// The number of steps is a target, which may be set further away. Where the rate depends on it, that changes
+// what comes next, and is said.
+void move_target(const TranslationConfig& config, const TrainState& state,
+                 const TranslationCallbacks& callbacks) {
+  const std::int64_t asked = config.training.steps;
+  if (asked == 0 || asked == state.total_steps) return;
+  if (asked < state.step) {
+    fail(ErrorCode::value, "train",
+         fmt::format("steps is {}, the run has made {}; want at least so many", asked, state.step));
+  }
+  std::string line = fmt::format("steps: {} instead of {}", asked, state.total_steps);
+  if (needs_length(state.schedule) && state.step < asked && state.schedule.steps > 0) {
+    Schedule stretched = state.schedule;
+    stretched.steps = asked;
+    line += fmt::format("; the {} schedule is stretched to them: step {} has the rate {:.3g}, not {:.3g}",
+                        name_of(stretched.decay), state.step + 1, learning_rate(stretched, state.step + 1),
+                        learning_rate(state.schedule, state.step + 1));
+  }
+  if (callbacks.on_note) callbacks.on_note(line);
+}
+
 struct Start {
   TranslationConfig config;
   std::optional<text::Tokenizer> tokenizer;
@@ -37,22 +98,28 @@ struct Start {
 };
 
 // The tokenizer of the run that is there, or a new one; and the configuration completed by its vocabulary.
-Start begin(const TranslationConfig& config, const TranslationData& data,
-            const std::filesystem::path& folder) {
+Start begin(const TranslationConfig& config, const TranslationData& data, const std::filesystem::path& folder,
+            const TranslationCallbacks& callbacks) {
   Start start{config, {}, false};
   if (std::filesystem::exists(folder)) {
     CheckpointStore store(folder);
     store.recover();
     if (const auto latest = store.latest()) {
       const auto path = *latest / "config.json";
-      const TranslationConfig recorded = translation_config_from_json(io::read_file(path), path.string());
+      TranslationConfig recorded = translation_config_from_json(io::read_file(path), path.string());
       start.config.model.source_vocab = recorded.model.source_vocab;
       start.config.model.target_vocab = recorded.model.target_vocab;
+      if (config.training.steps > 0) {  // a target, not a part of what the run is
+        recorded.training.steps = config.training.steps;
+        recorded.training.minutes = 0;
+      }
       if (const std::string where = difference(recorded, start.config); !where.empty()) {
         fail(ErrorCode::value, "train",
              fmt::format("{} holds a run of another configuration ({}); want the same, or a new folder",
                          folder.string(), where));
       }
+      require_same_data(*latest, data, callbacks);
+      move_target(config, read_state(*latest), callbacks);
       start.tokenizer = text::Tokenizer::load(*latest / "tokenizer.model");
       start.resumed = true;
       return start;
@@ -95,16 +162,17 @@ TrainerOptions trainer_options(const TranslationConfig& config, const std::files
 TrainSummary train_translation(const TranslationConfig& config, const TranslationData& data,
                                const std::filesystem::path& folder, const TranslationCallbacks& callbacks,
                                const std::atomic<bool>* stop) {
-  if (config.training.best != "bleu" && config.training.best != "loss") {
-    fail(ErrorCode::value, "train", fmt::format("best is \"{}\"; want bleu or loss", config.training.best));
-  }
-  const Start start = begin(config, data, folder);
+  check(config);
+  require_text(data.train, "the training data");
+  require_text(data.valid, "the validation data");
+  const Start start = begin(config, data, folder, callbacks);
   if (start.resumed && callbacks.on_note)
     callbacks.on_note(fmt::format("going on with the run in {}", folder.string()));
   TranslationTask task(start.config, *start.tokenizer, data, callbacks.on_note);
   Adam adam(groups_of(task.model(), config.training.adam), config.training.adam);
   TrainerOptions options = trainer_options(start.config, folder);
-  options.files = {{"config.json", to_json(start.config)}, {"tokenizer.model", start.tokenizer->to_bytes()}};
+  options.files = {{"config.json", to_json(start.config)}, {"tokenizer.model", start.tokenizer->to_bytes()},
+                   {kFingerprintFile, to_json(fingerprints_of(data))}};
   options.stop = stop;
   TrainerCallbacks calls;
   calls.on_step = callbacks.on_step;

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <headway/core/quote.h>
+
 #include "io/json.h"
 #include "train/config_fields.h"
 
@@ -36,7 +38,7 @@ T read(io::Fields& fields, const char* key, const T& fallback) {
       if (known == name) return each;
       names += fmt::format("{}{}", names.empty() ? "" : ", ", known);
     }
-    fields.refuse(fmt::format("has \"{}\" for \"{}\"; want one of {}", name.substr(0, 80), key, names));
+    fields.refuse(fmt::format("has {} for \"{}\"; want one of {}", quoted(name), key, names));
   } else {
     return fields.get<T>(key, fallback);
   }

@@ -68,6 +68,7 @@ class HEADWAY_API CheckpointStore {
 
  private:
   std::optional<std::filesystem::path> named(const char* pointer) const;
+  void write(const Checkpoint& checkpoint);
   void point(const TrainState& state) const;
   void prune(const TrainState& state) const;
   std::filesystem::path folder_;

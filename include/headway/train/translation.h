@@ -29,8 +29,10 @@ struct TranslationCallbacks {
 
 /// Trains a translator in a run's folder, from the start or from its newest checkpoint: tokenizer, model,
 /// batches, optimizer, evaluation (BLEU of greedy translations, perplexity, token accuracy), checkpoints,
-/// log.jsonl, curves.svg. Error(value) when the folder holds a run of another configuration, naming the first
-/// difference.
+/// log.jsonl, curves.svg. Error(value) for a pair with a blank side, and when the folder holds a run of
+/// another configuration or on other data, naming the first difference. The number of steps is a target that
+/// may change: where the schedule depends on it (cosine, linear), it is stretched to the new length, and a
+/// note says so.
 HEADWAY_API TrainSummary train_translation(const TranslationConfig& config, const TranslationData& data,
                                            const std::filesystem::path& folder,
                                            const TranslationCallbacks& callbacks = {},

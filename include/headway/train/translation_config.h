@@ -40,6 +40,9 @@ struct TranslationConfig {
   models::DecodingOptions decoding;  ///< what translate() uses unless told otherwise
 };
 
+/// Error(value) naming the first field that is out of its range, and the range. NaN is out of every range.
+HEADWAY_API void check(const TranslationConfig& config);
+
 /// As JSON text with format_version.
 HEADWAY_API std::string to_json(const TranslationConfig& config);
 /// Error(format) beginning with `what` for text that is no JSON, unknown keys, wrong types, or a newer
