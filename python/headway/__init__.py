@@ -37,6 +37,7 @@ from headway._core import (
     zeros,
 )
 from headway._error import Error
+from headway._hub import Chat, Model, load
 from headway._predicate import Pairs
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Attended",
     "AttentionExplanation",
     "Capture",
+    "Chat",
     "DType",
     "Error",
     "Generator",
@@ -51,6 +53,7 @@ __all__ = [
     "KeyValueCache",
     "Mask",
     "MemoryStats",
+    "Model",
     "Pairs",
     "Position",
     "RopePairs",
@@ -66,6 +69,7 @@ __all__ = [
     "get_threads",
     "inspect",
     "io",
+    "load",
     "memory_stats",
     "models",
     "nn",

@@ -20,5 +20,6 @@ void bind_train(nanobind::module_& m);
 void bind_trainer(nanobind::module_& m);
 void bind_text(nanobind::module_& m);
 void bind_io(nanobind::module_& m);
+void bind_hub(nanobind::module_& m);
 
 }  // namespace headway::python

@@ -21,4 +21,5 @@ NB_MODULE(_core, m) {
   bind_models(m);
   bind_train(m);
   bind_io(m);
+  bind_hub(m);
 }

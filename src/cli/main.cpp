@@ -74,6 +74,13 @@ int main(int argc, char** argv) {
   add_train_command(app);
   add_translate_command(app);
   add_evaluate_command(app);
+  add_generate_command(app);
+  add_chat_command(app);
+  add_perplexity_command(app);
+  add_embed_command(app);
+  add_search_command(app);
+  add_classify_command(app);
+  add_export_command(app);
   add_inspect_command(app);
   add_compare_command(app);
   add_cost_command(app);

@@ -46,9 +46,9 @@ void check(const GenerationOptions& o) {
 struct Text {
   std::size_t place = 0;
   std::int64_t sequence = 0, limit = 0;
-  std::vector<std::int32_t> next;   // to be given to the model
-  std::set<std::int32_t> seen, written_tokens;
-  std::vector<std::int32_t> written;
+  std::vector<std::int32_t> next = {};  // to be given to the model
+  std::set<std::int32_t> seen = {}, written_tokens = {};
+  std::vector<std::int32_t> written = {};
 };
 
 // The options' changes to one row of logits.

@@ -39,7 +39,7 @@ struct Encoding {
 struct EncodeOptions {
   bool add_special_tokens = true;
   /// The second text of a pair (BERT's next sentence, natural language inference).
-  std::optional<std::string_view> pair;
+  std::optional<std::string_view> pair = {};
   static constexpr std::int64_t kFileLength = -1;
   /// Tokens at most, those put around included. 0: no limit; kFileLength: what the tokenizer's own file says.
   /// Of a pair the longer text is shortened first, unless the file names another strategy.

@@ -106,8 +106,7 @@ ChatTemplate ChatTemplate::detect(std::string_view jinja, const HubTokenizer& to
     made.format_ = ChatFormat::llama2;
     made.open_ = "[INST] ";
     made.close_ = " [/INST]";
-    made.before_reply_ = " ";
-    made.after_reply_ = " ";
+    made.before_reply_ = made.after_reply_ = std::string(1, ' ');  // GCC 12 warns of overlap where one literal is assigned
     made.trims_ = true;
   } else if (has(jinja, "[INST]") && has(jinja, "[/INST]")) {
     const bool blank_before = has(jinja, " [/INST]");

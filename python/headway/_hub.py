@@ -1,0 +1,193 @@
+"""Models of other people, from their own files."""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+
+from headway import _core
+
+
+class Model:
+    """A model as its files describe it, with everything that one can do with it. Made by `headway.load`."""
+
+    def __init__(self, spec: str, dtype: str = "float32"):
+        self._spec, self._dtype = str(spec), dtype
+        self._model = _core.HubModel(self._spec, dtype)
+
+    @functools.cached_property
+    def _writer(self):
+        return _core.TextGenerator(self._spec, self._dtype)
+
+    @functools.cached_property
+    def _embedder(self):
+        return _core.Embedder(self._spec, self._dtype)
+
+    @functools.cached_property
+    def _classifier(self):
+        return _core.Classifier(self._spec, self._dtype)
+
+    def __repr__(self) -> str:
+        return f"headway.load({self._spec!r}, dtype={self._dtype!r})  # {self.architecture or self.model_type}"
+
+    @property
+    def model_type(self) -> str:
+        """What config.json calls the family: "bert", "llama"."""
+        return self._model.model_type
+
+    @property
+    def architecture(self) -> str:
+        """The class that transformers would make: "BertForSequenceClassification", or "" where the files name none."""
+        return self._model.architecture
+
+    @property
+    def config(self) -> str:
+        """config.json's text; of a GGUF file one that says the same."""
+        return self._model.config
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of a classifier's classes."""
+        return self._model.labels
+
+    @property
+    def notes(self) -> list[str]:
+        """Fields of the configuration that were passed over: none that is known to change the function."""
+        return self._model.notes
+
+    # What the model computes.
+
+    def hidden_states(self, input, *, token_types=None, decoder_ids=None):
+        """Every hidden state of rows of ids (or of images [B, 3, height, width]): a list of float32 arrays [N, C], the
+        rows one after another, as transformers lists them: what enters the first block, each block's result, the last one
+        after the final norm. With decoder_ids a pair of lists: the encoder's and the decoder's."""
+        return self._model.hidden_states(input, token_types=token_types, decoder_ids=decoder_ids)
+
+    def logits(self, input, *, token_types=None, decoder_ids=None):
+        """What the output layer or head says, float32: [N, V] of a language model, [B, K] of a classifier, [N, K] of a
+        token classifier, [N, 2] of spans. None for a model without one."""
+        return self._model.logits(input, token_types=token_types, decoder_ids=decoder_ids)
+
+    def generate_ids(
+        self, prompt: Sequence[int], max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0, end=()
+    ) -> list[int]:
+        """New token ids after a prompt of ids; temperature 0 takes the most probable token."""
+        return self._model.generate_ids(list(prompt), max_new_tokens, temperature, seed, list(end))
+
+    # Text in, text out.
+
+    def generate(
+        self,
+        prompt: str | Iterable[str],
+        *,
+        max_new_tokens: int = 256,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        on_text: Callable[[str], object] | None = None,
+    ):
+        """Goes on with a text, or with each of several: the new text, or a list. What is not given is as the model's files
+        propose; temperature 0 takes the most probable token. `on_text` is told of text as it is written (of one prompt)."""
+        writing = _core.Writing(
+            max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed, list(stop)
+        )
+        one = isinstance(prompt, str)
+        texts = self._writer.write([prompt] if one else list(prompt), writing, _told(on_text))
+        return texts[0] if one else texts
+
+    def chat(self, system: str = "") -> "Chat":
+        """A conversation: `chat = model.chat(); chat("Hello")`."""
+        return Chat(self._writer, system)
+
+    def perplexity(self, text: str, *, context: int = 0, stride: int = 0) -> dict:
+        """How well the model foresees a text: perplexity, loss (a token, natural), bits_per_byte, tokens."""
+        values = self._writer.perplexity(text, context, stride)
+        return dict(zip(("perplexity", "loss", "bits_per_byte"), values)) | {"tokens": int(values[3])}
+
+    def embed(self, texts: str | Iterable[str], *, normalize: bool | None = None, prompt: str = "", prompt_name: str = ""):
+        """Vectors of texts, float32 [texts, width] (of one text: [width]), pooled and normalized as the model's files say."""
+        one = isinstance(texts, str)
+        rows = self._embedder([texts] if one else list(texts), normalize=normalize, prompt=prompt, prompt_name=prompt_name)
+        return rows[0] if one else rows
+
+    def encode(self, sentences, batch_size: int = 32, normalize_embeddings: bool | None = None, **unused):
+        """`embed` under the name and arguments that sentence-transformers gives it. Batches are packed by tokens, so that
+        batch_size changes nothing."""
+        if unused:
+            raise TypeError(f"encode() does not take {', '.join(sorted(unused))}")
+        return self.embed(sentences, normalize=normalize_embeddings)
+
+    def classify(self, inputs, *, shots: Sequence[tuple[str, str]] = ()):
+        """Classes of a text, a pair of texts, an image file, or of several: for each a list of (label, probability), the most
+        probable first. With shots, examples (text, label), by a language model (few-shot)."""
+        one = isinstance(inputs, (str, tuple))
+        items = [inputs] if one else list(inputs)
+        if shots:
+            out = self._writer.classify(list(shots), items)
+        elif items and isinstance(items[0], tuple):
+            out = self._classifier.pairs(items)
+        else:
+            out = self._classifier([str(item) for item in items])
+        return out[0] if one else out
+
+    def export(self, folder) -> None:
+        """Writes the model as a folder that transformers loads, its side files with it."""
+        _core.export_model(self._spec, str(folder))
+
+
+class Chat:
+    """A conversation with a model that was taught one."""
+
+    def __init__(self, writer, system: str):
+        self._writer = writer
+        self._conversation = _core.Conversation(writer, system)
+
+    def __call__(
+        self,
+        message: str,
+        *,
+        max_new_tokens: int = 512,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        on_text: Callable[[str], object] | None = None,
+    ) -> str:
+        """The reply to one more turn of the user."""
+        writing = _core.Writing(
+            max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed, list(stop)
+        )
+        return self._conversation(self._writer, message, writing, _told(on_text))
+
+    @property
+    def messages(self) -> list[tuple[str, str]]:
+        """(role, content) of all turns so far."""
+        return self._conversation.messages
+
+
+def _told(on_text):
+    if on_text is None:
+        return None
+    return lambda _, piece: on_text(piece) is not False
+
+
+def load(spec, dtype: str = "float32") -> Model:
+    """Loads a model from a Hugging Face folder, a .gguf file, or ORG/NAME in the local cache (HF_HUB_CACHE, HF_HOME).
+
+    Args:
+        dtype: of activations and packed weights, "float32" or "bfloat16".
+    Raises:
+        Error: (unsupported) naming the configuration's field that asks for what is not built; (format) naming tensors that
+            are missing, surplus or of another shape; (io) where nothing is there.
+    """
+    return Model(spec, dtype)
+
+
+__all__ = ["Chat", "Model", "load"]
