@@ -1,6 +1,6 @@
-// Encodes a file of lines: tokenizer_lines TOKENIZER LINES OUT [plain|pair]. Writes for each line its ids, type ids
-// and offsets as three lines of numbers, for tests/peers/compare_tokenizers.py to compare. `time` instead of OUT prints
-// seconds for one pass over all lines.
+// Encodes a file of lines: tokenizer_lines TOKENIZER LINES OUT [plain|pair]. Writes for each line its ids,
+// type ids and offsets as three lines of numbers, for tests/peers/compare_tokenizers.py to compare. `time`
+// instead of OUT prints seconds for one pass over all lines.
 #include <chrono>
 #include <fstream>
 #include <iostream>

@@ -20,13 +20,13 @@ struct ChatMessage {
 /// How models were taught to read a conversation. A model's own template is a program in Jinja; these are the
 /// ones known, told by what is characteristic of their text.
 enum class ChatFormat {
-  chatml,     ///< <|im_start|>role … <|im_end|> (Qwen, SmolLM, Yi …)
-  llama2,     ///< [INST] <<SYS>> … [/INST]
-  llama3,     ///< <|start_header_id|>role<|end_header_id|> … <|eot_id|>
+  chatml,      ///< <|im_start|>role … <|im_end|> (Qwen, SmolLM, Yi …)
+  llama2,      ///< [INST] <<SYS>> … [/INST]
+  llama3,      ///< <|start_header_id|>role<|end_header_id|> … <|eot_id|>
   mistral_v1,  ///< [INST] … [/INST], with blanks; the system prompt stands before the last user turn
   mistral_v3,  ///< [INST] …[/INST], the blank after it gone
-  gemma,      ///< <start_of_turn>user … <end_of_turn>; no system role: it stands before the first user turn
-  zephyr,     ///< <|user|> … </s> (Zephyr, TinyLlama)
+  gemma,   ///< <start_of_turn>user … <end_of_turn>; no system role: it stands before the first user turn
+  zephyr,  ///< <|user|> … </s> (Zephyr, TinyLlama)
 };
 HEADWAY_API std::string_view name_of(ChatFormat format);
 
@@ -52,7 +52,8 @@ class HEADWAY_API ChatTemplate {
   const std::string& end_of_turn() const { return end_of_turn_; }
   /// Ids at which a reply is over: `configured` (generation_config.json's eos_token_id), the tokenizer's own,
   /// and the template's end of turn; each once.
-  std::vector<std::int32_t> end_ids(const HubTokenizer& tokenizer, const std::vector<std::int32_t>& configured = {}) const;
+  std::vector<std::int32_t> end_ids(const HubTokenizer& tokenizer,
+                                    const std::vector<std::int32_t>& configured = {}) const;
 
  private:
   std::string turns(const std::vector<ChatMessage>& messages, bool generate) const;
@@ -63,8 +64,8 @@ class HEADWAY_API ChatTemplate {
   std::string default_system_;
   std::string end_of_turn_;
   bool begins_with_bos_ = false;
-  bool trims_ = false;        // blanks around contents go
-  bool reasoning_ = false;    // Qwen3: a reply's reasoning is kept after the last question alone
+  bool trims_ = false;      // blanks around contents go
+  bool reasoning_ = false;  // Qwen3: a reply's reasoning is kept after the last question alone
   // Llama 2 and Mistral: what stands around the turns.
   std::string open_, close_, before_reply_, after_reply_;
   std::string before_system_;  // Llama 3.1 and later

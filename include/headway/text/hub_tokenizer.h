@@ -51,12 +51,12 @@ struct EncodeOptions {
 
 /// What a GGUF file says of its vocabulary; the names are those of its keys (tokenizer.ggml.*).
 struct GgufVocabulary {
-  std::string model;                  ///< "gpt2" (byte-level BPE), "llama" (SentencePiece BPE), "bert" (WordPiece)
-  std::string pre;                    ///< which expression cuts words: "smollm", "llama-bpe", "qwen2" …
+  std::string model;  ///< "gpt2" (byte-level BPE), "llama" (SentencePiece BPE), "bert" (WordPiece)
+  std::string pre;    ///< which expression cuts words: "smollm", "llama-bpe", "qwen2" …
   std::vector<std::string> tokens;
-  std::vector<float> scores;          ///< of "llama"; else empty
-  std::vector<std::int32_t> types;    ///< 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
-  std::vector<std::string> merges;    ///< of "gpt2": "left right"
+  std::vector<float> scores;        ///< of "llama"; else empty
+  std::vector<std::int32_t> types;  ///< 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
+  std::vector<std::string> merges;  ///< of "gpt2": "left right"
   std::optional<std::int32_t> bos, eos, eot, unknown, separator, padding, cls, mask;
   std::optional<bool> add_bos, add_eos, add_space_prefix;
   std::string chat_template;
@@ -87,7 +87,8 @@ class HEADWAY_API HubTokenizer {
 
   Encoding encode(std::string_view text, const EncodeOptions& options = {}) const;
   /// In parallel.
-  std::vector<Encoding> encode(const std::vector<std::string>& texts, const EncodeOptions& options = {}) const;
+  std::vector<Encoding> encode(const std::vector<std::string>& texts,
+                               const EncodeOptions& options = {}) const;
   /// Ids that are in no vocabulary give no text, as with `tokenizers`; models often have more outputs than
   /// there are tokens.
   std::string decode(const std::vector<std::int32_t>& ids, bool skip_special_tokens = true) const;
@@ -121,7 +122,8 @@ class HEADWAY_API HubTokenizer {
   std::shared_ptr<const Impl> impl_;
 };
 
-/// Decodes tokens one at a time, for output while a model writes. The pieces, joined, are decode() of all ids.
+/// Decodes tokens one at a time, for output while a model writes. The pieces, joined, are decode() of all
+/// ids.
 class HEADWAY_API StreamDecoder {
  public:
   explicit StreamDecoder(HubTokenizer tokenizer, bool skip_special_tokens = true);

@@ -46,7 +46,8 @@ std::string template_of(const Json& value) {
   for (const Json& entry : value) {  // several, by name
     const Json* name = field(entry, "name");
     const Json* text = field(entry, "template");
-    if (name != nullptr && text != nullptr && text->is_string() && *name == "default") return text->get<std::string>();
+    if (name != nullptr && text != nullptr && text->is_string() && *name == "default")
+      return text->get<std::string>();
   }
   return "";
 }
@@ -57,16 +58,22 @@ std::shared_ptr<HubTokenizer::Impl> assemble(const Json& json, const std::string
   Fields fields(json, what);
   fields.string("version", "1.0");
   auto impl = std::make_shared<HubTokenizer::Impl>();
-  if (const Json* value = fields.find("normalizer")) impl->normalizer = read_normalizer(*value, fields.where("normalizer"));
+  if (const Json* value = fields.find("normalizer"))
+    impl->normalizer = read_normalizer(*value, fields.where("normalizer"));
   std::shared_ptr<PreTokenizer> pre_tokenizer;
-  if (const Json* value = fields.find("pre_tokenizer")) pre_tokenizer = read_pre_tokenizer(*value, fields.where("pre_tokenizer"));
+  if (const Json* value = fields.find("pre_tokenizer"))
+    pre_tokenizer = read_pre_tokenizer(*value, fields.where("pre_tokenizer"));
   const auto model = read_model(fields.at("model"), fields.where("model"));
-  if (pre_tokenizer != nullptr && pre_tokenizer->ends_in_letters() && model->take_bytes()) pre_tokenizer->skip_letters();
+  if (pre_tokenizer != nullptr && pre_tokenizer->ends_in_letters() && model->take_bytes())
+    pre_tokenizer->skip_letters();
   impl->pre_tokenizer = pre_tokenizer;
   impl->model = model;
-  if (const Json* value = fields.find("post_processor")) impl->processor = read_processor(*value, fields.where("post_processor"));
-  if (const Json* value = fields.find("decoder")) impl->decoder = read_decoder(*value, fields.where("decoder"));
-  if (const Json* value = fields.find("truncation")) impl->truncation = read_truncation(*value, fields.where("truncation"));
+  if (const Json* value = fields.find("post_processor"))
+    impl->processor = read_processor(*value, fields.where("post_processor"));
+  if (const Json* value = fields.find("decoder"))
+    impl->decoder = read_decoder(*value, fields.where("decoder"));
+  if (const Json* value = fields.find("truncation"))
+    impl->truncation = read_truncation(*value, fields.where("truncation"));
   fields.ignore("padding");  // batches here are packed, so nothing is padded
   if (const Json* value = fields.find("added_tokens")) {
     auto tokens = read_added_tokens(*value, fields.where("added_tokens"));
@@ -110,17 +117,20 @@ void configure(HubTokenizer::Impl& impl, const Config& config) {
   set("cls_token", special.cls);
   set("sep_token", special.separator);
   set("mask_token", special.mask);
-  if (const Json* value = field(config.tokenizer_config, "chat_template")) impl.chat_template = template_of(*value);
+  if (const Json* value = field(config.tokenizer_config, "chat_template"))
+    impl.chat_template = template_of(*value);
   if (!config.chat_template.empty()) impl.chat_template = config.chat_template;
   if (const Json* value = field(config.tokenizer_config, "model_max_length")) {
     const double length = value->is_number() ? value->get<double>() : 0;
-    if (length >= 1 && length < 1e15) impl.model_max_length = static_cast<std::int64_t>(length);  // 1e30 says: none
+    if (length >= 1 && length < 1e15)
+      impl.model_max_length = static_cast<std::int64_t>(length);  // 1e30 says: none
   }
   find_ends(impl);
 }
 
 void find_ends(HubTokenizer::Impl& impl) {
-  if (impl.special.eos && std::find(impl.end_ids.begin(), impl.end_ids.end(), *impl.special.eos) == impl.end_ids.end()) {
+  if (impl.special.eos &&
+      std::find(impl.end_ids.begin(), impl.end_ids.end(), *impl.special.eos) == impl.end_ids.end()) {
     impl.end_ids.insert(impl.end_ids.begin(), *impl.special.eos);
   }
   if (!impl.special.bos || impl.processor == nullptr) return;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kCachedWords = 1 << 14;
 constexpr std::size_t kLongestCached = 256;  // bytes
-constexpr std::size_t kScanned = 24;         // symbols: below, the best pair is looked for, above it is queued
+constexpr std::size_t kScanned = 24;  // symbols: below, the best pair is looked for, above it is queued
 
 struct Merged {
   std::uint32_t rank = std::numeric_limits<std::uint32_t>::max();
@@ -77,7 +77,8 @@ class Bpe final : public Model {
     ignore_merges_ = fields.boolean("ignore_merges", false);
     if (const auto unknown = fields.maybe_string("unk_token")) {
       unknown_ = tokens_.find(*unknown);
-      if (unknown_ < 0) fail_format(fields.where("unk_token"), fmt::format("'{}' is not in the vocabulary", *unknown));
+      if (unknown_ < 0)
+        fail_format(fields.where("unk_token"), fmt::format("'{}' is not in the vocabulary", *unknown));
     }
     read_merges(fields);
     fields.done();
@@ -168,8 +169,12 @@ class Bpe final : public Model {
       const std::int32_t right_id = tokens_.find(right);
       const std::int32_t id = tokens_.find(joined);
       if (left_id < 0 || right_id < 0 || id < 0) {
-        fail_format(where, fmt::format("entry {} merges '{}' and '{}' to '{}', and '{}' is not in the vocabulary", rank, left,
-                                       right, joined, left_id < 0 ? left : right_id < 0 ? right : joined));
+        fail_format(where,
+                    fmt::format("entry {} merges '{}' and '{}' to '{}', and '{}' is not in the vocabulary",
+                                rank, left, right, joined,
+                                left_id < 0    ? left
+                                : right_id < 0 ? right
+                                               : joined));
       }
       merges_.add(left_id, right_id, {rank++, id});
     }
@@ -234,7 +239,8 @@ class Bpe final : public Model {
   }
 
   bool has_bytes(std::string_view symbol) const {
-    return std::all_of(symbol.begin(), symbol.end(), [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; });
+    return std::all_of(symbol.begin(), symbol.end(),
+                       [&](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; });
   }
 
   void merge(std::string_view piece, ModelCache& cache, std::vector<ModelToken>& out) const {
@@ -267,7 +273,9 @@ class Bpe final : public Model {
     pairs.resize(symbols.size());
     const auto look = [&](std::int32_t at) {
       const auto& symbol = symbols[static_cast<std::size_t>(at)];
-      const Merged merged = symbol.next < 0 ? Merged{} : merges_.find(symbol.id, symbols[static_cast<std::size_t>(symbol.next)].id);
+      const Merged merged = symbol.next < 0
+                                ? Merged{}
+                                : merges_.find(symbol.id, symbols[static_cast<std::size_t>(symbol.next)].id);
       pairs[static_cast<std::size_t>(at)] = {merged.rank, at, merged.id};
     };
     for (std::int32_t i = 0; i < static_cast<std::int32_t>(symbols.size()); ++i) look(i);

@@ -39,6 +39,7 @@ bool is_bert_punctuation(char32_t c) {
 bool is_bert_accent(char32_t c) {
   if (c < 0x300) return false;
   if (c == 0x1734) return true;  // a spacing mark since Unicode 14
+  if (c == 0x1885 || c == 0x1886 || c == 0xA9BD || c == 0x111C9) return false;  // since Unicode 9 and 11
   return (category(c) & U_GC_MN_MASK) != 0 && assigned_in(c, 8);
 }
 
@@ -64,7 +65,8 @@ bool is_word(char32_t c) {
   if (c < 0x80) return in(c, '0', '9') || in(c, 'A', 'Z') || in(c, 'a', 'z') || c == '_';
   const auto code = static_cast<UChar32>(c);
   return (category(c) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0 ||
-         u_hasBinaryProperty(code, UCHAR_ALPHABETIC) != 0 || u_hasBinaryProperty(code, UCHAR_JOIN_CONTROL) != 0;
+         u_hasBinaryProperty(code, UCHAR_ALPHABETIC) != 0 ||
+         u_hasBinaryProperty(code, UCHAR_JOIN_CONTROL) != 0;
 }
 
 char32_t lower_case(char32_t c, char32_t& second) {

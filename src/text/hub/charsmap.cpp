@@ -20,11 +20,13 @@ constexpr std::size_t kMaxGrapheme = 6;  // longer graphemes are rewritten one c
 void find_graphemes(std::string_view text, std::vector<std::uint32_t>& ends) {
   thread_local std::unique_ptr<icu::BreakIterator> breaks = [] {
     UErrorCode code = U_ZERO_ERROR;
-    std::unique_ptr<icu::BreakIterator> made(icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), code));
+    std::unique_ptr<icu::BreakIterator> made(
+        icu::BreakIterator::createCharacterInstance(icu::Locale::getRoot(), code));
     if (U_FAILURE(code)) fail(ErrorCode::internal, "HubTokenizer", u_errorName(code));
     return made;
   }();
-  const auto units = icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<std::int32_t>(text.size())));
+  const auto units =
+      icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<std::int32_t>(text.size())));
   breaks->setText(units);
   std::int32_t unit = 0;
   std::uint32_t byte = 0;
@@ -55,7 +57,8 @@ std::string decode_base64(std::string_view text, const std::string& where) {
   static const std::array<std::int8_t, 256> values = [] {
     std::array<std::int8_t, 256> table;
     table.fill(-1);
-    for (std::size_t i = 0; i < kDigits.size(); ++i) table[static_cast<unsigned char>(kDigits[i])] = static_cast<std::int8_t>(i);
+    for (std::size_t i = 0; i < kDigits.size(); ++i)
+      table[static_cast<unsigned char>(kDigits[i])] = static_cast<std::int8_t>(i);
     return table;
   }();
   while (!text.empty() && text.back() == '=') text.remove_suffix(1);
@@ -94,7 +97,8 @@ Charsmap::Charsmap(std::string bytes, const std::string& where) {
   if (bytes.empty()) return;
   std::uint32_t size = 0;
   if (bytes.size() >= 4) {
-    for (int i = 3; i >= 0; --i) size = size << 8 | static_cast<unsigned char>(bytes[static_cast<std::size_t>(i)]);
+    for (int i = 3; i >= 0; --i)
+      size = size << 8 | static_cast<unsigned char>(bytes[static_cast<std::size_t>(i)]);
   }
   if (bytes.size() < 4 || size > bytes.size() - 4 || size % 4 != 0) {
     fail_format(where, fmt::format("{} bytes hold no trie of {} bytes", bytes.size(), size));
@@ -127,7 +131,9 @@ bool Charsmap::rewritten(std::string_view part, std::string_view& to) const {
     if ((unit >> 8 & 1) == 0) continue;
     if (node >= units_.size()) return false;
     const std::size_t at = units_[node] & 0x7FFFFFFF;
-    if (at > strings_.size() || (at < strings_.size() && (static_cast<unsigned char>(strings_[at]) & 0xC0) == 0x80)) return false;
+    if (at > strings_.size() ||
+        (at < strings_.size() && (static_cast<unsigned char>(strings_[at]) & 0xC0) == 0x80))
+      return false;
     to = std::string_view(strings_).substr(at);
     to = to.substr(0, to.find('\0'));
     return true;

@@ -40,7 +40,8 @@ std::string literal_between(std::string_view jinja, std::string_view open, std::
   for (std::size_t at = jinja.find(open); at != std::string_view::npos; at = jinja.find(open, at + 1)) {
     const std::string_view rest = jinja.substr(at + open.size());
     const std::string_view inside = rest.substr(0, rest.find(close));
-    if (!inside.empty() && inside.size() < rest.size() && inside.find_first_of("'\"{}") == std::string_view::npos) {
+    if (!inside.empty() && inside.size() < rest.size() &&
+        inside.find_first_of("'\"{}") == std::string_view::npos) {
       return std::string(inside);
     }
   }
@@ -58,7 +59,8 @@ void check_alternation(const std::vector<ChatMessage>& turns) {
   for (std::size_t i = 0; i < turns.size(); ++i) {
     const ChatRole wanted = i % 2 == 0 ? ChatRole::user : ChatRole::assistant;
     if (turns[i].role == wanted) continue;
-    refuse(fmt::format("turn {} is of the {}; want user and assistant in turn, the user first", i, name_of(turns[i].role)));
+    refuse(fmt::format("turn {} is of the {}; want user and assistant in turn, the user first", i,
+                       name_of(turns[i].role)));
   }
 }
 
@@ -70,13 +72,20 @@ std::string_view name_of(ChatRole role) {
 
 std::string_view name_of(ChatFormat format) {
   switch (format) {
-    case ChatFormat::chatml: return "ChatML";
-    case ChatFormat::llama2: return "Llama 2";
-    case ChatFormat::llama3: return "Llama 3";
-    case ChatFormat::mistral_v1: return "Mistral v1";
-    case ChatFormat::mistral_v3: return "Mistral v3";
-    case ChatFormat::gemma: return "Gemma";
-    case ChatFormat::zephyr: return "Zephyr";
+    case ChatFormat::chatml:
+      return "ChatML";
+    case ChatFormat::llama2:
+      return "Llama 2";
+    case ChatFormat::llama3:
+      return "Llama 3";
+    case ChatFormat::mistral_v1:
+      return "Mistral v1";
+    case ChatFormat::mistral_v3:
+      return "Mistral v3";
+    case ChatFormat::gemma:
+      return "Gemma";
+    case ChatFormat::zephyr:
+      return "Zephyr";
   }
   return "";
 }
@@ -95,7 +104,8 @@ ChatTemplate ChatTemplate::detect(std::string_view jinja, const HubTokenizer& to
     made.reasoning_ = has(jinja, "</think>") && has(jinja, "last_query_index");
     made.trims_ = made.trims_ && !made.reasoning_;
     made.default_system_ = literal_between(jinja, "<|im_start|>system\\n", "<|im_end|>");
-    if (made.default_system_.empty()) made.default_system_ = literal_between(jinja, "<|im_start|>system\n", "<|im_end|>");
+    if (made.default_system_.empty())
+      made.default_system_ = literal_between(jinja, "<|im_start|>system\n", "<|im_end|>");
   } else if (has(jinja, "<|start_header_id|>") && has(jinja, "<|eot_id|>")) {
     made.format_ = ChatFormat::llama3;
     made.end_of_turn_ = "<|eot_id|>";
@@ -106,26 +116,30 @@ ChatTemplate ChatTemplate::detect(std::string_view jinja, const HubTokenizer& to
     made.format_ = ChatFormat::llama2;
     made.open_ = "[INST] ";
     made.close_ = " [/INST]";
-    made.before_reply_ = made.after_reply_ = std::string(1, ' ');  // GCC 12 warns of overlap where one literal is assigned
+    made.before_reply_ = std::string(1, ' ');
     made.trims_ = true;
   } else if (has(jinja, "[INST]") && has(jinja, "[/INST]")) {
     const bool blank_before = has(jinja, " [/INST]");
+    const std::string blank(1, ' ');
+    const std::string none;
     made.format_ = blank_before ? ChatFormat::mistral_v1 : ChatFormat::mistral_v3;
     made.open_ = has(jinja, "[INST] ") ? "[INST] " : "[INST]";
     made.close_ = blank_before ? " [/INST]" : "[/INST]";
-    made.before_reply_ = has(jinja, "\" \" + message") || has(jinja, "' ' + message") ? " " : "";
-    made.after_reply_ = has(jinja, "eos_token + ' '") || has(jinja, "eos_token + \" \"") ? " " : "";
+    made.before_reply_ = has(jinja, "\" \" + message") || has(jinja, "' ' + message") ? blank : none;
+    made.after_reply_ = has(jinja, "eos_token + ' '") || has(jinja, "eos_token + \" \"") ? blank : none;
   } else if (has(jinja, "<start_of_turn>") && has(jinja, "<end_of_turn>")) {
     made.format_ = ChatFormat::gemma;
     made.end_of_turn_ = "<end_of_turn>";
-  } else if (has(jinja, "<|user|>") && has(jinja, "<|assistant|>") && has(jinja, "eos_token") && !has(jinja, "<|end|>")) {
+  } else if (has(jinja, "<|user|>") && has(jinja, "<|assistant|>") && has(jinja, "eos_token") &&
+             !has(jinja, "<|end|>")) {
     made.format_ = ChatFormat::zephyr;
   } else {
     std::string beginning(jinja.substr(0, 200));
     while (find_invalid_utf8(beginning)) beginning.pop_back();
-    fail(ErrorCode::unsupported, kOperation,
-         fmt::format("this chat template is not known: \"{}{}\"; want ChatML, Llama, Mistral, Gemma or Zephyr", beginning,
-                     jinja.size() > 200 ? "…" : ""));
+    fail(
+        ErrorCode::unsupported, kOperation,
+        fmt::format("this chat template is not known: \"{}{}\"; want ChatML, Llama, Mistral, Gemma or Zephyr",
+                    beginning, jinja.size() > 200 ? "…" : ""));
   }
   return made;
 }
@@ -141,21 +155,24 @@ std::string ChatTemplate::render(const std::vector<ChatMessage>& messages, bool 
   }
   if (format_ != ChatFormat::chatml && format_ != ChatFormat::zephyr && format_ != ChatFormat::llama3) {
     for (const ChatMessage& message : rest) {
-      if (message.role == ChatRole::system) refuse("a system message stands within the conversation; want it first");
+      if (message.role == ChatRole::system)
+        refuse("a system message stands within the conversation; want it first");
     }
     check_alternation(rest);
   }
   const std::string begin = begins_with_bos_ ? bos_ : std::string();
-  if (format_ == ChatFormat::llama2) return instructions(rest, has_system ? fmt::format("<<SYS>>\n{}\n<</SYS>>\n\n", system) : "");
+  if (format_ == ChatFormat::llama2)
+    return instructions(rest, has_system ? fmt::format("<<SYS>>\n{}\n<</SYS>>\n\n", system) : "");
   if (format_ == ChatFormat::mistral_v1 || format_ == ChatFormat::mistral_v3) {
-    return begin + instructions(rest, has_system ? system + "\n\n" : "");
+    return begin + instructions(rest, has_system ? fmt::format("{}\n\n", system) : "");
   }
   if (format_ == ChatFormat::gemma) {
-    if (has_system && !rest.empty()) rest.front().content = system + "\n\n" + stripped(rest.front().content);
+    if (has_system && !rest.empty())
+      rest.front().content = fmt::format("{}\n\n{}", system, stripped(rest.front().content));
   } else if (format_ == ChatFormat::llama3 && !before_system_.empty()) {
     const std::string given = has_system ? stripped(system) : std::string();
-    return begin + "<|start_header_id|>system<|end_header_id|>\n\n" + before_system_ + given + "<|eot_id|>" +
-           turns(rest, add_generation_prompt);
+    return fmt::format("{}<|start_header_id|>system<|end_header_id|>\n\n{}{}<|eot_id|>{}", begin,
+                       before_system_, given, turns(rest, add_generation_prompt));
   } else if (has_system) {
     rest.insert(rest.begin(), {ChatRole::system, system});
   }
@@ -163,7 +180,8 @@ std::string ChatTemplate::render(const std::vector<ChatMessage>& messages, bool 
 }
 
 // Llama 2 and Mistral. A system prompt stands in the first turn (Llama 2), or in the last (Mistral).
-std::string ChatTemplate::instructions(const std::vector<ChatMessage>& turns, const std::string& system) const {
+std::string ChatTemplate::instructions(const std::vector<ChatMessage>& turns,
+                                       const std::string& system) const {
   const bool llama = format_ == ChatFormat::llama2;
   std::string out;
   for (std::size_t i = 0; i < turns.size(); ++i) {
@@ -171,10 +189,13 @@ std::string ChatTemplate::instructions(const std::vector<ChatMessage>& turns, co
     if (turns[i].role == ChatRole::user) {
       if (i == (llama ? 0 : turns.size() - 1)) content = system + content;
       if (llama) content = stripped(content);
-      out += (llama && begins_with_bos_ ? bos_ : "") + open_ + content + close_;
+      if (llama && begins_with_bos_) out += bos_;
+      out += open_ + content + close_;
     } else {
       if (trims_) content = stripped(content);
-      out += before_reply_ + content + (llama ? " " : "") + eos_ + (llama ? "" : after_reply_);
+      out += before_reply_ + content;
+      if (llama) out.push_back(' ');
+      out += eos_ + after_reply_;
     }
   }
   return out;
@@ -202,7 +223,8 @@ std::string ChatTemplate::turns(const std::vector<ChatMessage>& messages, bool g
             content = without_line_feeds(std::string_view(content).substr(end + 8), true, false);
           }
           if (i > last_question && (i + 1 == messages.size() || !thought.empty())) {
-            content = fmt::format("<think>\n{}\n</think>\n\n{}", thought, without_line_feeds(content, true, false));
+            content =
+                fmt::format("<think>\n{}\n</think>\n\n{}", thought, without_line_feeds(content, true, false));
           }
         }
         out += fmt::format("<|im_start|>{}\n{}<|im_end|>\n", role, content);
@@ -211,7 +233,8 @@ std::string ChatTemplate::turns(const std::vector<ChatMessage>& messages, bool g
         out += fmt::format("<|start_header_id|>{}<|end_header_id|>\n\n{}<|eot_id|>", role, content);
         break;
       case ChatFormat::gemma:
-        out += fmt::format("<start_of_turn>{}\n{}<end_of_turn>\n", message.role == ChatRole::assistant ? "model" : role, content);
+        out += fmt::format("<start_of_turn>{}\n{}<end_of_turn>\n",
+                           message.role == ChatRole::assistant ? "model" : role, content);
         break;
       default:
         out += fmt::format("<|{}|>\n{}{}\n", role, content, eos_);
@@ -220,14 +243,24 @@ std::string ChatTemplate::turns(const std::vector<ChatMessage>& messages, bool g
   }
   if (!generate) return out;
   switch (format_) {
-    case ChatFormat::chatml: return out + "<|im_start|>assistant\n";
-    case ChatFormat::llama3: return out + "<|start_header_id|>assistant<|end_header_id|>\n\n";
-    case ChatFormat::gemma: return out + "<start_of_turn>model\n";
-    default: return out + "<|assistant|>\n";
+    case ChatFormat::chatml:
+      out += "<|im_start|>assistant\n";
+      break;
+    case ChatFormat::llama3:
+      out += "<|start_header_id|>assistant<|end_header_id|>\n\n";
+      break;
+    case ChatFormat::gemma:
+      out += "<start_of_turn>model\n";
+      break;
+    default:
+      out += "<|assistant|>\n";
+      break;
   }
+  return out;
 }
 
-std::vector<std::int32_t> ChatTemplate::encode(const HubTokenizer& tokenizer, const std::vector<ChatMessage>& messages,
+std::vector<std::int32_t> ChatTemplate::encode(const HubTokenizer& tokenizer,
+                                               const std::vector<ChatMessage>& messages,
                                                bool add_generation_prompt) const {
   EncodeOptions options;
   options.add_special_tokens = false;
@@ -238,7 +271,8 @@ std::vector<std::int32_t> ChatTemplate::encode(const HubTokenizer& tokenizer, co
   return ids;
 }
 
-std::vector<std::int32_t> ChatTemplate::end_ids(const HubTokenizer& tokenizer, const std::vector<std::int32_t>& configured) const {
+std::vector<std::int32_t> ChatTemplate::end_ids(const HubTokenizer& tokenizer,
+                                                const std::vector<std::int32_t>& configured) const {
   std::vector<std::int32_t> ids;
   const auto add = [&](std::int32_t id) {
     if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);

@@ -14,7 +14,10 @@ namespace {
 constexpr std::string_view kMark = "\u2581";
 
 Json metaspace(bool prefix) {
-  return {{"type", "Metaspace"}, {"replacement", kMark}, {"prepend_scheme", prefix ? "always" : "never"}, {"split", true}};
+  return {{"type", "Metaspace"},
+          {"replacement", kMark},
+          {"prepend_scheme", prefix ? "always" : "never"},
+          {"split", true}};
 }
 
 Json replace(const char* kind, std::string_view pattern, std::string_view content) {
@@ -32,7 +35,8 @@ Json normalizer_of(const SpmModel& model, SpmFamily family, const Config& config
     }
     if (flag(config, "do_lower_case", true)) steps.push_back({{"type", "Lowercase"}});
   }
-  if (!model.charsmap.empty()) steps.push_back({{"type", "Precompiled"}, {"precompiled_charsmap", encode_base64(model.charsmap)}});
+  if (!model.charsmap.empty())
+    steps.push_back({{"type", "Precompiled"}, {"precompiled_charsmap", encode_base64(model.charsmap)}});
   if (family == SpmFamily::albert) {
     steps.push_back(replace("Regex", " {2,}", " "));
   } else {
@@ -47,9 +51,12 @@ std::vector<SpmPiece> pieces_of(const SpmModel& model, SpmFamily family, const C
   std::vector<SpmPiece> pieces = model.pieces;
   if (family == SpmFamily::xlm_roberta) {
     // fairseq's order: <s>, <pad>, </s>, <unk> before the pieces, whose own first three go.
-    pieces.erase(pieces.begin(), pieces.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(3, pieces.size())));
-    pieces.insert(pieces.begin(), {{"<s>", 0, SpmPieceType::control}, {"<pad>", 0, SpmPieceType::control},
-                                   {"</s>", 0, SpmPieceType::control}, {"<unk>", 0, SpmPieceType::unknown}});
+    pieces.erase(pieces.begin(),
+                 pieces.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(3, pieces.size())));
+    pieces.insert(pieces.begin(), {{"<s>", 0, SpmPieceType::control},
+                                   {"<pad>", 0, SpmPieceType::control},
+                                   {"</s>", 0, SpmPieceType::control},
+                                   {"<unk>", 0, SpmPieceType::unknown}});
     pieces.push_back({"<mask>", 0, SpmPieceType::control});
   }
   if (family == SpmFamily::t5) {
@@ -57,7 +64,8 @@ std::vector<SpmPiece> pieces_of(const SpmModel& model, SpmFamily family, const C
     if (config.tokenizer_config.is_object() && config.tokenizer_config.contains("extra_ids")) {
       extra = integer_of(config.tokenizer_config["extra_ids"], "extra_ids", 0, 10000);
     }
-    const bool there = std::any_of(pieces.begin(), pieces.end(), [](const SpmPiece& p) { return p.piece == "<extra_id_0>"; });
+    const bool there = std::any_of(pieces.begin(), pieces.end(),
+                                   [](const SpmPiece& p) { return p.piece == "<extra_id_0>"; });
     for (std::int64_t i = extra; i > 0 && !there; --i) {
       pieces.push_back({fmt::format("<extra_id_{}>", i - 1), 0, SpmPieceType::control});
     }
@@ -69,10 +77,14 @@ Around around_of(SpmFamily family, const Config& config) {
   const std::string bos = special_token(config, "bos_token").value_or("<s>");
   const std::string eos = special_token(config, "eos_token").value_or("</s>");
   switch (family) {
-    case SpmFamily::t5: return {{}, {eos}, {eos}, 0};
-    case SpmFamily::albert: return {{"[CLS]"}, {"[SEP]"}, {"[SEP]"}, 1};
-    case SpmFamily::xlm_roberta: return {{"<s>"}, {"</s>", "</s>"}, {"</s>"}, 0};
-    case SpmFamily::llama: break;
+    case SpmFamily::t5:
+      return {{}, {eos}, {eos}, 0};
+    case SpmFamily::albert:
+      return {{"[CLS]"}, {"[SEP]"}, {"[SEP]"}, 1};
+    case SpmFamily::xlm_roberta:
+      return {{"<s>"}, {"</s>", "</s>"}, {"</s>"}, 0};
+    case SpmFamily::llama:
+      break;
   }
   Around around;
   if (flag(config, "add_bos_token", true)) around.before = around.between = {bos};
@@ -85,7 +97,8 @@ Around around_of(SpmFamily family, const Config& config) {
 
 }  // namespace
 
-Json merges_of(const std::vector<std::string>& tokens, const std::vector<float>& scores, const std::vector<bool>& reached) {
+Json merges_of(const std::vector<std::string>& tokens, const std::vector<float>& scores,
+               const std::vector<bool>& reached) {
   const TokenIndex index(tokens);
   struct Found {
     float score;
@@ -102,9 +115,9 @@ Json merges_of(const std::vector<std::string>& tokens, const std::vector<float>&
       const std::int32_t right = left < 0 ? -1 : index.find(std::string_view(token).substr(cut));
       if (right >= 0) found.push_back({scores[id], left, right});
     }
-    std::sort(found.begin() + static_cast<std::ptrdiff_t>(first), found.end(), [](const Found& a, const Found& b) {
-      return std::tie(a.left, a.right) < std::tie(b.left, b.right);
-    });
+    std::sort(
+        found.begin() + static_cast<std::ptrdiff_t>(first), found.end(),
+        [](const Found& a, const Found& b) { return std::tie(a.left, a.right) < std::tie(b.left, b.right); });
   }
   std::stable_sort(found.begin(), found.end(), [&](const Found& a, const Found& b) {
     const auto key = [&](const Found& f) {
@@ -128,9 +141,12 @@ Json from_spm(const SpmModel& model, SpmFamily family, const Config& config, con
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const SpmPiece& piece = pieces[i];
     if (piece.type == SpmPieceType::unknown && unknown < 0) unknown = static_cast<std::int64_t>(i);
-    if (!vocabulary.emplace(piece.piece, i).second) fail_format(what, fmt::format("has the piece '{}' twice", piece.piece));
-    if (piece.type == SpmPieceType::control || piece.type == SpmPieceType::user_defined || piece.type == SpmPieceType::unknown) {
-      Json entry = added_token(static_cast<std::int64_t>(i), piece.piece, piece.type != SpmPieceType::user_defined);
+    if (!vocabulary.emplace(piece.piece, i).second)
+      fail_format(what, fmt::format("has the piece '{}' twice", piece.piece));
+    if (piece.type == SpmPieceType::control || piece.type == SpmPieceType::user_defined ||
+        piece.type == SpmPieceType::unknown) {
+      Json entry =
+          added_token(static_cast<std::int64_t>(i), piece.piece, piece.type != SpmPieceType::user_defined);
       if (piece.piece == "<mask>" || piece.piece == "[MASK]") entry["lstrip"] = true;
       added.push_back(entry);
     }
@@ -147,12 +163,14 @@ Json from_spm(const SpmModel& model, SpmFamily family, const Config& config, con
       scores.push_back(piece.score);
       reached.push_back(piece.type == SpmPieceType::normal);
     }
-    json["model"] = {{"type", "BPE"}, {"unk_token", pieces[static_cast<std::size_t>(unknown)].piece}, {"fuse_unk", true},
-                     {"byte_fallback", model.byte_fallback}, {"vocab", vocabulary}, {"merges", merges_of(tokens, scores, reached)}};
+    json["model"] = {{"type", "BPE"},       {"unk_token", pieces[static_cast<std::size_t>(unknown)].piece},
+                     {"fuse_unk", true},    {"byte_fallback", model.byte_fallback},
+                     {"vocab", vocabulary}, {"merges", merges_of(tokens, scores, reached)}};
   } else {
     Json scored = Json::array();
     for (const SpmPiece& piece : pieces) scored.push_back({piece.piece, piece.score});
-    json["model"] = {{"type", "Unigram"}, {"unk_id", unknown}, {"vocab", scored}, {"byte_fallback", model.byte_fallback}};
+    json["model"] = {
+        {"type", "Unigram"}, {"unk_id", unknown}, {"vocab", scored}, {"byte_fallback", model.byte_fallback}};
   }
   if (family == SpmFamily::llama) {
     Json steps = Json::array();
@@ -160,7 +178,8 @@ Json from_spm(const SpmModel& model, SpmFamily family, const Config& config, con
     steps.push_back(replace("String", " ", kMark));
     json["normalizer"] = {{"type", "Sequence"}, {"normalizers", steps}};
     Json decoders = {replace("String", kMark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
-    if (model.add_dummy_prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+    if (model.add_dummy_prefix)
+      decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
     json["decoder"] = {{"type", "Sequence"}, {"decoders", decoders}};
   } else {
     json["normalizer"] = normalizer_of(model, family, config);
@@ -175,7 +194,8 @@ Json from_marian(const SpmModel& source, std::string_view vocabulary_text, const
   const Json vocabulary = parse_json(vocabulary_text, what);
   const TokenIndex index(vocabulary, what);
   const std::int32_t unknown = index.find("<unk>");
-  if (unknown < 0 || source.kind != SpmModel::Kind::unigram) fail_format(what, "want a unigram model, and '<unk>' in vocab.json");
+  if (unknown < 0 || source.kind != SpmModel::Kind::unigram)
+    fail_format(what, "want a unigram model, and '<unk>' in vocab.json");
   // Tokens that only the target language has: source texts are never cut into them.
   const double never = std::numeric_limits<double>::quiet_NaN();
   Json scored = Json::array();
@@ -188,8 +208,11 @@ Json from_marian(const SpmModel& source, std::string_view vocabulary_text, const
     if (id >= 0 && piece.type == SpmPieceType::normal) scored[static_cast<std::size_t>(id)][1] = piece.score;
   }
   Json steps = Json::array();
-  if (!source.charsmap.empty()) steps.push_back({{"type", "Precompiled"}, {"precompiled_charsmap", encode_base64(source.charsmap)}});
-  steps.push_back({{"type", "Strip"}, {"strip_left", source.remove_extra_whitespaces}, {"strip_right", source.remove_extra_whitespaces}});
+  if (!source.charsmap.empty())
+    steps.push_back({{"type", "Precompiled"}, {"precompiled_charsmap", encode_base64(source.charsmap)}});
+  steps.push_back({{"type", "Strip"},
+                   {"strip_left", source.remove_extra_whitespaces},
+                   {"strip_right", source.remove_extra_whitespaces}});
   if (source.remove_extra_whitespaces) steps.push_back(replace("Regex", " {2,}", " "));
   Json added = Json::array();
   for (const char* name : {"</s>", "<unk>", "<pad>"}) {

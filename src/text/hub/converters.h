@@ -15,7 +15,8 @@ namespace headway::inline v1::text::hub {
 /// vocab.txt: a token a line.
 Json from_vocab_txt(std::string_view vocabulary, const Config& config, const std::string& what);
 /// vocab.json and merges.txt.
-Json from_bpe_files(std::string_view vocabulary, std::string_view merges, const Config& config, const std::string& what);
+Json from_bpe_files(std::string_view vocabulary, std::string_view merges, const Config& config,
+                    const std::string& what);
 
 enum class SpmPieceType { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
 struct SpmPiece {
@@ -44,7 +45,8 @@ Json from_spm(const SpmModel& model, SpmFamily family, const Config& config, con
 Json from_marian(const SpmModel& source, std::string_view vocabulary, const std::string& what);
 
 /// Merges that lead to the scored tokens, best first.
-Json merges_of(const std::vector<std::string>& tokens, const std::vector<float>& scores, const std::vector<bool>& reached);
+Json merges_of(const std::vector<std::string>& tokens, const std::vector<float>& scores,
+               const std::vector<bool>& reached);
 
 /// {"id", "content", …} of section "added_tokens".
 Json added_token(std::int64_t id, std::string_view content, bool special);

@@ -29,8 +29,8 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 // English spacing, as WordPiece's and CTC's `cleanup` mend it.
 void clean_up(std::string& text) {
   constexpr std::pair<std::string_view, std::string_view> kRules[] = {
-      {" .", "."},    {" ?", "?"},    {" !", "!"},           {" ,", ","},    {" ' ", "'"},   {" n't", "n't"},
-      {" 'm", "'m"},  {" do not", " don't"}, {" 's", "'s"},  {" 've", "'ve"}, {" 're", "'re"}};
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [from, to] : kRules) replace_all(text, from, to);
 }
 
@@ -56,7 +56,9 @@ class ByteLevel final : public Decoder {
 
 class WordPiece final : public Decoder {
  public:
-  explicit WordPiece(Fields fields) : prefix_(fields.string("prefix")), clean_(fields.boolean("cleanup")) { fields.done(); }
+  explicit WordPiece(Fields fields) : prefix_(fields.string("prefix")), clean_(fields.boolean("cleanup")) {
+    fields.done();
+  }
   void apply(std::vector<std::string>& tokens) const override {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       if (i > 0) {
@@ -86,7 +88,8 @@ class Metaspace final : public Decoder {
     fields.done();
   }
   void apply(std::vector<std::string>& tokens) const override {
-    for (std::size_t i = 0; i < tokens.size(); ++i) replace_all(tokens[i], mark_, i == 0 && first_ ? "" : " ");
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      replace_all(tokens[i], mark_, i == 0 && first_ ? "" : " ");
   }
 
  private:
@@ -98,7 +101,8 @@ class Bpe final : public Decoder {
  public:
   explicit Bpe(Fields fields) : suffix_(fields.string("suffix")) { fields.done(); }
   void apply(std::vector<std::string>& tokens) const override {
-    for (std::size_t i = 0; i < tokens.size(); ++i) replace_all(tokens[i], suffix_, i + 1 == tokens.size() ? "" : " ");
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      replace_all(tokens[i], suffix_, i + 1 == tokens.size() ? "" : " ");
   }
 
  private:
@@ -153,8 +157,10 @@ class Strip final : public Decoder {
   void apply(std::vector<std::string>& tokens) const override {
     for (std::string& token : tokens) {
       std::string_view left = token;
-      for (std::int64_t i = 0; i < start_ && left.starts_with(content_); ++i) left.remove_prefix(content_.size());
-      for (std::int64_t i = 0; i < stop_ && left.ends_with(content_); ++i) left.remove_suffix(content_.size());
+      for (std::int64_t i = 0; i < start_ && left.starts_with(content_); ++i)
+        left.remove_prefix(content_.size());
+      for (std::int64_t i = 0; i < stop_ && left.ends_with(content_); ++i)
+        left.remove_suffix(content_.size());
       if (left.size() != token.size()) token = std::string(left);
     }
   }
@@ -166,7 +172,8 @@ class Strip final : public Decoder {
 
 class Replace final : public Decoder {
  public:
-  explicit Replace(Fields fields) : pattern_(fields.at("pattern"), fields.where("pattern")), content_(fields.string("content")) {
+  explicit Replace(Fields fields)
+      : pattern_(fields.at("pattern"), fields.where("pattern")), content_(fields.string("content")) {
     fields.done();
   }
   void apply(std::vector<std::string>& tokens) const override {
@@ -198,7 +205,9 @@ class Replace final : public Decoder {
 class Ctc final : public Decoder {
  public:
   explicit Ctc(Fields fields)
-      : pad_(fields.string("pad_token")), word_(fields.string("word_delimiter_token")), clean_(fields.boolean("cleanup")) {
+      : pad_(fields.string("pad_token")),
+        word_(fields.string("word_delimiter_token")),
+        clean_(fields.boolean("cleanup")) {
     fields.done();
   }
   void apply(std::vector<std::string>& tokens) const override {

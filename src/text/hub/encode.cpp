@@ -17,7 +17,8 @@ constexpr std::string_view kOperation = "HubTokenizer::encode";
 void check(std::string_view text) {
   require_utf8(text, kOperation, "text");
   if (text.size() >= kMaxBytes) {
-    fail(ErrorCode::value, kOperation, fmt::format("text is {} bytes; want below {}", text.size(), kMaxBytes));
+    fail(ErrorCode::value, kOperation,
+         fmt::format("text is {} bytes; want below {}", text.size(), kMaxBytes));
   }
 }
 
@@ -33,7 +34,8 @@ void truncate(std::vector<hub::Draft>& drafts, std::size_t most, const hub::Trun
   if (total <= most) return;
   if (most == 0 || drafts.size() == 1) {
     if (how.strategy == hub::TruncationStrategy::only_second && most > 0) {
-      fail(ErrorCode::value, kOperation, "the file shortens second texts only, and there is none; want a pair");
+      fail(ErrorCode::value, kOperation,
+           "the file shortens second texts only, and there is none; want a pair");
     }
     for (hub::Draft& draft : drafts) keep(draft, most, how.left);
     return;
@@ -43,8 +45,8 @@ void truncate(std::vector<hub::Draft>& drafts, std::size_t most, const hub::Trun
     const std::size_t surplus = total - most;
     if (target.size() <= surplus) {
       fail(ErrorCode::value, kOperation,
-           fmt::format("{} tokens of a pair are to be {} by shortening one text of {}; want one long enough", total, most,
-                       target.size()));
+           fmt::format("{} tokens of a pair are to be {} by shortening one text of {}; want one long enough",
+                       total, most, target.size()));
     }
     keep(target, target.size() - surplus, how.left);
     return;
@@ -128,13 +130,16 @@ Encoding HubTokenizer::Impl::encode(std::string_view text, const EncodeOptions& 
     check(*options.pair);
     drafts.push_back(draft(*options.pair, 1, options.special_in_text));
   }
-  const std::int64_t length = options.max_length == EncodeOptions::kFileLength ? truncation.max_length : options.max_length;
+  const std::int64_t length =
+      options.max_length == EncodeOptions::kFileLength ? truncation.max_length : options.max_length;
   if (length < 0) fail(ErrorCode::value, kOperation, fmt::format("max_length is {}; want 0 or more", length));
   if (length > 0) {
-    const std::size_t around = processor != nullptr && options.add_special_tokens ? processor->added(drafts.size() > 1) : 0;
+    const std::size_t around =
+        processor != nullptr && options.add_special_tokens ? processor->added(drafts.size() > 1) : 0;
     if (static_cast<std::size_t>(length) < around) {
       fail(ErrorCode::value, kOperation,
-           fmt::format("max_length is {}, and {} tokens are put around a text; want at least as many", length, around));
+           fmt::format("max_length is {}, and {} tokens are put around a text; want at least as many", length,
+                       around));
     }
     truncate(drafts, static_cast<std::size_t>(length) - around, truncation);
   }
@@ -160,7 +165,11 @@ std::string HubTokenizer::Impl::decode(const std::vector<std::int32_t>& ids, boo
   tokens.reserve(ids.size());
   for (const std::int32_t id : ids) {
     const std::string* found = token(id);
-    if (found == nullptr || (skip_special && added.is_special(id))) continue;
+    if (found == nullptr) continue;
+    if (skip_special) {  // by the token, not the id: a vocabulary may have one twice
+      const hub::AddedToken* known = added.find(std::string_view(*found));
+      if (known != nullptr && known->special) continue;
+    }
     tokens.push_back(*found);
   }
   if (decoder != nullptr) decoder->apply(tokens);

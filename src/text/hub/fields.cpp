@@ -99,13 +99,15 @@ char32_t Fields::character(std::string_view name, char32_t otherwise) {
 void Fields::done() const {
   for (const auto& [name, value] : object_->items()) {
     if (asked_.find(name) == asked_.end()) {
-      fail_unsupported(where_, fmt::format("has a field '{}' ({}) that is not understood", name, shown(value)));
+      fail_unsupported(where_,
+                       fmt::format("has a field '{}' ({}) that is not understood", name, shown(value)));
     }
   }
 }
 
 std::int64_t integer_of(const Json& value, const std::string& where, std::int64_t least, std::int64_t most) {
-  const bool fits = value.is_number_integer() && !(value.is_number_unsigned() && value.get<std::uint64_t>() > (1ULL << 62));
+  const bool fits =
+      value.is_number_integer() && !(value.is_number_unsigned() && value.get<std::uint64_t>() > (1ULL << 62));
   if (!fits || value.get<std::int64_t>() < least || value.get<std::int64_t>() > most) {
     fail_format(where, fmt::format("is {}; want an integer of {} to {}", shown(value), least, most));
   }

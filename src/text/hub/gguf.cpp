@@ -40,7 +40,8 @@ struct PreTokenizerOf {
 // Names as llama.cpp's converter writes them.
 const std::vector<PreTokenizerOf>& pre_tokenizers() {
   static const std::vector<PreTokenizerOf> all = {
-      {"gpt-2 phi-2 jina-es jina-de jina-v1-en jina-v2-es jina-v2-de jina-v2-code mpt olmo jais trillion roberta-bpe gigachat exaone4 a.x-4.0 mellum modern-bert",
+      {"gpt-2 phi-2 jina-es jina-de jina-v1-en jina-v2-es jina-v2-de jina-v2-code mpt olmo jais trillion "
+       "roberta-bpe gigachat exaone4 a.x-4.0 mellum modern-bert",
        {kGpt2}},
       {"smollm starcoder refact command-r codeshell exaone minerva-7b", {R"(\p{N})", kGpt2}},
       {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2", {kLlama3}, true, true},
@@ -60,29 +61,42 @@ const PreTokenizerOf& find_pre(const std::string& name) {
     if (!name.empty() && fmt::format(" {} ", pre.names).find(wanted) != std::string::npos) return pre;
   }
   fail(ErrorCode::unsupported, kOperation,
-       fmt::format("the pre-tokenizer is '{}'; want one of those known: default, gpt-2, smollm, llama-bpe, qwen2, tekken, gpt-4o, falcon …", name));
+       fmt::format("the pre-tokenizer is '{}'; want one of those known: default, gpt-2, smollm, llama-bpe, "
+                   "qwen2, tekken, gpt-4o, falcon …",
+                   name));
 }
 
-std::string piece_or(const GgufVocabulary& vocabulary, const std::optional<std::int32_t>& id, std::string_view otherwise) {
+std::string piece_or(const GgufVocabulary& vocabulary, const std::optional<std::int32_t>& id,
+                     std::string_view otherwise) {
   return id ? vocabulary.tokens[static_cast<std::size_t>(*id)] : std::string(otherwise);
 }
 
-int type_of(const GgufVocabulary& vocabulary, std::size_t id) { return vocabulary.types.empty() ? kNormal : vocabulary.types[id]; }
+int type_of(const GgufVocabulary& vocabulary, std::size_t id) {
+  return vocabulary.types.empty() ? kNormal : vocabulary.types[id];
+}
 
 void check(const GgufVocabulary& vocabulary) {
   const std::size_t count = vocabulary.tokens.size();
   const auto wrong = [&](std::string_view what, std::size_t size) {
-    fail(ErrorCode::format, kOperation, fmt::format("{} has {} entries, tokens {}; want equal numbers", what, size, count));
+    fail(ErrorCode::format, kOperation,
+         fmt::format("{} has {} entries, tokens {}; want equal numbers", what, size, count));
   };
   if (count == 0) fail(ErrorCode::format, kOperation, "there are no tokens");
-  if (!vocabulary.types.empty() && vocabulary.types.size() != count) wrong("token_type", vocabulary.types.size());
-  if (!vocabulary.scores.empty() && vocabulary.scores.size() != count) wrong("scores", vocabulary.scores.size());
+  if (!vocabulary.types.empty() && vocabulary.types.size() != count)
+    wrong("token_type", vocabulary.types.size());
+  if (!vocabulary.scores.empty() && vocabulary.scores.size() != count)
+    wrong("scores", vocabulary.scores.size());
   for (const std::string& token : vocabulary.tokens) {
     if (find_invalid_utf8(token)) fail(ErrorCode::format, kOperation, "a token is not valid UTF-8");
   }
-  for (const auto& [name, id] : {std::pair{"bos", vocabulary.bos}, {"eos", vocabulary.eos}, {"eot", vocabulary.eot},
-                                 {"unknown", vocabulary.unknown}, {"separator", vocabulary.separator},
-                                 {"padding", vocabulary.padding}, {"cls", vocabulary.cls}, {"mask", vocabulary.mask}}) {
+  for (const auto& [name, id] : {std::pair{"bos", vocabulary.bos},
+                                 {"eos", vocabulary.eos},
+                                 {"eot", vocabulary.eot},
+                                 {"unknown", vocabulary.unknown},
+                                 {"separator", vocabulary.separator},
+                                 {"padding", vocabulary.padding},
+                                 {"cls", vocabulary.cls},
+                                 {"mask", vocabulary.mask}}) {
     if (id && (*id < 0 || static_cast<std::size_t>(*id) >= count)) {
       fail(ErrorCode::format, kOperation, fmt::format("{} token is {}; want below {}", name, *id, count));
     }
@@ -91,7 +105,8 @@ void check(const GgufVocabulary& vocabulary) {
 
 Json vocabulary_of(const std::vector<std::string>& tokens) {
   Json vocabulary = Json::object();
-  for (std::size_t i = 0; i < tokens.size(); ++i) vocabulary.emplace(tokens[i], i);  // of equal ones, the first
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    vocabulary.emplace(tokens[i], i);  // of equal ones, the first
   return vocabulary;
 }
 
@@ -100,7 +115,8 @@ Json added_of(const GgufVocabulary& vocabulary, bool unknown_too) {
   for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
     const int type = type_of(vocabulary, i);
     if (type == kControl || type == kUserDefined || (type == kUnknown && unknown_too)) {
-      added.push_back(hub::added_token(static_cast<std::int64_t>(i), vocabulary.tokens[i], type != kUserDefined));
+      added.push_back(
+          hub::added_token(static_cast<std::int64_t>(i), vocabulary.tokens[i], type != kUserDefined));
     }
   }
   return added;
@@ -121,15 +137,20 @@ Json from_byte_level(const GgufVocabulary& vocabulary) {
   const Json ids = vocabulary_of(vocabulary.tokens);
   Json steps = Json::array();
   for (const char* pattern : pre.patterns) {
-    steps.push_back({{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
+    steps.push_back(
+        {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
   }
-  steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}});
-  Json json = {{"version", "1.0"},
-               {"added_tokens", added_of(vocabulary, true)},
-               {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}},
-               {"post_processor", around_of(vocabulary, ids, vocabulary.add_bos.value_or(pre.adds_bos), vocabulary.add_eos.value_or(false))},
-               {"decoder", {{"type", "ByteLevel"}}},
-               {"model", {{"type", "BPE"}, {"ignore_merges", pre.whole_words}, {"vocab", ids}, {"merges", vocabulary.merges}}}};
+  steps.push_back(
+      {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}});
+  Json json = {
+      {"version", "1.0"},
+      {"added_tokens", added_of(vocabulary, true)},
+      {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}},
+      {"post_processor", around_of(vocabulary, ids, vocabulary.add_bos.value_or(pre.adds_bos),
+                                   vocabulary.add_eos.value_or(false))},
+      {"decoder", {{"type", "ByteLevel"}}},
+      {"model",
+       {{"type", "BPE"}, {"ignore_merges", pre.whole_words}, {"vocab", ids}, {"merges", vocabulary.merges}}}};
   if (pre.composed) json["normalizer"] = {{"type", "NFC"}};
   return json;
 }
@@ -138,7 +159,8 @@ Json from_sentence_piece(const GgufVocabulary& vocabulary) {
   if (vocabulary.scores.empty()) fail(ErrorCode::format, kOperation, "model 'llama' has no scores");
   const Json ids = vocabulary_of(vocabulary.tokens);
   std::vector<bool> reached;
-  for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) reached.push_back(type_of(vocabulary, i) == kNormal);
+  for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i)
+    reached.push_back(type_of(vocabulary, i) == kNormal);
   const bool prefix = vocabulary.add_space_prefix.value_or(true);
   const auto replace = [](std::string_view from, std::string_view to) {
     return Json{{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
@@ -148,13 +170,17 @@ Json from_sentence_piece(const GgufVocabulary& vocabulary) {
   normalizers.push_back(replace(" ", kMark));
   Json decoders = {replace(kMark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
   if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
-  Json model = {{"type", "BPE"}, {"fuse_unk", true}, {"byte_fallback", true}, {"vocab", ids},
+  Json model = {{"type", "BPE"},
+                {"fuse_unk", true},
+                {"byte_fallback", true},
+                {"vocab", ids},
                 {"merges", hub::merges_of(vocabulary.tokens, vocabulary.scores, reached)}};
   if (vocabulary.unknown) model["unk_token"] = piece_or(vocabulary, vocabulary.unknown, "");
   return {{"version", "1.0"},
           {"added_tokens", added_of(vocabulary, true)},
           {"normalizer", {{"type", "Sequence"}, {"normalizers", normalizers}}},
-          {"post_processor", around_of(vocabulary, ids, vocabulary.add_bos.value_or(true), vocabulary.add_eos.value_or(false))},
+          {"post_processor",
+           around_of(vocabulary, ids, vocabulary.add_bos.value_or(true), vocabulary.add_eos.value_or(false))},
           {"decoder", {{"type", "Sequence"}, {"decoders", decoders}}},
           {"model", model}};
 }
@@ -178,11 +204,12 @@ Json from_word_piece(const GgufVocabulary& vocabulary) {
     return id ? tokens[static_cast<std::size_t>(*id)] : std::string(otherwise);
   };
   hub::Config config;
-  config.special_tokens_map = {{"cls_token", named(vocabulary.cls ? vocabulary.cls : vocabulary.bos, "[CLS]")},
-                               {"sep_token", named(vocabulary.separator ? vocabulary.separator : vocabulary.eos, "[SEP]")},
-                               {"unk_token", named(vocabulary.unknown, "[UNK]")},
-                               {"pad_token", named(vocabulary.padding, "[PAD]")},
-                               {"mask_token", named(vocabulary.mask, "[MASK]")}};
+  config.special_tokens_map = {
+      {"cls_token", named(vocabulary.cls ? vocabulary.cls : vocabulary.bos, "[CLS]")},
+      {"sep_token", named(vocabulary.separator ? vocabulary.separator : vocabulary.eos, "[SEP]")},
+      {"unk_token", named(vocabulary.unknown, "[UNK]")},
+      {"pad_token", named(vocabulary.padding, "[PAD]")},
+      {"mask_token", named(vocabulary.mask, "[MASK]")}};
   return hub::from_vocab_txt(text, config, "from_gguf");
 }
 
@@ -198,7 +225,8 @@ HubTokenizer HubTokenizer::from_gguf(const GgufVocabulary& vocabulary) {
   } else if (vocabulary.model == "bert") {
     json = from_word_piece(vocabulary);
   } else {
-    fail(ErrorCode::unsupported, kOperation, fmt::format("the tokenizer model is '{}'; want gpt2, llama or bert", vocabulary.model));
+    fail(ErrorCode::unsupported, kOperation,
+         fmt::format("the tokenizer model is '{}'; want gpt2, llama or bert", vocabulary.model));
   }
   auto impl = hub::assemble(json, "from_gguf");
   SpecialTokens& special = impl->special;
@@ -214,8 +242,9 @@ HubTokenizer HubTokenizer::from_gguf(const GgufVocabulary& vocabulary) {
   hub::find_ends(*impl);
   Json config = Json::object();
   const std::pair<const char*, std::optional<std::int32_t>> names[] = {
-      {"bos_token", special.bos}, {"eos_token", special.eos}, {"pad_token", special.padding}, {"unk_token", special.unknown},
-      {"sep_token", special.separator}, {"cls_token", special.cls}, {"mask_token", special.mask}};
+      {"bos_token", special.bos},     {"eos_token", special.eos},       {"pad_token", special.padding},
+      {"unk_token", special.unknown}, {"sep_token", special.separator}, {"cls_token", special.cls},
+      {"mask_token", special.mask}};
   for (const auto& [name, id] : names) {
     if (id) config[name] = *impl->token(*id);
   }

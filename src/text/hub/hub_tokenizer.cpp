@@ -22,14 +22,19 @@ HubTokenizer HubTokenizer::from_json(std::string_view json, std::string_view wha
   return HubTokenizer(std::move(impl));
 }
 
-Encoding HubTokenizer::encode(std::string_view text, const EncodeOptions& options) const { return impl_->encode(text, options); }
+Encoding HubTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  return impl_->encode(text, options);
+}
 
-std::vector<Encoding> HubTokenizer::encode(const std::vector<std::string>& texts, const EncodeOptions& options) const {
+std::vector<Encoding> HubTokenizer::encode(const std::vector<std::string>& texts,
+                                           const EncodeOptions& options) const {
   std::vector<Encoding> out(texts.size());
   constexpr std::int64_t kTogether = 16;
-  core::parallel_ranges(static_cast<std::int64_t>(texts.size()), kTogether, [&](std::int64_t begin, std::int64_t end) {
-    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) out[i] = impl_->encode(texts[i], options);
-  });
+  core::parallel_ranges(
+      static_cast<std::int64_t>(texts.size()), kTogether, [&](std::int64_t begin, std::int64_t end) {
+        for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i)
+          out[i] = impl_->encode(texts[i], options);
+      });
   return out;
 }
 
@@ -45,7 +50,8 @@ std::optional<std::int32_t> HubTokenizer::id(std::string_view token) const {
 std::string HubTokenizer::token(std::int32_t id) const {
   const std::string* found = impl_->token(id);
   if (found == nullptr) {
-    fail(ErrorCode::value, "HubTokenizer::token", fmt::format("id is {}; want one of {} that has a token", id, vocab_size()));
+    fail(ErrorCode::value, "HubTokenizer::token",
+         fmt::format("id is {}; want one of {} that has a token", id, vocab_size()));
   }
   return *found;
 }
@@ -66,8 +72,10 @@ std::optional<std::int64_t> HubTokenizer::model_max_length() const { return impl
 void HubTokenizer::save(const std::filesystem::path& folder) const {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) fail(ErrorCode::io, "HubTokenizer::save", fmt::format("{}: {}", folder.string(), error.message()));
-  for (const hub::File& file : impl_->files) write_file_atomically(folder / file.name, file.bytes, "HubTokenizer::save");
+  if (error)
+    fail(ErrorCode::io, "HubTokenizer::save", fmt::format("{}: {}", folder.string(), error.message()));
+  for (const hub::File& file : impl_->files)
+    write_file_atomically(folder / file.name, file.bytes, "HubTokenizer::save");
 }
 
 StreamDecoder::StreamDecoder(HubTokenizer tokenizer, bool skip_special_tokens)
@@ -75,7 +83,8 @@ StreamDecoder::StreamDecoder(HubTokenizer tokenizer, bool skip_special_tokens)
 
 // The text of the tokens in the window that were given.
 std::string StreamDecoder::given_again() const {
-  const std::vector<std::int32_t> given(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>(given_in_window_));
+  const std::vector<std::int32_t> given(window_.begin(),
+                                        window_.begin() + static_cast<std::ptrdiff_t>(given_in_window_));
   return tokenizer_.decode(given, skip_special_);
 }
 
@@ -91,7 +100,8 @@ std::string StreamDecoder::push(std::int32_t id) {
   std::string more = text.substr(before.size());
   given_bytes_ += more.size();
   // Decoders treat the first token apart, so the window keeps one that has a text, and drops what is older.
-  const std::vector<std::int32_t> newer(window_.begin() + static_cast<std::ptrdiff_t>(given_in_window_), window_.end());
+  const std::vector<std::int32_t> newer(window_.begin() + static_cast<std::ptrdiff_t>(given_in_window_),
+                                        window_.end());
   if (!tokenizer_.decode(newer, skip_special_).empty() && !more.empty()) window_ = newer;
   given_in_window_ = window_.size();
   return more;

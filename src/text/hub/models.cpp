@@ -25,21 +25,26 @@ TokenIndex::TokenIndex(const Json& vocabulary, const std::string& where) {
   const auto most = static_cast<std::int64_t>(vocabulary.size()) * 4 + 65536;
   std::int64_t largest = -1;
   for (const auto& [token, id] : vocabulary.items()) {
-    if (const auto bad = find_invalid_utf8(token)) fail_format(where, fmt::format("token with invalid UTF-8 at byte {}", *bad));
+    if (const auto bad = find_invalid_utf8(token))
+      fail_format(where, fmt::format("token with invalid UTF-8 at byte {}", *bad));
     largest = std::max(largest, integer_of(id, where + "." + token, 0, most));
   }
   tokens_.resize(static_cast<std::size_t>(largest + 1));
   present_.resize(tokens_.size());
   for (const auto& [token, id] : vocabulary.items()) {
     const auto at = id.get<std::size_t>();
-    if (present_[at]) fail_format(where, fmt::format("tokens '{}' and '{}' have the same id {}", tokens_[at], token, at));
+    if (present_[at])
+      fail_format(where, fmt::format("tokens '{}' and '{}' have the same id {}", tokens_[at], token, at));
     tokens_[at] = token;
     present_[at] = true;
   }
   build();
 }
 
-TokenIndex::TokenIndex(std::vector<std::string> tokens) : tokens_(std::move(tokens)), present_(tokens_.size(), true) { build(); }
+TokenIndex::TokenIndex(std::vector<std::string> tokens)
+    : tokens_(std::move(tokens)), present_(tokens_.size(), true) {
+  build();
+}
 
 void TokenIndex::build() {
   slots_.assign(power_of_two(tokens_.size() * 2 + 1), -1);
@@ -48,7 +53,8 @@ void TokenIndex::build() {
     ++count_;
     std::size_t at = std::hash<std::string_view>{}(tokens_[id]) & (slots_.size() - 1);
     // Of equal tokens the last one counts, as in a map that is filled in order.
-    while (slots_[at] >= 0 && tokens_[static_cast<std::size_t>(slots_[at])] != tokens_[id]) at = (at + 1) & (slots_.size() - 1);
+    while (slots_[at] >= 0 && tokens_[static_cast<std::size_t>(slots_[at])] != tokens_[id])
+      at = (at + 1) & (slots_.size() - 1);
     slots_[at] = static_cast<std::int32_t>(id);
   }
 }
@@ -106,8 +112,10 @@ std::shared_ptr<Model> read_model(const Json& json, const std::string& where) {
   Fields fields(json, where);
   std::string type = fields.string("type", "");
   if (type.empty()) {  // files of the first versions name no type
-    type = fields.has("merges") ? "BPE" : fields.has("unk_id") ? "Unigram"
-         : fields.has("continuing_subword_prefix") ? "WordPiece" : "WordLevel";
+    type = fields.has("merges")                      ? "BPE"
+           : fields.has("unk_id")                    ? "Unigram"
+           : fields.has("continuing_subword_prefix") ? "WordPiece"
+                                                     : "WordLevel";
   }
   if (type == "BPE") return read_bpe(fields);
   if (type == "Unigram") return read_unigram(fields);

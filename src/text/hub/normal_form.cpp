@@ -39,7 +39,8 @@ std::vector<Decomposed> decompose(std::string_view text, const icu::Normalizer2&
   out.reserve(text.size());
   std::size_t run = 0;  // where the marks begin that may still be put in order
   const auto push = [&](char32_t c, std::int32_t change) {
-    const std::uint8_t order = c < 0x300 || !assigned_in(c, kTables) ? 0 : tables.getCombiningClass(static_cast<UChar32>(c));
+    const std::uint8_t order =
+        c < 0x300 || !assigned_in(c, kTables) ? 0 : tables.getCombiningClass(static_cast<UChar32>(c));
     if (order == 0) {
       std::stable_sort(out.begin() + static_cast<std::ptrdiff_t>(run), out.end(),
                        [](const Decomposed& a, const Decomposed& b) { return a.order < b.order; });
@@ -89,9 +90,8 @@ std::vector<Change> compose(const std::vector<Decomposed>& text) {
       continue;
     }
     const bool blocked = last >= static_cast<int>(next.order);
-    const UChar32 both = blocked ? -1
-                                 : canonical().composePair(static_cast<UChar32>(starter.c),
-                                                           static_cast<UChar32>(next.c));
+    const UChar32 both =
+        blocked ? -1 : canonical().composePair(static_cast<UChar32>(starter.c), static_cast<UChar32>(next.c));
     if (both >= 0 && assigned_in(static_cast<char32_t>(both), kTables)) {
       starter = {static_cast<char32_t>(both), starter.change + next.change - 1};
     } else if (next.order == 0) {

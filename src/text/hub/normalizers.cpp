@@ -43,7 +43,9 @@ class Bert final : public Normalizer {
   }
   void apply(Aligned& text) const override {
     if (clean_) {
-      text.filter_map([](char32_t c) { return is_bert_control(c) ? Aligned::kDrop : is_white(c) ? U' ' : c; });
+      text.filter_map([](char32_t c) {
+        return is_bert_control(c) ? Aligned::kDrop : is_white(c) ? U' ' : c;
+      });
     }
     const bool ascii = is_ascii(text.text());
     if (ideographs_ && !ascii) set_ideographs_apart(text);
@@ -102,8 +104,9 @@ class Nmt final : public Normalizer {
       if ((c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F) {
         return Aligned::kDrop;
       }
-      const bool blank = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
-                         c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+      const bool blank = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 ||
+                         (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                         c == 0xFEFF || c == 0xFFFD;
       return blank ? U' ' : c;
     });
   }
@@ -111,7 +114,9 @@ class Nmt final : public Normalizer {
 
 class Strip final : public Normalizer {
  public:
-  explicit Strip(Fields fields) : left_(fields.boolean("strip_left")), right_(fields.boolean("strip_right")) { fields.done(); }
+  explicit Strip(Fields fields) : left_(fields.boolean("strip_left")), right_(fields.boolean("strip_right")) {
+    fields.done();
+  }
   void apply(Aligned& text) const override {
     const std::string_view all = text.text();
     std::size_t begin = 0;
@@ -134,7 +139,8 @@ class Strip final : public Normalizer {
 
 class Replace final : public Normalizer {
  public:
-  explicit Replace(Fields fields) : pattern_(fields.at("pattern"), fields.where("pattern")), content_(fields.string("content")) {
+  explicit Replace(Fields fields)
+      : pattern_(fields.at("pattern"), fields.where("pattern")), content_(fields.string("content")) {
     fields.done();
   }
   void apply(Aligned& text) const override {
@@ -219,7 +225,8 @@ int byte_of_letter(char32_t letter) {
   static const std::array<std::int16_t, 0x144> bytes = [] {
     std::array<std::int16_t, 0x144> table;
     table.fill(-1);
-    for (int b = 0; b < 256; ++b) table[letter_of_byte(static_cast<unsigned char>(b))] = static_cast<std::int16_t>(b);
+    for (int b = 0; b < 256; ++b)
+      table[letter_of_byte(static_cast<unsigned char>(b))] = static_cast<std::int16_t>(b);
     return table;
   }();
   return letter < bytes.size() ? bytes[letter] : -1;

@@ -18,7 +18,8 @@ void Pattern::find(std::string_view text, std::vector<Span>& matches) const {
     return;
   }
   if (plain_->empty()) return;
-  for (std::size_t at = text.find(*plain_); at != std::string_view::npos; at = text.find(*plain_, at + plain_->size())) {
+  for (std::size_t at = text.find(*plain_); at != std::string_view::npos;
+       at = text.find(*plain_, at + plain_->size())) {
     matches.push_back({static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(at + plain_->size())});
   }
 }

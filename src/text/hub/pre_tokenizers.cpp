@@ -124,8 +124,9 @@ class ByteLevel final : public PreTokenizer {
   explicit ByteLevel(Fields fields)
       : prefix_(fields.boolean("add_prefix_space")),
         split_(fields.boolean("use_regex", true)),
-        words_(Json{{"Regex", R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"}},
-               fields.where()) {
+        words_(
+            Json{{"Regex", R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"}},
+            fields.where()) {
     fields.boolean("trim_offsets", true);
     fields.done();
   }
@@ -210,7 +211,8 @@ class Metaspace final : public PreTokenizer {
     matches.clear();
     std::size_t done = 0;
     const auto add = [&](std::size_t begin, std::size_t end, bool is_match) {
-      if (begin < end) matches.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end), is_match});
+      if (begin < end)
+        matches.push_back({static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end), is_match});
     };
     for (std::size_t at = text.find(mark_); at != std::string_view::npos; at = text.find(mark_, done)) {
       add(done, at, false);
@@ -255,7 +257,8 @@ class UnicodeScripts final : public PreTokenizer {
     if (c == 0x30FC) return USCRIPT_HAN;
     UErrorCode code = U_ZERO_ERROR;
     const UScriptCode script = uscript_getScript(static_cast<UChar32>(c), &code);
-    if (script == USCRIPT_UNKNOWN || U_FAILURE(code)) return kAny;
+    // The table that `tokenizers` carries is of Unicode 9.
+    if (script == USCRIPT_UNKNOWN || U_FAILURE(code) || !assigned_in(c, 9)) return kAny;
     return script == USCRIPT_HIRAGANA || script == USCRIPT_KATAKANA ? USCRIPT_HAN : script;
   }
 };

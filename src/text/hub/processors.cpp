@@ -32,7 +32,9 @@ void Draft::append_special(std::int32_t id, std::string_view token, std::int32_t
   tokens.push_back(token);
 }
 
-void Draft::set_type(std::int32_t type) { std::fill(encoding.type_ids.begin(), encoding.type_ids.end(), type); }
+void Draft::set_type(std::int32_t type) {
+  std::fill(encoding.type_ids.begin(), encoding.type_ids.end(), type);
+}
 
 void Draft::keep(std::size_t begin, std::size_t end) {
   encoding.truncated += size() - (end - begin);
@@ -52,7 +54,8 @@ namespace {
 
 bool is_blank(char32_t c) { return c == letter_of_byte(' ') || is_white(c); }
 
-// Offsets count in code points here, as in `tokenizers`: a blank may be the normal form of a longer character.
+// Offsets count in code points here, as in `tokenizers`: a blank may be the normal form of a longer
+// character.
 std::size_t forward(std::string_view text, std::size_t at, std::size_t end, std::size_t count) {
   for (; count > 0 && at < end; --count) next_code_point(text, at);
   return std::min(at, end);
@@ -213,7 +216,8 @@ class Template final : public Processor {
       inner.done();
       if (special) {
         const auto found = specials_.find(id);
-        if (found == specials_.end()) fail_format(inner.where(), fmt::format("'{}' is none of special_tokens", id));
+        if (found == specials_.end())
+          fail_format(inner.where(), fmt::format("'{}' is none of special_tokens", id));
         part.tokens = &found->second;
       } else {
         if (id != "A" && id != "B") fail_format(inner.where(), fmt::format("sequence '{}'; want A or B", id));

@@ -69,7 +69,8 @@ Regex::~Regex() = default;
 Regex::Regex(Regex&&) noexcept = default;
 
 void Regex::find(std::string_view text, std::vector<Span>& matches) const {
-  const auto units = icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<std::int32_t>(text.size())));
+  const auto units =
+      icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<std::int32_t>(text.size())));
   auto matcher = impl_->matchers.take();
   matcher->reset(units);
   UErrorCode code = U_ZERO_ERROR;
@@ -93,7 +94,8 @@ void Regex::find(std::string_view text, std::vector<Span>& matches) const {
   matcher->reset();
   impl_->matchers.give(std::move(matcher));
   if (U_FAILURE(code)) {
-    fail(ErrorCode::value, "HubTokenizer", fmt::format("matching a text of {} bytes failed: {}", text.size(), u_errorName(code)));
+    fail(ErrorCode::value, "HubTokenizer",
+         fmt::format("matching a text of {} bytes failed: {}", text.size(), u_errorName(code)));
   }
 }
 

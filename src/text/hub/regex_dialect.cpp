@@ -27,7 +27,8 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(std::string_view what) const {
-    fail_unsupported(where_, fmt::format("the pattern '{}' uses {}, whose meaning in ICU differs", pattern_, what));
+    fail_unsupported(where_,
+                     fmt::format("the pattern '{}' uses {}, whose meaning in ICU differs", pattern_, what));
   }
   char peek(std::size_t ahead = 0) const {
     return at_ + ahead < pattern_.size() ? pattern_[at_ + ahead] : '\0';
@@ -54,16 +55,28 @@ class Translator {
       return value;
     };
     switch (c) {
-      case 't': return single('\t');
-      case 'n': return single('\n');
-      case 'r': return single('\r');
-      case 'f': return single('\f');
-      case 'v': return single('\v');
-      case 'a': return single('\a');
-      case 'e': return single(0x1B);
-      case 'x': ++at_; return hexadecimal(2);
-      case 'u': ++at_; return hexadecimal(4);
-      default: break;
+      case 't':
+        return single('\t');
+      case 'n':
+        return single('\n');
+      case 'r':
+        return single('\r');
+      case 'f':
+        return single('\f');
+      case 'v':
+        return single('\v');
+      case 'a':
+        return single('\a');
+      case 'e':
+        return single(0x1B);
+      case 'x':
+        ++at_;
+        return hexadecimal(2);
+      case 'u':
+        ++at_;
+        return hexadecimal(4);
+      default:
+        break;
     }
     if ((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z')) return std::nullopt;
     return next_code_point(pattern_, at_);
@@ -74,9 +87,11 @@ class Translator {
       text = braces();
       text = text.substr(1, text.size() - 2);
     } else {
-      while (text.size() < digits && std::isxdigit(static_cast<unsigned char>(peek())) != 0) text += pattern_[at_++];
+      while (text.size() < digits && std::isxdigit(static_cast<unsigned char>(peek())) != 0)
+        text += pattern_[at_++];
     }
-    if (text.empty() || text.size() > 6 || text.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) {
+    if (text.empty() || text.size() > 6 ||
+        text.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) {
       refuse("a malformed escape");
     }
     return static_cast<char32_t>(std::stoul(text, nullptr, 16));
@@ -86,9 +101,15 @@ class Translator {
     const char c = peek();
     std::string_view members;
     switch (c | 32) {
-      case 's': members = kWhite; break;
-      case 'w': members = kWord; break;
-      case 'd': members = kDigit; break;
+      case 's':
+        members = kWhite;
+        break;
+      case 'w':
+        members = kWord;
+        break;
+      case 'd':
+        members = kDigit;
+        break;
       case 'p': {
         ++at_;
         std::string name = braces();
@@ -100,7 +121,8 @@ class Translator {
         out_ += (negated ? "\\P" : "\\p") + name;
         return true;
       }
-      default: return false;
+      default:
+        return false;
     }
     ++at_;
     const bool negated = c < 'a';
@@ -177,7 +199,8 @@ class Translator {
     const char c = peek();
     if (c == 'b' || c == 'B') {
       const std::string word = fmt::format("[{}]", kWord);
-      const std::string both = c == 'b' ? "(?:(?<={0})(?!{0})|(?<!{0})(?={0}))" : "(?:(?<={0})(?={0})|(?<!{0})(?!{0}))";
+      const std::string both =
+          c == 'b' ? "(?:(?<={0})(?!{0})|(?<!{0})(?={0}))" : "(?:(?<={0})(?={0})|(?<!{0})(?!{0}))";
       out_ += fmt::format(fmt::runtime(both), word);
       ++at_;
     } else if (c == 'A' || c == 'z' || c == 'Z' || (c >= '1' && c <= '9')) {
@@ -225,12 +248,24 @@ class Translator {
   void step() {
     const char c = peek();
     switch (c) {
-      case '\\': escape(); return;
-      case '[': bracket(); return;
-      case '(': group(); return;
-      case '^': out_ += "(?:(?m:^))"; break;  // at every line, in Ruby
-      case '$': out_ += "(?=\\x{A}|\\z)"; break;
-      case '.': out_ += dot(); break;
+      case '\\':
+        escape();
+        return;
+      case '[':
+        bracket();
+        return;
+      case '(':
+        group();
+        return;
+      case '^':
+        out_ += "(?:(?m:^))";
+        break;  // at every line, in Ruby
+      case '$':
+        out_ += "(?=\\x{A}|\\z)";
+        break;
+      case '.':
+        out_ += dot();
+        break;
       case '*':
       case '+':
       case '?':
@@ -240,7 +275,8 @@ class Translator {
         return;
       case '{': {
         const std::string counts = braces();
-        if (counts.size() < 3 || counts.find_first_not_of("0123456789,", 1) != counts.size() - 1 || counts[1] == ',') {
+        if (counts.size() < 3 || counts.find_first_not_of("0123456789,", 1) != counts.size() - 1 ||
+            counts[1] == ',') {
           refuse("a brace that is no quantifier");
         }
         out_ += counts;
@@ -248,8 +284,12 @@ class Translator {
         return;
       }
       case ')':
-      case '|': out_ += c; break;
-      default: literal(next_code_point(pattern_, at_)); return;
+      case '|':
+        out_ += c;
+        break;
+      default:
+        literal(next_code_point(pattern_, at_));
+        return;
     }
     ++at_;
   }

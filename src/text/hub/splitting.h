@@ -12,7 +12,8 @@ struct Match {
 };
 
 /// Appends the ranges that `matches`, which cover the whole of `piece`, leave of it.
-void append_split(const Piece& piece, const std::vector<Match>& matches, SplitBehavior behavior, std::vector<Piece>& out);
+void append_split(const Piece& piece, const std::vector<Match>& matches, SplitBehavior behavior,
+                  std::vector<Piece>& out);
 
 /// Replaces every piece that is no token by what cut_one(piece, out) appends; empty pieces fall away.
 template <typename CutOne>

@@ -10,7 +10,8 @@
 namespace headway::inline v1::text::hub {
 namespace {
 
-// Protocol Buffers' wire format (protobuf.dev/programming-guides/encoding): fields of a number, a type, a value.
+// Protocol Buffers' wire format (protobuf.dev/programming-guides/encoding): fields of a number, a type, a
+// value.
 class Message {
  public:
   Message(std::string_view bytes, const std::string& what) : bytes_(bytes), what_(&what) {}
@@ -21,8 +22,12 @@ class Message {
     number_ = key >> 3;
     kind_ = key & 7;
     switch (kind_) {
-      case 0: value_ = varint(); break;
-      case 1: value_ = fixed(8); break;
+      case 0:
+        value_ = varint();
+        break;
+      case 1:
+        value_ = fixed(8);
+        break;
       case 2: {
         const std::uint64_t size = varint();
         if (size > bytes_.size() - at_) damaged("a field ends beyond the file");
@@ -30,8 +35,11 @@ class Message {
         at_ += static_cast<std::size_t>(size);
         break;
       }
-      case 5: value_ = fixed(4); break;
-      default: damaged("an unknown wire type");
+      case 5:
+        value_ = fixed(4);
+        break;
+      default:
+        damaged("an unknown wire type");
     }
     return true;
   }
@@ -67,7 +75,8 @@ class Message {
   std::uint64_t fixed(std::size_t size) {
     if (size > bytes_.size() - at_) damaged("it ends within a number");
     std::uint64_t value = 0;
-    for (std::size_t i = size; i > 0; --i) value = value << 8 | static_cast<unsigned char>(bytes_[at_ + i - 1]);
+    for (std::size_t i = size; i > 0; --i)
+      value = value << 8 | static_cast<unsigned char>(bytes_[at_ + i - 1]);
     at_ += size;
     return value;
   }

@@ -77,10 +77,10 @@ std::shared_ptr<HubTokenizer::Impl> assemble(const Json& json, const std::string
 
 /// What the files beside the tokenizer say.
 struct Config {
-  Json tokenizer_config;     // null where missing
-  Json special_tokens_map;   // null where missing
-  Json added_tokens;         // null where missing
-  std::string chat_template; // chat_template.jinja
+  Json tokenizer_config;      // null where missing
+  Json special_tokens_map;    // null where missing
+  Json added_tokens;          // null where missing
+  std::string chat_template;  // chat_template.jinja
 };
 
 /// The token that `name` ("bos_token") has in the files; nullopt where none.

@@ -24,7 +24,8 @@ class Unigram final : public Model {
     std::vector<std::string> tokens;
     double least = std::numeric_limits<double>::infinity();
     for (const Json& entry : array_of(fields.at("vocab"), where)) {
-      const bool sound = entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_number();
+      const bool sound =
+          entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_number();
       const double score = sound ? entry[1].get<double>() : 0;
       if (!sound || std::isinf(score)) {
         fail_format(where, fmt::format("entry {} is no pair of a token and a finite score", tokens.size()));
@@ -36,14 +37,16 @@ class Unigram final : public Model {
     tokens_ = TokenIndex(std::move(tokens));
     unknown_score_ = least - kUnknownPenalty;
     if (const Json* unknown = fields.find("unk_id")) {
-      unknown_ = static_cast<std::int32_t>(integer_of(*unknown, fields.where("unk_id"), 0, tokens_.size() - 1));
+      unknown_ =
+          static_cast<std::int32_t>(integer_of(*unknown, fields.where("unk_id"), 0, tokens_.size() - 1));
     }
     byte_fallback_ = fields.boolean("byte_fallback", false);
     fields.done();
     for (std::int32_t id = 0; id < tokens_.size(); ++id) {
       const std::string& token = *tokens_.token(id);
       // No JSON text has a NaN: converters mark tokens so that no text is cut into.
-      if (!token.empty() && !std::isnan(scores_[static_cast<std::size_t>(id)])) trie_.add(token, tokens_.find(token));
+      if (!token.empty() && !std::isnan(scores_[static_cast<std::size_t>(id)]))
+        trie_.add(token, tokens_.find(token));
     }
     for (int byte = 0; byte < 256; ++byte) {
       bytes_[static_cast<std::size_t>(byte)] = tokens_.find(byte_token(static_cast<unsigned char>(byte)));
@@ -67,7 +70,9 @@ class Unigram final : public Model {
       });
       if (!single) {
         if (unknown_ < 0) {
-          fail(ErrorCode::value, "HubTokenizer", fmt::format("'{}' has no token, and the vocabulary no unknown token", piece.substr(at, length)));
+          fail(ErrorCode::value, "HubTokenizer",
+               fmt::format("'{}' has no token, and the vocabulary no unknown token",
+                           piece.substr(at, length)));
         }
         reach(at + length, score + unknown_score_, unknown_);
       }
@@ -92,8 +97,8 @@ class Unigram final : public Model {
   }
 
  private:
-  // An unknown run that happens to be a token is that token. Else, where bytes have tokens, they stand for it,
-  // each for the whole run.
+  // An unknown run that happens to be a token is that token. Else, where bytes have tokens, they stand for
+  // it, each for the whole run.
   void resolve_unknown(std::string_view piece, std::size_t first, std::vector<ModelToken>& out) const {
     std::vector<ModelToken> resolved;
     for (std::size_t i = first; i < out.size(); ++i) {

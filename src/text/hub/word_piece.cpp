@@ -17,13 +17,15 @@ class WordPiece final : public Model {
     unknown_ = tokens_.find(unknown);
     const std::string prefix = fields.string("continuing_subword_prefix", "##");
     longest_ = fields.has("max_input_chars_per_word")
-                   ? static_cast<std::size_t>(fields.integer("max_input_chars_per_word", 0, kMaxId)) : 100;
+                   ? static_cast<std::size_t>(fields.integer("max_input_chars_per_word", 0, kMaxId))
+                   : 100;
     fields.done();
     for (std::int32_t id = 0; id < tokens_.size(); ++id) {
       const std::string* token = tokens_.token(id);
       if (token == nullptr || token->empty()) continue;
       first_.add(*token, id);
-      if (token->starts_with(prefix) && token->size() > prefix.size()) later_.add(token->substr(prefix.size()), id);
+      if (token->starts_with(prefix) && token->size() > prefix.size())
+        later_.add(token->substr(prefix.size()), id);
     }
   }
 
@@ -42,7 +44,9 @@ class WordPiece final : public Model {
       at += length;
     }
     if (fits) return;
-    if (unknown_ < 0) fail(ErrorCode::value, "HubTokenizer", fmt::format("'{}' cannot be cut, and the vocabulary has no unknown token", piece));
+    if (unknown_ < 0)
+      fail(ErrorCode::value, "HubTokenizer",
+           fmt::format("'{}' cannot be cut, and the vocabulary has no unknown token", piece));
     out.resize(first);
     out.push_back({unknown_, 0, static_cast<std::uint32_t>(piece.size())});
   }
@@ -62,7 +66,9 @@ class WordLevel final : public Model {
   void tokenize(std::string_view piece, ModelCache&, std::vector<ModelToken>& out) const override {
     std::int32_t id = tokens_.find(piece);
     if (id < 0) id = unknown_;
-    if (id < 0) fail(ErrorCode::value, "HubTokenizer", fmt::format("'{}' has no token, and the vocabulary no unknown token", piece));
+    if (id < 0)
+      fail(ErrorCode::value, "HubTokenizer",
+           fmt::format("'{}' has no token, and the vocabulary no unknown token", piece));
     out.push_back({id, 0, static_cast<std::uint32_t>(piece.size())});
   }
 };
