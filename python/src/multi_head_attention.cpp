@@ -256,7 +256,9 @@ void bind_layers(nb::module_& m) {
   nb::enum_<nn::NormPlacement>(m, "NormPlacement", "Where a block normalizes.")
       .value("pre", nn::NormPlacement::pre,
              "x + f(norm(x)); the stack ends in a norm of its own (Xiong et al. 2020)")
-      .value("post", nn::NormPlacement::post, "norm(x + f(x)) (Vaswani 2017)");
+      .value("post", nn::NormPlacement::post, "norm(x + f(x)) (Vaswani 2017)")
+      .value("both", nn::NormPlacement::both, "x + norm₂(f(norm₁(x))) (Gemma 2)")
+      .value("output", nn::NormPlacement::output, "x + norm(f(x)) (OLMo 2)");
   layer_class<nn::EncoderLayer>(m, "EncoderLayer",
                                 "Self-attention, then feed-forward (Vaswani 2017, section 3.1).")
       .def(

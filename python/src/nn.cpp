@@ -237,10 +237,10 @@ void bind_embedding(nb::module_& m) {
           "added to row i."
           "\n\nRaises:\n    Error: (value) for an id outside the vocabulary, naming its place.")
       .def_prop_ro("weight", &Embedding::weight, "[V, C]");
-  m.def("sinusoidal_positions", &nn::sinusoidal_positions, "length"_a, "width"_a,
+  m.def("sinusoidal_positions", &nn::sinusoidal_positions, "length"_a, "width"_a, "halves"_a = false,
         "[length, width]: column 2i is sin(p/10000^(2i/width)), column 2i + 1 the cosine of the same "
         "(Vaswani 2017, section "
-        "3.5).");
+        "3.5). halves: all sines before the cosines.");
   m.def("position_ids", &nn::position_ids, "offsets"_a,
         "The position of each row of a packed batch within its sequence: [N] int32.");
 }
@@ -251,7 +251,12 @@ void bind_feed_forward(nb::module_& m) {
   nb::enum_<Kind>(m, "FeedForwardKind", "Which position-wise network.")
       .value("relu", Kind::relu, "W₂·relu(W₁x + b₁) + b₂ (Vaswani 2017, eq. 2)")
       .value("gelu", Kind::gelu, "the same with GELU")
-      .value("swiglu", Kind::swiglu, "W₂·(silu(W₃x) ∘ W₁x), without biases (Shazeer 2020)");
+      .value("swiglu", Kind::swiglu, "W₂·(silu(W₃x) ∘ W₁x), without biases (Shazeer 2020)")
+      .value("gelu_tanh", Kind::gelu_tanh, "as gelu, by tanh (Hendrycks & Gimpel 2016, section 2)")
+      .value("silu", Kind::silu, "as relu, with x·sigmoid(x)")
+      .value("geglu", Kind::geglu, "as swiglu, with GELU")
+      .value("geglu_tanh", Kind::geglu_tanh, "as swiglu, with GELU by tanh")
+      .value("reglu", Kind::reglu, "as swiglu, with relu");
   nb::class_<FeedForward, nn::Module> c(m, "FeedForward",
                                         "The position-wise network of a block, [..., C] to [..., C].");
   bind_options<FeedForward>(c, [](const FeedForward& self) {

@@ -86,7 +86,9 @@ void expect_written(models::LanguageModel& model, const Expected& want, const st
     expect_relative(logits, slice(want.at(logits_name), 0, row, row + 1), "logits of step " + std::to_string(i));
     const auto values = logits.to_vector<float>();
     const auto best = static_cast<std::int32_t>(std::max_element(values.begin(), values.end()) - values.begin());
-    if (margins[i] >= 1e-4f) EXPECT_EQ(best, written[i]) << "step " << i;
+    if (margins[i] >= 1e-4f) {
+      EXPECT_EQ(best, written[i]) << "step " << i;
+    }
     tokens = {written[i]};
   }
 }

@@ -7,6 +7,7 @@
 #include <headway/core/factory.h>
 #include <headway/models/batch.h>
 #include <headway/models/decoding.h>
+#include <headway/models/transformer.h>
 
 #include "support/compare.h"
 

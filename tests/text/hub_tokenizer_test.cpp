@@ -84,7 +84,8 @@ TEST(HubTokenizer, batches_are_the_same_on_any_number_of_threads) {
 
 constexpr const char* kWords = R"({"added_tokens":[{"id":0,"content":"[C]","special":true}],
   "pre_tokenizer":{"type":"WhitespaceSplit"},
-  "post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"[C]","type_id":0}},{"Sequence":{"id":"A"}}],
+  "post_processor":{"type":"TemplateProcessing",
+    "single":[{"SpecialToken":{"id":"[C]","type_id":0}},{"Sequence":{"id":"A"}}],
     "pair":[{"SpecialToken":{"id":"[C]","type_id":0}},{"Sequence":{"id":"A"}},{"Sequence":{"id":"B","type_id":1}}],
     "special_tokens":{"[C]":{"id":"[C]","ids":[0],"tokens":["[C]"]}}},
   "model":{"type":"WordLevel","unk_token":"u","vocab":{"[C]":0,"u":1,"a":2,"b":3,"c":4,"d":5}}})";
