@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import shutil
 
 import numpy
 import torch
@@ -78,7 +79,7 @@ def packed(value):
     return torch.as_tensor(numpy.asarray(value)).double()
 
 
-def load_folder(folder, dtype=torch.float32, attention="sdpa"):
+def load_folder(folder, dtype=torch.float32, attention=None):
     """The model that transformers makes of a folder, by the class its configuration names."""
     config = json.loads((pathlib.Path(folder) / "config.json").read_text())
     kind = getattr(hf, config["architectures"][0])
@@ -96,7 +97,7 @@ class Itself:
         model = load_folder(folder, getattr(torch, dtype), attention="eager")
         if self.fault and not self.fault(model):
             raise NotApplicable
-        return ItselfModel(model)
+        return ItselfModel(model, folder)
 
 
 class NotApplicable(Exception):
@@ -104,8 +105,8 @@ class NotApplicable(Exception):
 
 
 class ItselfModel:
-    def __init__(self, model):
-        self.model = model
+    def __init__(self, model, folder=None):
+        self.model, self.folder = model, folder
 
     def run(self, case):
         pixels = None if case.pixels is None else case.pixels.to(self.model.dtype)
@@ -117,6 +118,7 @@ class ItselfModel:
 
     def export(self, folder):
         self.model.save_pretrained(folder)
+        shutil.copy(self.folder / "config.json", folder)  # transformers would write its newer names
 
 
 def wrong_epsilon(model):

@@ -33,7 +33,7 @@ MODELS = {
     "transfo-xl": dict(CORE, cutoffs=[10, 20], div_val=2, clamp_len=5, same_length=True),
     "transfo-xl-plain": dict(CORE, cutoffs=[], div_val=1, clamp_len=-1, same_length=False, untie_r=False,
                              pre_lnorm=True, mem_len=8),
-}  # fmt: skip
+}
 
 
 def float64_copy(model, config):
@@ -63,18 +63,28 @@ def expect(model):
         results |= {f"{name}.hidden.{i}": state for i, state in enumerate(states)}
         results[f"{name}.attention"] = weights[-1][0]
     results |= {f"memory.{i}": rows.transpose(0, 1) for i, rows in enumerate(memory)}
-    written, rows, memory, fed = [], [], None, PROMPT
-    for _ in range(WRITTEN):
+    return results | write(model, PROMPT, WRITTEN)
+
+
+def write(model, prompt, count):
+    """Greedy ids, each step with the memory of the step before."""
+    written, rows, memory, fed = [], [], None, prompt
+    for _ in range(count):
         log_probabilities, memory = segment(model, [fed], memory)[:2]
         rows.append(log_probabilities[0, -1])
         fed = [int(rows[-1].argmax())]
         written += fed
     rows = torch.stack(rows)
-    return results | {
-        "written": torch.tensor(written),
-        "written.log_probabilities": rows,
-        "written.margins": reference.margins(rows),
-    }
+    ids = torch.tensor(written)
+    return {"written": ids, "written.log_probabilities": rows, "written.margins": reference.margins(rows)}
+
+
+def make_model(fields, seed):
+    """The model and, to compute with, the same in float64."""
+    config = old.TransfoXLConfig(**fields)
+    config.output_hidden_states = config.output_attentions = True
+    model = reference.randomize(old.TransfoXLLMHeadModel(config), seed)
+    return model, float64_copy(model, config)
 
 
 def unshared(state):
@@ -83,28 +93,30 @@ def unshared(state):
     return {n: t.clone() for n, t in state.items() if not (t.data_ptr() in seen or seen.add(t.data_ptr()))}
 
 
-def make(name):
-    for seed in range(1, 400):
-        config = old.TransfoXLConfig(**MODELS[name])
-        config.output_hidden_states = config.output_attentions = True
-        model = reference.randomize(old.TransfoXLLMHeadModel(config), seed)
-        results = expect(float64_copy(model, config))
-        if results["written.margins"].min() > 2e-3 and len(set(results["written"].tolist())) > 5:
-            break
-    else:
-        raise SystemExit(f"{name}: no seed gives a greedy text without ties")
-    folder = HERE / name
+def save(model, results, folder, **about):
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
+    config = model.config
     config.output_hidden_states = config.output_attentions = False
     fields = dict(json.loads(config.to_json_string()), model_type="transfo-xl", architectures=[type(model).__name__])
     (folder / "config.json").write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
     safetensors.torch.save_file(unshared(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
     compact = {k: v.contiguous().float() if v.is_floating_point() else v.int() for k, v in results.items()}
     safetensors.torch.save_file(compact, folder / "expected.safetensors")
-    about = dict(class_name=type(model).__name__, seed=seed, versions=PINNED, prompt=PROMPT)
+    about = dict(class_name=type(model).__name__, versions=PINNED, **about)
     (folder / "expected.json").write_text(json.dumps(about, indent=2) + "\n")
-    print(f"{name:20} seed {seed:3}  {sum(f.stat().st_size for f in folder.iterdir()):7} bytes")
+
+
+def make(name):
+    for seed in range(1, 400):
+        model, double = make_model(MODELS[name], seed)
+        results = expect(double)
+        if results["written.margins"].min() > 2e-3 and len(set(results["written"].tolist())) > 5:
+            break
+    else:
+        raise SystemExit(f"{name}: no seed gives a greedy text without ties")
+    save(model, results, HERE / name, seed=seed, prompt=PROMPT)
+    print(f"{name:20} seed {seed:3}  {sum(f.stat().st_size for f in (HERE / name).iterdir()):7} bytes")
 
 
 if __name__ == "__main__":
