@@ -17,16 +17,6 @@ std::uint64_t Generator::below(std::uint64_t bound) {
   return static_cast<std::uint64_t>((static_cast<Wide>(wide) * bound) >> 64);
 }
 
-Generator Generator::stream(std::uint64_t a, std::uint64_t b) const {
-  // 2·64 bits fill the counter, so the seed alone is the key; the mark keeps it another key than that
-  // of the generator's own calls.
-  constexpr std::uint64_t kMark = 0x9FB21C651E98DF25u;
-  const auto words = core::philox({static_cast<std::uint32_t>(a), static_cast<std::uint32_t>(a >> 32),
-                                   static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32)},
-                                  seed_ ^ kMark);
-  return Generator((std::uint64_t{words[1]} << 32) | words[0]);
-}
-
 double Generator::uniform() {
   const auto words = next().words(0);
   return static_cast<double>(((std::uint64_t{words[1]} << 32) | words[0]) >> 11) * 0x1p-53;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <headway/core/factory.h>
+#include <headway/core/random_stream.h>
 
 namespace headway::inline v1::train {
 namespace {
@@ -111,7 +112,8 @@ StepTotals compute_gradients(Task& task, const Adam& optimizer, std::int64_t ste
     trained = freezing.trained();
     sum = tree_sum(options.part.index * count, count, [&](std::int64_t micro_batch) {
       if (streams) {
-        *generator = before.stream(static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(micro_batch));
+        *generator = core::random_stream(before, static_cast<std::uint64_t>(step),
+                                         static_cast<std::uint64_t>(micro_batch));
       }
       GradientSum leaf;
       add_losses(batches, static_cast<std::size_t>(micro_batch) * each, each, totals.weight, leaf);

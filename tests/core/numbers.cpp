@@ -5,7 +5,7 @@
 #include <set>
 
 #include <headway/core/dtype.h>
-#include <headway/core/generator.h>
+#include <headway/core/random_stream.h>
 
 namespace headway {
 namespace {
@@ -100,22 +100,24 @@ TEST(Generator, a_call_depends_on_seed_and_number_alone) {
   EXPECT_EQ(restored.next().words(0), a.next().words(0));
 }
 
-TEST(Generator, a_stream_depends_on_seed_and_coordinates_alone) {
+TEST(RandomStream, depends_on_seed_and_coordinates_alone) {
   Generator generator(7);
-  const std::uint64_t seed = generator.stream(3, 2).seed();
+  const std::uint64_t seed = core::random_stream(generator, 3, 2).seed();
   for (int i = 0; i < 5; ++i) generator.next();
-  EXPECT_EQ(generator.stream(3, 2).seed(), seed);
-  EXPECT_EQ(generator.stream(3, 2).next_call(), 0u);
+  EXPECT_EQ(core::random_stream(generator, 3, 2).seed(), seed);
+  EXPECT_EQ(core::random_stream(generator, 3, 2).next_call(), 0u);
   EXPECT_EQ(generator.next_call(), 5u);
   std::set<std::uint64_t> seeds;
   for (std::uint64_t s = 0; s < 4; ++s) {
     for (std::uint64_t a = 0; a < 64; ++a) {
-      for (std::uint64_t b = 0; b < 16; ++b) seeds.insert(Generator(s).stream(a, b).seed());
+      for (std::uint64_t b = 0; b < 16; ++b) seeds.insert(core::random_stream(Generator(s), a, b).seed());
     }
   }
   EXPECT_EQ(seeds.size(), 4u * 64 * 16);
-  EXPECT_NE(Generator(7).stream(1, std::uint64_t{1} << 32).seed(), Generator(7).stream(1, 0).seed());
-  EXPECT_NE(Generator(7).stream(std::uint64_t{1} << 32, 1).seed(), Generator(7).stream(0, 1).seed());
+  EXPECT_NE(core::random_stream(Generator(7), 1, std::uint64_t{1} << 32).seed(),
+            core::random_stream(Generator(7), 1, 0).seed());
+  EXPECT_NE(core::random_stream(Generator(7), std::uint64_t{1} << 32, 1).seed(),
+            core::random_stream(Generator(7), 0, 1).seed());
 }
 
 TEST(Generator, below_is_below_and_reaches_every_number) {

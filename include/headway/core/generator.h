@@ -46,10 +46,6 @@ class HEADWAY_API Generator {
   explicit Generator(std::uint64_t seed = 0) : seed_(seed) {}
   Generator(std::uint64_t seed, std::uint64_t next_call) : seed_(seed), next_(next_call) {}
   RandomCall next() { return {seed_, next_++}; }
-  /// A generator of its own for the coordinates (a, b), say a step and a micro-batch: a function of the seed
-  /// and of them alone, whatever was drawn before. Its seed is two Philox words, so that the streams of 2^24
-  /// coordinates are all different but for a chance of 2^-17.
-  Generator stream(std::uint64_t a, std::uint64_t b = 0) const;
   std::uint64_t seed() const { return seed_; }
   std::uint64_t next_call() const { return next_; }
   /// Uniform integer in [0, bound); a call of its own.
