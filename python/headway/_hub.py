@@ -57,7 +57,8 @@ class Model:
 
     def hidden_states(self, input, *, token_types=None, decoder_ids=None):
         """Every hidden state of rows of ids (or of images [B, 3, height, width]): a list of float32 arrays [N, C], the
-        rows one after another, as transformers lists them: what enters the first block, each block's result, the last one
+        rows one after another, as transformers lists them: what enters the first block, each block's result, the last
+        one
         after the final norm. With decoder_ids a pair of lists: the encoder's and the decoder's."""
         return self._model.hidden_states(input, token_types=token_types, decoder_ids=decoder_ids)
 
@@ -89,8 +90,11 @@ class Model:
         stop: Sequence[str] = (),
         on_text: Callable[[str], object] | None = None,
     ):
-        """Goes on with a text, or with each of several: the new text, or a list. What is not given is as the model's files
-        propose; temperature 0 takes the most probable token. `on_text` is told of text as it is written (of one prompt)."""
+        """Goes on with a text, or with each of several: the new text, or a list. What is not given is as the model's
+        files
+        propose; temperature 0 takes the most probable token. `on_text` is told of text as it is written (of one
+        prompt).
+        """
         writing = _core.Writing(
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed, list(stop)
         )
@@ -107,21 +111,28 @@ class Model:
         values = self._writer.perplexity(text, context, stride)
         return dict(zip(("perplexity", "loss", "bits_per_byte"), values)) | {"tokens": int(values[3])}
 
-    def embed(self, texts: str | Iterable[str], *, normalize: bool | None = None, prompt: str = "", prompt_name: str = ""):
-        """Vectors of texts, float32 [texts, width] (of one text: [width]), pooled and normalized as the model's files say."""
+    def embed(
+        self, texts: str | Iterable[str], *, normalize: bool | None = None, prompt: str = "", prompt_name: str = ""
+    ):
+        """Vectors of texts, float32 [texts, width] (of one text: [width]), pooled and normalized as the model's files
+        say."""
         one = isinstance(texts, str)
-        rows = self._embedder([texts] if one else list(texts), normalize=normalize, prompt=prompt, prompt_name=prompt_name)
+        rows = self._embedder(
+            [texts] if one else list(texts), normalize=normalize, prompt=prompt, prompt_name=prompt_name
+        )
         return rows[0] if one else rows
 
     def encode(self, sentences, batch_size: int = 32, normalize_embeddings: bool | None = None, **unused):
-        """`embed` under the name and arguments that sentence-transformers gives it. Batches are packed by tokens, so that
+        """`embed` under the name and arguments that sentence-transformers gives it. Batches are packed by tokens, so
+        that
         batch_size changes nothing."""
         if unused:
             raise TypeError(f"encode() does not take {', '.join(sorted(unused))}")
         return self.embed(sentences, normalize=normalize_embeddings)
 
     def classify(self, inputs, *, shots: Sequence[tuple[str, str]] = ()):
-        """Classes of a text, a pair of texts, an image file, or of several: for each a list of (label, probability), the most
+        """Classes of a text, a pair of texts, an image file, or of several: for each a list of (label, probability),
+        the most
         probable first. With shots, examples (text, label), by a language model (few-shot)."""
         one = isinstance(inputs, (str, tuple))
         items = [inputs] if one else list(inputs)
@@ -184,7 +195,8 @@ def load(spec, dtype: str = "float32") -> Model:
     Args:
         dtype: of activations and packed weights, "float32" or "bfloat16".
     Raises:
-        Error: (unsupported) naming the configuration's field that asks for what is not built; (format) naming tensors that
+        Error: (unsupported) naming the configuration's field that asks for what is not built; (format) naming tensors
+        that
             are missing, surplus or of another shape; (io) where nothing is there.
     """
     return Model(spec, dtype)

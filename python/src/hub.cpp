@@ -68,7 +68,8 @@ std::vector<nb::object> arrays(const std::vector<Tensor>& tensors) {
 }
 
 // What the output layer or head says; undefined where there is none.
-Tensor logits_of(const hub::HubModel& model, const models::PackedBatch& batch, const models::PackedBatch& targets) {
+Tensor logits_of(const hub::HubModel& model, const models::PackedBatch& batch,
+                 const models::PackedBatch& targets) {
   const NoGrad no_grad;
   const std::string& architecture = model.architecture();
   if (model.encoder()) {
@@ -76,7 +77,8 @@ Tensor logits_of(const hub::HubModel& model, const models::PackedBatch& batch, c
     return bare ? Tensor() : model.encoder()->scores(batch);
   }
   models::LanguageModel& lm = *model.language_model();
-  if (lm.has_encoder()) return targets.ids.defined() ? lm.logits(lm.hidden(targets, lm.encode(batch))) : Tensor();
+  if (lm.has_encoder())
+    return targets.ids.defined() ? lm.logits(lm.hidden(targets, lm.encode(batch))) : Tensor();
   const Tensor hidden = lm.hidden(batch);
   return lm.logits(architecture.ends_with("ForSequenceClassification")
                        ? nn::pool(hidden, batch.offsets, nn::Pooling::last)
@@ -85,7 +87,8 @@ Tensor logits_of(const hub::HubModel& model, const models::PackedBatch& batch, c
 
 void bind_model(nb::module_& m) {
   using hub::HubModel;
-  nb::class_<HubModel>(m, "HubModel", "A model as its files describe it: a Hugging Face folder or a GGUF file.")
+  nb::class_<HubModel>(m, "HubModel",
+                       "A model as its files describe it: a Hugging Face folder or a GGUF file.")
       .def(
           "__init__",
           [](HubModel* self, const std::string& spec, const std::string& dtype) {
@@ -108,7 +111,8 @@ void bind_model(nb::module_& m) {
             return nb::cast(arrays(states));
           },
           "input"_a, nb::kw_only(), "token_types"_a = nb::none(), "decoder_ids"_a = nb::none(),
-          "Every hidden state, float32 [N, C] each, of rows of ids (packed: N is the sum of their lengths) or of images "
+          "Every hidden state, float32 [N, C] each, of rows of ids (packed: N is the sum of their lengths) "
+          "or of images "
           "[B, 3, height, width]. With decoder_ids a pair: the encoder's and the decoder's.")
       .def(
           "logits",
@@ -130,7 +134,8 @@ void bind_model(nb::module_& m) {
           [](const HubModel& self, const std::vector<std::int32_t>& prompt, std::int64_t max_new_tokens,
              double temperature, std::uint64_t seed, const std::vector<std::int32_t>& end) {
             if (!self.language_model())
-              fail(ErrorCode::unsupported, "generate_ids", fmt::format("a {} writes nothing", self.model_type()));
+              fail(ErrorCode::unsupported, "generate_ids",
+                   fmt::format("a {} writes nothing", self.model_type()));
             models::GenerationOptions how{.max_new_tokens = max_new_tokens, .end = end};
             if (temperature > 0) how.sampling = models::Sampling{.temperature = temperature, .seed = seed};
             std::vector<std::int32_t> begin;
@@ -139,7 +144,8 @@ void bind_model(nb::module_& m) {
             return models::generate(*self.language_model(), {prompt}, how, {}, begin).front();
           },
           "prompt"_a, "max_new_tokens"_a = 64, "temperature"_a = 0.0, "seed"_a = 0,
-          "end"_a = std::vector<std::int32_t>{}, "New token ids after a prompt of ids; temperature 0: the most probable.")
+          "end"_a = std::vector<std::int32_t>{},
+          "New token ids after a prompt of ids; temperature 0: the most probable.")
       .def_prop_ro("model_type", &HubModel::model_type)
       .def_prop_ro("architecture", &HubModel::architecture)
       .def_prop_ro("config", &HubModel::config, "config.json's text.")
@@ -222,7 +228,8 @@ void bind_writing(nb::module_& m) {
           "prompts"_a, "writing"_a, "on_text"_a = nb::none())
       .def(
           "perplexity",
-          [](const jobs::Generator& self, const std::string& text, std::int64_t context, std::int64_t stride) {
+          [](const jobs::Generator& self, const std::string& text, std::int64_t context,
+             std::int64_t stride) {
             const nb::gil_scoped_release release;
             const jobs::Perplexity p = self.perplexity(text, context, stride);
             return std::vector<double>{p.perplexity, p.loss, p.bits_per_byte, static_cast<double>(p.tokens)};
@@ -236,16 +243,18 @@ void bind_writing(nb::module_& m) {
             std::vector<jobs::Shot> examples;
             for (const auto& [text, label] : shots) examples.push_back({text, label});
             std::vector<std::vector<std::pair<std::string, double>>> out;
-            for (jobs::Classified& of : jobs::classify_by_examples(self, examples, texts)) out.push_back(std::move(of.classes));
+            for (jobs::Classified& of : jobs::classify_by_examples(self, examples, texts))
+              out.push_back(std::move(of.classes));
             return out;
           },
           "shots"_a, "texts"_a);
   nb::class_<jobs::Chat>(m, "Conversation", "A conversation with a model that was taught one.")
-      .def(nb::init<const jobs::Generator&, std::string>(), "model"_a, "system"_a = "", nb::keep_alive<1, 2>())
+      .def(nb::init<const jobs::Generator&, std::string>(), "model"_a, "system"_a = "",
+           nb::keep_alive<1, 2>())
       .def(
           "__call__",
-          [](jobs::Chat& self, const jobs::Generator& model, const std::string& message, const Writing& writing,
-             const OnText& on_text) {
+          [](jobs::Chat& self, const jobs::Generator& model, const std::string& message,
+             const Writing& writing, const OnText& on_text) {
             const nb::gil_scoped_release release;
             return self(message, write_options(model, writing), with_gil(on_text));
           },
@@ -298,7 +307,8 @@ void bind_vectors(nb::module_& m) {
           "__call__",
           [](const jobs::Classifier& self, const std::vector<std::string>& inputs) {
             const nb::gil_scoped_release release;
-            const auto results = self.takes_images() ? self.images({inputs.begin(), inputs.end()}) : self.texts(inputs);
+            const auto results =
+                self.takes_images() ? self.images({inputs.begin(), inputs.end()}) : self.texts(inputs);
             std::vector<std::vector<std::pair<std::string, double>>> out;
             for (const jobs::Classified& of : results) out.push_back(of.classes);
             return out;

@@ -30,7 +30,8 @@ void bind_unary(nb::module_& m, const char* name, Unary f, const char* doc) {
 void bind_pointwise(nb::module_& m) {
   bind_unary(m, "relu", &relu, "max(x, 0).");
   bind_unary(m, "gelu", &gelu, "x·Φ(x), exact (Hendrycks & Gimpel 2016).");
-  bind_unary(m, "gelu_tanh", &gelu_tanh, "0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))) (Hendrycks & Gimpel 2016).");
+  bind_unary(m, "gelu_tanh", &gelu_tanh,
+             "0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))) (Hendrycks & Gimpel 2016).");
   bind_unary(m, "silu", &silu, "x·sigmoid(x) (Elfwing et al. 2018).");
   bind_unary(m, "tanh", &tanh, "tanh x.");
   bind_unary(m, "softmax", &softmax,

@@ -86,8 +86,8 @@ RopeOptions rope_llama3(double base, std::int64_t dims, const Llama3RopeOptions&
   const auto length = static_cast<double>(o.original_length);
   for (double& frequency : frequencies) {
     const double rotations = length * frequency / (2 * std::numbers::pi);  // over the original length
-    const double kept = std::clamp((rotations - o.low_frequency_factor) /
-                                       (o.high_frequency_factor - o.low_frequency_factor), 0.0, 1.0);
+    const double kept = std::clamp(
+        (rotations - o.low_frequency_factor) / (o.high_frequency_factor - o.low_frequency_factor), 0.0, 1.0);
     frequency *= kept + (1 - kept) / o.factor;
   }
   return with(base, std::move(frequencies));

@@ -61,7 +61,8 @@ void run(const Options& o) {
 }  // namespace
 
 void add_chat_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("chat", "Talk with a model that was taught to: turns as arguments, or line by line");
+  CLI::App* command =
+      app.add_subcommand("chat", "Talk with a model that was taught to: turns as arguments, or line by line");
   const auto o = std::make_shared<Options>();
   add_model(*command, o->model);
   add_texts(*command, "messages", o->messages, "Turns of the user, answered in order");

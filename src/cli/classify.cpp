@@ -21,7 +21,8 @@ struct Options {
 
 std::pair<std::string, std::string> halves(const std::string& line, const char* what) {
   const std::size_t tab = line.find('\t');
-  if (tab == std::string::npos) fail(ErrorCode::format, "classify", fmt::format("{} has no tab: {}", what, quoted(line)));
+  if (tab == std::string::npos)
+    fail(ErrorCode::format, "classify", fmt::format("{} has no tab: {}", what, quoted(line)));
   return {line.substr(0, tab), line.substr(tab + 1)};
 }
 
@@ -45,7 +46,8 @@ std::vector<jobs::Classified> classify(const Options& o, const std::vector<std::
   } else {
     out = model.texts(inputs);
   }
-  if (model.cut() > 0) complain(fmt::format("{} of {} texts were cut to what the model takes", model.cut(), inputs.size()));
+  if (model.cut() > 0)
+    complain(fmt::format("{} of {} texts were cut to what the model takes", model.cut(), inputs.size()));
   return out;
 }
 
@@ -76,10 +78,12 @@ void add_classify_command(CLI::App& app) {
   const auto o = std::make_shared<Options>();
   add_model(*command, o->model);
   CLI::Option* inputs = add_texts(*command, "inputs", o->inputs, "Texts, or image files for a vision model");
-  command->add_option("--input", o->input, "File with one of them a line (default: standard input)")->excludes(inputs);
+  command->add_option("--input", o->input, "File with one of them a line (default: standard input)")
+      ->excludes(inputs);
   command->add_flag("--pairs", o->pairs, "Every input is two texts, with a tab between them");
-  command->add_option("--shots", o->shots,
-                      "File of examples, TEXT<tab>LABEL: a language model classifies by likelihood (few-shot)");
+  command->add_option(
+      "--shots", o->shots,
+      "File of examples, TEXT<tab>LABEL: a language model classifies by likelihood (few-shot)");
   add_number(*command, "--best", o->best, whole(1), "Classes to show of each");
   add_dtype(*command, o->dtype);
   command->add_flag("--json", o->json, "One JSON object an input");

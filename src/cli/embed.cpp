@@ -23,14 +23,16 @@ struct Options {
 
 // NumPy's format, version 1.0: a header padded to 64 bytes, then the rows.
 std::string npy(const Tensor& rows) {
-  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows.size(0), rows.size(1));
+  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}",
+                                   rows.size(0), rows.size(1));
   while ((10 + header.size() + 1) % 64 != 0) header += ' ';
   header += '\n';
   std::string out("\x93NUMPY\x01\x00", 8);
   out += static_cast<char>(header.size() & 0xFF);
   out += static_cast<char>(header.size() >> 8);
   out += header;
-  out.append(reinterpret_cast<const char*>(rows.data<float>()), static_cast<std::size_t>(rows.numel()) * sizeof(float));
+  out.append(reinterpret_cast<const char*>(rows.data<float>()),
+             static_cast<std::size_t>(rows.numel()) * sizeof(float));
   return out;
 }
 
@@ -42,11 +44,13 @@ void run(const Options& o) {
   if (o.raw) how.normalize = false;
   const Tensor rows = embed(texts, how);
   if (embed.cut() > 0)
-    complain(fmt::format("{} of {} texts have more than {} tokens and were cut", embed.cut(), texts.size(), embed.max_length()));
+    complain(fmt::format("{} of {} texts have more than {} tokens and were cut", embed.cut(), texts.size(),
+                         embed.max_length()));
   if (!o.out.empty()) return io::write_file(o.out, npy(rows));
   for (std::int64_t r = 0; r < rows.size(0); ++r) {
     nlohmann::ordered_json values = nlohmann::ordered_json::array();
-    for (std::int64_t c = 0; c < rows.size(1); ++c) values.push_back(rows.data<float>()[r * rows.size(1) + c]);
+    for (std::int64_t c = 0; c < rows.size(1); ++c)
+      values.push_back(rows.data<float>()[r * rows.size(1) + c]);
     put_json({{"text", texts[static_cast<std::size_t>(r)]}, {"embedding", values}});
   }
 }
@@ -71,7 +75,8 @@ std::vector<Passage> passages_of(const std::filesystem::path& root) {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(
              root, std::filesystem::directory_options::skip_permission_denied)) {
       const std::string ending = entry.path().extension().string();
-      if (entry.is_regular_file() && (ending == ".txt" || ending == ".md" || ending == ".rst")) files.push_back(entry.path());
+      if (entry.is_regular_file() && (ending == ".txt" || ending == ".md" || ending == ".rst"))
+        files.push_back(entry.path());
     }
   } else {
     files.push_back(root);
@@ -101,7 +106,8 @@ void search(const SearchOptions& o) {
   const jobs::Embedder embed(o.model, load_options(o.dtype));
   tell_notes(embed.model());
   const std::vector<Passage> passages = passages_of(o.folder);
-  if (passages.empty()) fail(ErrorCode::value, "search", fmt::format("{} holds no text (.txt, .md, .rst)", o.folder));
+  if (passages.empty())
+    fail(ErrorCode::value, "search", fmt::format("{} holds no text (.txt, .md, .rst)", o.folder));
   std::vector<std::string> texts;
   for (const Passage& passage : passages) texts.push_back(passage.text);
   const Tensor rows = embed(texts, {.normalize = true}), question = embed({o.question}, {.normalize = true});
@@ -119,7 +125,10 @@ void search(const SearchOptions& o) {
   for (std::size_t i = 0; i < count; ++i) {
     const Passage& passage = passages[found[i].second];
     if (o.json) {
-      put_json({{"score", -found[i].first}, {"file", passage.file}, {"line", passage.line}, {"text", passage.text}});
+      put_json({{"score", -found[i].first},
+                {"file", passage.file},
+                {"line", passage.line},
+                {"text", passage.text}});
     } else {
       put("{:.4f}  {}:{}\n        {}\n", -found[i].first, passage.file, passage.line, passage.text);
     }
@@ -129,11 +138,13 @@ void search(const SearchOptions& o) {
 }  // namespace
 
 void add_embed_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("embed", "Texts to vectors: arguments, or lines of a file or of standard input");
+  CLI::App* command =
+      app.add_subcommand("embed", "Texts to vectors: arguments, or lines of a file or of standard input");
   const auto o = std::make_shared<Options>();
   add_model(*command, o->model);
   CLI::Option* texts = add_texts(*command, "texts", o->texts, "Texts to embed");
-  command->add_option("--input", o->input, "File with one text a line (default: standard input)")->excludes(texts);
+  command->add_option("--input", o->input, "File with one text a line (default: standard input)")
+      ->excludes(texts);
   command->add_option("--out", o->out, "Write a .npy file, float32 [texts, width], in place of JSON lines");
   command->add_option("--prompt", o->prompt, "Name of one of the model's prompts, put before every text");
   command->add_flag("--raw", o->raw, "Do not normalize, even where the model's files say so");
@@ -142,7 +153,8 @@ void add_embed_command(CLI::App& app) {
 }
 
 void add_search_command(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("search", "The passages of a folder of text that are closest to a question");
+  CLI::App* command =
+      app.add_subcommand("search", "The passages of a folder of text that are closest to a question");
   const auto o = std::make_shared<SearchOptions>();
   add_model(*command, o->model);
   command->add_option("folder", o->folder, "Folder with .txt, .md and .rst files, or one file")->required();

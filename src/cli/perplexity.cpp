@@ -27,8 +27,8 @@ void run(const Options& o) {
                      {"tokens", p.tokens},
                      {"bytes", p.bytes}});
   }
-  put("perplexity {:.4f}   loss {:.4f} a token   {:.4f} bits per byte   {} tokens, {} bytes\n", p.perplexity, p.loss,
-      p.bits_per_byte, p.tokens, p.bytes);
+  put("perplexity {:.4f}   loss {:.4f} a token   {:.4f} bits per byte   {} tokens, {} bytes\n", p.perplexity,
+      p.loss, p.bits_per_byte, p.tokens, p.bytes);
 }
 
 }  // namespace
@@ -38,7 +38,8 @@ void add_perplexity_command(CLI::App& app) {
   const auto o = std::make_shared<Options>();
   add_model(*command, o->model);
   command->add_option("file", o->file, "The text (- or nothing: standard input)");
-  add_number(*command, "--context", o->context, whole(2), "Tokens that a window has (default: what the model takes)");
+  add_number(*command, "--context", o->context, whole(2),
+             "Tokens that a window has (default: what the model takes)");
   add_number(*command, "--stride", o->stride, whole(1), "Tokens that it moves by (default: half of it)");
   add_dtype(*command, o->dtype);
   command->add_flag("--json", o->json, "One JSON object");

@@ -22,29 +22,32 @@ hub::LoadOptions load_options(const std::string& dtype) {
 }
 
 void add_model(CLI::App& command, std::string& model) {
-  command
-      .add_option("model", model, "A Hugging Face folder, a .gguf file, or ORG/NAME in the local cache")
+  command.add_option("model", model, "A Hugging Face folder, a .gguf file, or ORG/NAME in the local cache")
       ->required();
 }
 
 void add_writing(CLI::App& command, WritingOptions& o) {
   add_number(command, "--max-tokens", o.max_tokens, whole(1), "New tokens at most (default: 256)");
-  CLI::Option* temperature = add_number(command, "--temperature", o.temperature, from_zero(),
-                                        "Draw, flatter the higher; 0: the most probable token (default: the model's)");
+  CLI::Option* temperature =
+      add_number(command, "--temperature", o.temperature, from_zero(),
+                 "Draw, flatter the higher; 0: the most probable token (default: the model's)");
   CLI::Option* top_k =
       add_number(command, "--top-k", o.top_k, whole(0), "Draw from the k most probable tokens; 0: all");
-  CLI::Option* top_p = add_number(command, "--top-p", o.top_p, {.low = 0, .high = 1, .low_end = Range::End::open},
-                                  "Draw from the fewest tokens that hold this probability");
+  CLI::Option* top_p =
+      add_number(command, "--top-p", o.top_p, {.low = 0, .high = 1, .low_end = Range::End::open},
+                 "Draw from the fewest tokens that hold this probability");
   CLI::Option* min_p = add_number(command, "--min-p", o.min_p, {.low = 0, .high = 1},
                                   "Draw from tokens of at least this share of the most probable one's");
   CLI::Option* seed = add_number(command, "--seed", o.seed, any_seed(), "Of the drawing");
-  CLI::Option* greedy = command.add_flag("--greedy", o.greedy, "The most probable token, whatever the model's files say");
+  CLI::Option* greedy =
+      command.add_flag("--greedy", o.greedy, "The most probable token, whatever the model's files say");
   for (CLI::Option* option : {temperature, top_k, top_p, min_p, seed}) greedy->excludes(option);
   add_number(command, "--repetition-penalty", o.repetition_penalty, above_zero(),
              "Divides the logits of tokens that the text has (default: the model's, 1: none)");
   add_number(command, "--presence-penalty", o.presence_penalty, {.low = -100, .high = 100},
              "Subtracted from the logits of tokens written so far");
-  command.add_option("--stop", o.stop, "Ends before this text; may be given several times")->allow_extra_args(false);
+  command.add_option("--stop", o.stop, "Ends before this text; may be given several times")
+      ->allow_extra_args(false);
 }
 
 jobs::WriteOptions write_options(const WritingOptions& o, const jobs::Generator& model) {
@@ -71,7 +74,8 @@ jobs::WriteOptions write_options(const WritingOptions& o, const jobs::Generator&
 
 std::vector<std::string> read_lines(const std::string& file) {
   std::vector<std::string> out;
-  text::LineReader reader = file.empty() || file == "-" ? text::LineReader::standard_input() : text::LineReader(file);
+  text::LineReader reader =
+      file.empty() || file == "-" ? text::LineReader::standard_input() : text::LineReader(file);
   for (std::string line; reader.next(line);) out.push_back(line);
   return out;
 }

@@ -75,16 +75,35 @@ Family build(Blueprint& b, bool marian) {
       architecture.ends_with("ForCausalLM")) {
     c.refuse("architectures", "a model for conditional generation");
   }
-  c.ignore({"attention_dropout", "activation_dropout", "dropout", "classifier_dropout", "classif_dropout",
-            "encoder_layerdrop", "decoder_layerdrop", "init_std", "pad_token_id", "num_hidden_layers", "num_beams",
-            "max_length", "force_bos_token_to_be_generated", "extra_pos_embeddings", "scale_embedding",
-            "share_encoder_decoder_embeddings", "decoder_vocab_size", "bad_words_ids", "early_stopping",
-            "no_repeat_ngram_size", "is_decoder", "task_specific_params", "num_labels"});
+  c.ignore({"attention_dropout",
+            "activation_dropout",
+            "dropout",
+            "classifier_dropout",
+            "classif_dropout",
+            "encoder_layerdrop",
+            "decoder_layerdrop",
+            "init_std",
+            "pad_token_id",
+            "num_hidden_layers",
+            "num_beams",
+            "max_length",
+            "force_bos_token_to_be_generated",
+            "extra_pos_embeddings",
+            "scale_embedding",
+            "share_encoder_decoder_embeddings",
+            "decoder_vocab_size",
+            "bad_words_ids",
+            "early_stopping",
+            "no_repeat_ngram_size",
+            "is_decoder",
+            "task_specific_params",
+            "num_labels"});
   ignore_common_fields(c);
 
   WeightTable table{.prefix = prefix};
   table.rules = side("encoder", false, o.encoder_layers, o.model_dim, prefix);
-  for (Rule& rule : side("decoder", true, o.decoder_layers, o.model_dim, prefix)) table.rules.push_back(std::move(rule));
+  for (Rule& rule : side("decoder", true, o.decoder_layers, o.model_dim, prefix))
+    table.rules.push_back(std::move(rule));
   const bool shared = o.source_vocabulary == 0;
   table.rules.push_back({"decoder.tokens.weight",
                          {{shared ? prefix + "shared.weight" : prefix + "decoder.embed_tokens.weight"}}});

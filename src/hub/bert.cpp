@@ -18,7 +18,8 @@ struct BlockNames {
 
 void add_block(std::vector<Rule>& rules, const BlockNames& n) {
   for (const std::string kind : {".weight", ".bias"}) {
-    rules.push_back({"blocks.{}.self_attention.qkv" + kind, {{n.query + kind}, {n.key + kind}, {n.value + kind}}});
+    rules.push_back(
+        {"blocks.{}.self_attention.qkv" + kind, {{n.query + kind}, {n.key + kind}, {n.value + kind}}});
     rules.push_back({"blocks.{}.self_attention.output" + kind, {{n.output + kind}}});
     rules.push_back({"blocks.{}.self_attention_norm" + kind, {{n.attention_norm + kind}}});
     rules.push_back({"blocks.{}.feed_forward.up" + kind, {{n.up + kind}}});
@@ -43,7 +44,9 @@ void add_linear(std::vector<Rule>& rules, const std::string& ours, const std::st
   for (const std::string kind : {".weight", ".bias"}) rules.push_back({ours + kind, {{theirs + kind}}});
 }
 
-bool ends_with(const std::string& architecture, std::string_view task) { return architecture.ends_with(task); }
+bool ends_with(const std::string& architecture, std::string_view task) {
+  return architecture.ends_with(task);
+}
 
 // Which head an architecture's name asks for; its sizes come later.
 HeadKind head_of(Config& config) {
@@ -53,14 +56,17 @@ HeadKind head_of(Config& config) {
   if (ends_with(name, "ForQuestionAnswering")) return HeadKind::spans;
   if (ends_with(name, "ForMaskedLM")) return HeadKind::masked;
   if (ends_with(name, "ForPreTraining") || ends_with(name, "ForNextSentencePrediction") ||
-      ends_with(name, "ForMultipleChoice") || ends_with(name, "LMHeadModel") || ends_with(name, "ForCausalLM")) {
-    config.refuse("architectures", "a bare model, or one for sequence or token classification, question answering "
-                                   "or masked tokens");
+      ends_with(name, "ForMultipleChoice") || ends_with(name, "LMHeadModel") ||
+      ends_with(name, "ForCausalLM")) {
+    config.refuse("architectures",
+                  "a bare model, or one for sequence or token classification, question answering "
+                  "or masked tokens");
   }
   return HeadKind::none;
 }
 
-BertOptions common(Blueprint& b, const char* layers, const char* heads, const char* width, const char* hidden) {
+BertOptions common(Blueprint& b, const char* layers, const char* heads, const char* width,
+                   const char* hidden) {
   Config& c = b.config;
   BertOptions o;
   o.vocabulary = c.integer("vocab_size");
@@ -83,7 +89,8 @@ BertOptions common(Blueprint& b, const char* layers, const char* heads, const ch
   return o;
 }
 
-// The masked-token head: its dense layer and norm are in `transform`, its scores' matrix is the embedding or its own.
+// The masked-token head: its dense layer and norm are in `transform`, its scores' matrix is the embedding or
+// its own.
 struct MaskedNames {
   std::string dense, norm, decoder, bias;
 };
@@ -137,7 +144,8 @@ Family bert_like(Blueprint& b, const std::string& prefix, BertOptions o) {
     }
     if (o.head.kind == HeadKind::masked) {
       o.head.activation = nn::HeadActivation::gelu;
-      add_masked_head(b, o, {"lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head.bias"}, prefix, table.rules);
+      add_masked_head(b, o, {"lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head.bias"},
+                      prefix, table.rules);
       table.ignored.emplace_back(o.head.tied ? "lm_head\\.decoder\\..*" : "lm_head\\.bias");
     }
   } else if (o.head.kind == HeadKind::classes) {
@@ -146,8 +154,8 @@ Family bert_like(Blueprint& b, const std::string& prefix, BertOptions o) {
   } else if (o.head.kind == HeadKind::masked) {
     o.head.activation = b.config.head_activation("hidden_act", "gelu");
     add_masked_head(b, o,
-                    {"cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions.decoder",
-                     "cls.predictions.bias"},
+                    {"cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
+                     "cls.predictions.decoder", "cls.predictions.bias"},
                     prefix, table.rules);
     table.ignored.emplace_back("cls\\.seq_relationship\\..*");
     table.ignored.emplace_back(o.head.tied ? "cls\\.predictions\\.decoder\\..*" : "cls\\.predictions\\.bias");
@@ -178,7 +186,8 @@ Family build_distilbert(Blueprint& b) {
   o.pooler = false;
   o.head_takes_pooled = false;
   o.activation = b.config.feed_forward("activation", false, "gelu");
-  b.config.ignore({"sinusoidal_pos_embds", "qa_dropout", "seq_classif_dropout", "dropout", "attention_dropout"});
+  b.config.ignore(
+      {"sinusoidal_pos_embds", "qa_dropout", "seq_classif_dropout", "dropout", "attention_dropout"});
   WeightTable table{.prefix = prefix};
   const std::string e = prefix + "embeddings.", l = prefix + "transformer.layer.{}.";
   table.rules = blocks({.query = l + "attention.q_lin",
@@ -203,8 +212,8 @@ Family build_distilbert(Blueprint& b) {
   if (o.head.kind == HeadKind::spans) add_linear(table.rules, "head.output", "qa_outputs");
   if (o.head.kind == HeadKind::masked) {
     o.head.activation = b.config.head_activation("activation", "gelu");
-    add_masked_head(b, o, {"vocab_transform", "vocab_layer_norm", "vocab_projector", "vocab_projector.bias"}, prefix,
-                    table.rules);
+    add_masked_head(b, o, {"vocab_transform", "vocab_layer_norm", "vocab_projector", "vocab_projector.bias"},
+                    prefix, table.rules);
     if (o.head.tied) table.ignored.emplace_back("vocab_projector\\.weight");
   }
   table.ignored.emplace_back("(.*\\.)?embeddings\\.position_ids");
@@ -214,16 +223,18 @@ Family build_distilbert(Blueprint& b) {
 Family build_albert(Blueprint& b) {
   BertOptions o = common(b, "num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size");
   const std::string prefix = "albert.";
-  const std::int64_t groups = b.config.integer("num_hidden_groups", 1), inner = b.config.integer("inner_group_num", 1);
+  const std::int64_t groups = b.config.integer("num_hidden_groups", 1),
+                     inner = b.config.integer("inner_group_num", 1);
   if (groups < 1 || groups > o.layers) b.config.refuse("num_hidden_groups", "1 to num_hidden_layers");
   if (inner < 1) b.config.refuse("inner_group_num", "at least 1");
   for (std::int64_t i = 0; i < o.layers; ++i) {
     // As transformers divides: int(i / (layers / groups)).
-    const auto group = static_cast<std::int64_t>(static_cast<double>(i) /
-                                                 (static_cast<double>(o.layers) / static_cast<double>(groups)));
+    const auto group = static_cast<std::int64_t>(
+        static_cast<double>(i) / (static_cast<double>(o.layers) / static_cast<double>(groups)));
     for (std::int64_t j = 0; j < inner; ++j) o.layer_order.push_back(group * inner + j);
   }
-  b.config.ignore({"net_structure_type", "down_scale_factor", "gap_size", "num_memory_blocks", "classifier_dropout_prob"});
+  b.config.ignore({"net_structure_type", "down_scale_factor", "gap_size", "num_memory_blocks",
+                   "classifier_dropout_prob"});
   o.types = b.config.integer("type_vocab_size", 2);
   o.embedding_dim = b.config.integer("embedding_size");
   o.activation = b.config.feed_forward("hidden_act", false, "gelu_new");
@@ -232,21 +243,22 @@ Family build_albert(Blueprint& b) {
   WeightTable table{.prefix = prefix};
   const std::string e = prefix + "embeddings.", l = prefix + "encoder.albert_layer_groups.{}.";
   const std::vector<Rule> each = blocks({.query = l + "attention.query",
-                        .key = l + "attention.key",
-                        .value = l + "attention.value",
-                        .output = l + "attention.dense",
-                        .attention_norm = l + "attention.LayerNorm",
-                        .up = l + "ffn",
-                        .down = l + "ffn_output",
-                        .norm = l + "full_layer_layer_norm"},
-                       o, groups * inner);
+                                         .key = l + "attention.key",
+                                         .value = l + "attention.value",
+                                         .output = l + "attention.dense",
+                                         .attention_norm = l + "attention.LayerNorm",
+                                         .up = l + "ffn",
+                                         .down = l + "ffn_output",
+                                         .norm = l + "full_layer_layer_norm"},
+                                        o, groups * inner);
   for (Rule rule : each) {  // block g·inner + j is layer j of group g
     const std::size_t begin = std::string("blocks.").size(), end = rule.ours.find('.', begin);
     const std::int64_t block = std::stoll(rule.ours.substr(begin, end - begin));
     for (Source& source : rule.sources) {
       const std::string was = fmt::format("albert_layer_groups.{}.", block);
-      source.name.replace(source.name.find(was), was.size(),
-                          fmt::format("albert_layer_groups.{}.albert_layers.{}.", block / inner, block % inner));
+      source.name.replace(
+          source.name.find(was), was.size(),
+          fmt::format("albert_layer_groups.{}.albert_layers.{}.", block / inner, block % inner));
     }
     table.rules.push_back(std::move(rule));
   }
@@ -262,8 +274,9 @@ Family build_albert(Blueprint& b) {
   if (o.head.kind == HeadKind::masked) {
     o.head.dense_width = o.embedding_dim;
     o.head.activation = b.config.head_activation("hidden_act", "gelu_new");
-    add_masked_head(b, o, {"predictions.dense", "predictions.LayerNorm", "predictions.decoder", "predictions.bias"}, prefix,
-                    table.rules);
+    add_masked_head(b, o,
+                    {"predictions.dense", "predictions.LayerNorm", "predictions.decoder", "predictions.bias"},
+                    prefix, table.rules);
     table.ignored.emplace_back(o.head.tied ? "predictions\\.decoder\\..*" : "predictions\\.bias");
     table.ignored.emplace_back("sop_classifier\\..*");
   }

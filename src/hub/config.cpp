@@ -23,12 +23,14 @@ constexpr Named kActivations[] = {
     {"relu", nn::FeedForwardKind::relu, nn::FeedForwardKind::reglu, nn::HeadActivation::relu},
     {"gelu", nn::FeedForwardKind::gelu, nn::FeedForwardKind::geglu, nn::HeadActivation::gelu},
     {"gelu_python", nn::FeedForwardKind::gelu, nn::FeedForwardKind::geglu, nn::HeadActivation::gelu},
-    {"gelu_new", nn::FeedForwardKind::gelu_tanh, nn::FeedForwardKind::geglu_tanh, nn::HeadActivation::gelu_tanh},
+    {"gelu_new", nn::FeedForwardKind::gelu_tanh, nn::FeedForwardKind::geglu_tanh,
+     nn::HeadActivation::gelu_tanh},
     {"gelu_pytorch_tanh", nn::FeedForwardKind::gelu_tanh, nn::FeedForwardKind::geglu_tanh,
      nn::HeadActivation::gelu_tanh},
     {"gelu_python_tanh", nn::FeedForwardKind::gelu_tanh, nn::FeedForwardKind::geglu_tanh,
      nn::HeadActivation::gelu_tanh},
-    {"gelu_fast", nn::FeedForwardKind::gelu_tanh, nn::FeedForwardKind::geglu_tanh, nn::HeadActivation::gelu_tanh},
+    {"gelu_fast", nn::FeedForwardKind::gelu_tanh, nn::FeedForwardKind::geglu_tanh,
+     nn::HeadActivation::gelu_tanh},
     {"gelu_accurate", nn::FeedForwardKind::gelu_tanh, nn::FeedForwardKind::geglu_tanh,
      nn::HeadActivation::gelu_tanh},
     {"silu", nn::FeedForwardKind::silu, nn::FeedForwardKind::swiglu, nn::HeadActivation::silu},
@@ -159,7 +161,8 @@ nn::FeedForwardKind Config::feed_forward(const std::string& field, bool gated, c
   return feed_forward_named(field, text(field, otherwise), gated);
 }
 
-nn::FeedForwardKind Config::feed_forward_named(const std::string& field, const std::string& name, bool gated) {
+nn::FeedForwardKind Config::feed_forward_named(const std::string& field, const std::string& name,
+                                               bool gated) {
   const Named* found = activation_named(name);
   if (!found) refuse(field, kKnownActivations);
   return gated ? *found->gated : found->plain;
@@ -207,13 +210,15 @@ RopeOptions Config::unscaled_rope(std::int64_t dims, double base) const {
   rope.inverse_frequencies = rope_frequencies(base, dims);
   if (rope_factors.size() != rope.inverse_frequencies.size()) {
     fail(ErrorCode::format, what_,
-         fmt::format("{} rope factors for {} columns of a head; want half as many", rope_factors.size(), dims));
+         fmt::format("{} rope factors for {} columns of a head; want half as many", rope_factors.size(),
+                     dims));
   }
   for (std::size_t m = 0; m < rope_factors.size(); ++m) rope.inverse_frequencies[m] /= rope_factors[m];
   return rope;
 }
 
-RopeOptions Config::scaled_rope(const json& fields, std::int64_t dims, double base, const std::string& where) {
+RopeOptions Config::scaled_rope(const json& fields, std::int64_t dims, double base,
+                                const std::string& where) {
   const auto number_of = [&](const char* name, std::optional<double> otherwise) -> double {
     const auto found = fields.find(name);
     if (found != fields.end() && found->is_number()) return found->get<double>();
@@ -244,8 +249,10 @@ RopeOptions Config::scaled_rope(const json& fields, std::int64_t dims, double ba
                    .beta_fast = number_of("beta_fast", 32),
                    .beta_slow = number_of("beta_slow", 1)};
   const double reach = static_cast<double>(integer("max_position_embeddings", 0));
-  yarn.factor = number_of("factor", reach / static_cast<double>(std::max<std::int64_t>(1, yarn.original_length)));
-  if (fields.contains("truncate") && fields["truncate"].is_boolean()) yarn.truncate = fields["truncate"].get<bool>();
+  yarn.factor =
+      number_of("factor", reach / static_cast<double>(std::max<std::int64_t>(1, yarn.original_length)));
+  if (fields.contains("truncate") && fields["truncate"].is_boolean())
+    yarn.truncate = fields["truncate"].get<bool>();
   const double scale = number_of("mscale", 0), scale_all = number_of("mscale_all_dim", 0);
   const auto attention = [&](double m) { return yarn.factor <= 1 ? 1 : 0.1 * m * std::log(yarn.factor) + 1; };
   if (fields.contains("attention_factor") && fields["attention_factor"].is_number()) {

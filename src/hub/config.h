@@ -15,8 +15,8 @@
 
 namespace headway::inline v1::hub {
 
-/// Reads the fields of a config.json, and keeps count of those that nobody has read. Every complaint names the field,
-/// what it is and what would do.
+/// Reads the fields of a config.json, and keeps count of those that nobody has read. Every complaint names
+/// the field, what it is and what would do.
 class Config {
  public:
   /// Error(format) beginning with `what` for text that is no JSON object.
@@ -59,10 +59,11 @@ class Config {
  private:
   const nlohmann::json* find(const std::string& field);
   template <typename T>
-  T read(const std::string& field, const std::optional<T>& otherwise, bool (nlohmann::json::*is)() const noexcept,
-         const char* wanted);
+  T read(const std::string& field, const std::optional<T>& otherwise,
+         bool (nlohmann::json::*is)() const noexcept, const char* wanted);
   RopeOptions unscaled_rope(std::int64_t dims, double base) const;
-  RopeOptions scaled_rope(const nlohmann::json& fields, std::int64_t dims, double base, const std::string& where);
+  RopeOptions scaled_rope(const nlohmann::json& fields, std::int64_t dims, double base,
+                          const std::string& where);
   nlohmann::json json_;
   std::string what_;
   std::set<std::string> read_;

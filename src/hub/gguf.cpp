@@ -17,20 +17,14 @@ struct Name {
 constexpr Name kGlobal[] = {{"token_embd.weight", "model.embed_tokens.weight"},
                             {"output_norm.weight", "model.norm.weight"},
                             {"output.weight", "lm_head.weight"}};
-constexpr Name kLayer[] = {{"attn_norm.weight", "input_layernorm.weight"},
-                           {"attn_q.weight", "self_attn.q_proj.weight"},
-                           {"attn_k.weight", "self_attn.k_proj.weight"},
-                           {"attn_v.weight", "self_attn.v_proj.weight"},
-                           {"attn_q.bias", "self_attn.q_proj.bias"},
-                           {"attn_k.bias", "self_attn.k_proj.bias"},
-                           {"attn_v.bias", "self_attn.v_proj.bias"},
-                           {"attn_output.weight", "self_attn.o_proj.weight"},
-                           {"attn_output.bias", "self_attn.o_proj.bias"},
-                           {"attn_q_norm.weight", "self_attn.q_norm.weight"},
-                           {"attn_k_norm.weight", "self_attn.k_norm.weight"},
-                           {"ffn_gate.weight", "mlp.gate_proj.weight"},
-                           {"ffn_up.weight", "mlp.up_proj.weight"},
-                           {"ffn_down.weight", "mlp.down_proj.weight"}};
+constexpr Name kLayer[] = {
+    {"attn_norm.weight", "input_layernorm.weight"},    {"attn_q.weight", "self_attn.q_proj.weight"},
+    {"attn_k.weight", "self_attn.k_proj.weight"},      {"attn_v.weight", "self_attn.v_proj.weight"},
+    {"attn_q.bias", "self_attn.q_proj.bias"},          {"attn_k.bias", "self_attn.k_proj.bias"},
+    {"attn_v.bias", "self_attn.v_proj.bias"},          {"attn_output.weight", "self_attn.o_proj.weight"},
+    {"attn_output.bias", "self_attn.o_proj.bias"},     {"attn_q_norm.weight", "self_attn.q_norm.weight"},
+    {"attn_k_norm.weight", "self_attn.k_norm.weight"}, {"ffn_gate.weight", "mlp.gate_proj.weight"},
+    {"ffn_up.weight", "mlp.up_proj.weight"},           {"ffn_down.weight", "mlp.down_proj.weight"}};
 // These depend on where a block normalizes.
 constexpr Name kPreNorms[] = {{"ffn_norm.weight", "post_attention_layernorm.weight"}};
 constexpr Name kOtherNorms[] = {{"post_attention_norm.weight", "post_attention_layernorm.weight"},
@@ -73,7 +67,8 @@ const Architecture& architecture_of(const io::GgufFile& file, const std::string&
     if (entry.gguf == name) return entry;
     known += (known.empty() ? "" : ", ") + std::string(entry.gguf);
   }
-  fail(ErrorCode::unsupported, what, fmt::format("general.architecture is \"{}\"; want one of {}", name, known));
+  fail(ErrorCode::unsupported, what,
+       fmt::format("general.architecture is \"{}\"; want one of {}", name, known));
 }
 
 }  // namespace
@@ -83,7 +78,8 @@ GgufModel describe_gguf(const io::GgufFile& file, const std::string& what) {
   const io::GgufMetadata& meta = file.metadata;
   const auto key = [&](const char* name) { return fmt::format("{}.{}", of.gguf, name); };
   nlohmann::json config;
-  const std::int64_t width = meta.integer(key("embedding_length")), heads = meta.integer(key("attention.head_count"));
+  const std::int64_t width = meta.integer(key("embedding_length")),
+                     heads = meta.integer(key("attention.head_count"));
   config["model_type"] = of.model_type;
   config["architectures"] = {of.class_name};
   config["hidden_size"] = width;
@@ -95,16 +91,19 @@ GgufModel describe_gguf(const io::GgufFile& file, const std::string& what) {
   config["max_position_embeddings"] = meta.integer(key("context_length"));
   config["rms_norm_eps"] = meta.number(key("attention.layer_norm_rms_epsilon"));
   config["rope_theta"] = meta.number(key("rope.freq_base"), 10000);
-  const std::int64_t rotated = meta.integer(key("rope.dimension_count"), config["head_dim"].get<std::int64_t>());
+  const std::int64_t rotated =
+      meta.integer(key("rope.dimension_count"), config["head_dim"].get<std::int64_t>());
   if (rotated != config["head_dim"].get<std::int64_t>()) {
     fail(ErrorCode::unsupported, what,
-         fmt::format("{} is {}; want the heads' {}", key("rope.dimension_count"), rotated, config["head_dim"].dump()));
+         fmt::format("{} is {}; want the heads' {}", key("rope.dimension_count"), rotated,
+                     config["head_dim"].dump()));
   }
   const std::string scaling = meta.text(key("rope.scaling.type"), "none");
   if (scaling == "linear" || scaling == "yarn") {
     config["rope_scaling"] = {{"rope_type", scaling}, {"factor", meta.number(key("rope.scaling.factor"))}};
     if (meta.has(key("rope.scaling.original_context_length")))
-      config["rope_scaling"]["original_max_position_embeddings"] = meta.integer(key("rope.scaling.original_context_length"));
+      config["rope_scaling"]["original_max_position_embeddings"] =
+          meta.integer(key("rope.scaling.original_context_length"));
   } else if (scaling != "none") {
     fail(ErrorCode::unsupported, what,
          fmt::format("{} is \"{}\"; want none, linear or yarn", key("rope.scaling.type"), scaling));
@@ -121,7 +120,8 @@ GgufModel describe_gguf(const io::GgufFile& file, const std::string& what) {
     }
   }
   if (of.gguf.starts_with("gemma")) {
-    config["query_pre_attn_scalar"] = meta.number(key("attention.key_length"), static_cast<double>(width / heads));
+    config["query_pre_attn_scalar"] =
+        meta.number(key("attention.key_length"), static_cast<double>(width / heads));
     // llama.cpp's converter has added the 1 to the norms' weights.
     config["norm_unit_offset"] = false;
     if (meta.has(key("attn_logit_softcapping")))
@@ -134,16 +134,19 @@ GgufModel describe_gguf(const io::GgufFile& file, const std::string& what) {
   for (io::StoredTensor tensor : file.tensors.tensors) {
     if (tensor.name == "rope_freqs.weight") {
       const Tensor factors = io::as_float32(tensor);
-      for (const float factor : factors.to_vector<float>()) out.rope_factors.push_back(static_cast<double>(factor));
+      for (const float factor : factors.to_vector<float>())
+        out.rope_factors.push_back(static_cast<double>(factor));
       continue;
     }
     tensor.name = hub_name(tensor.name, of);
-    if (tensor.name == "model.embed_tokens.weight" && tensor.shape.rank() == 2) config["vocab_size"] = tensor.shape[0];
+    if (tensor.name == "model.embed_tokens.weight" && tensor.shape.rank() == 2)
+      config["vocab_size"] = tensor.shape[0];
     out.tensors.tensors.push_back(std::move(tensor));
   }
   out.tensors.make_index();
   config["tie_word_embeddings"] = out.tensors.find("lm_head.weight") == nullptr;
-  config["attention_bias"] = out.tensors.find("model.layers.0.self_attn.q_proj.bias") != nullptr && of.gguf != "qwen2";
+  config["attention_bias"] =
+      out.tensors.find("model.layers.0.self_attn.q_proj.bias") != nullptr && of.gguf != "qwen2";
   for (const auto& [field, name] : {std::pair("bos_token_id", "tokenizer.ggml.bos_token_id"),
                                     std::pair("eos_token_id", "tokenizer.ggml.eos_token_id"),
                                     std::pair("pad_token_id", "tokenizer.ggml.padding_token_id")}) {

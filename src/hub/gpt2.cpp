@@ -22,8 +22,9 @@ Family build_gpt2(Blueprint& b) {
   o.precision = b.precision;
   o.dropout = o.attention_dropout = 0;
   c.only("add_cross_attention", {false});
-  c.ignore({"n_ctx", "reorder_and_upcast_attn", "attn_pdrop", "embd_pdrop", "resid_pdrop", "summary_activation",
-            "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "pad_token_id"});
+  c.ignore({"n_ctx", "reorder_and_upcast_attn", "attn_pdrop", "embd_pdrop", "resid_pdrop",
+            "summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type",
+            "summary_use_proj", "pad_token_id"});
   ignore_common_fields(c);
 
   WeightTable table{.prefix = prefix};

@@ -49,8 +49,8 @@ LlamaOptions common(Blueprint& b) {
   return o;
 }
 
-void add_layers(LlamaOptions& o, const std::vector<bool>& sliding, std::int64_t window, const RopeOptions& full,
-                const RopeOptions& local) {
+void add_layers(LlamaOptions& o, const std::vector<bool>& sliding, std::int64_t window,
+                const RopeOptions& full, const RopeOptions& local) {
   for (const bool slides : sliding) o.layers.push_back({slides ? window : 0, slides ? local : full});
 }
 
@@ -59,8 +59,8 @@ void read_family(Blueprint& b, const std::string& type, LlamaOptions& o) {
   const std::int64_t layers = c.integer("num_hidden_layers");
   const auto all = [&](bool value) { return std::vector<bool>(static_cast<std::size_t>(layers), value); };
   const bool gemma = type.starts_with("gemma");
-  o.activation = c.feed_forward(gemma ? "hidden_activation" : "hidden_act", true,
-                                gemma ? "gelu_pytorch_tanh" : "silu");
+  o.activation =
+      c.feed_forward(gemma ? "hidden_activation" : "hidden_act", true, gemma ? "gelu_pytorch_tanh" : "silu");
   if (type == "llama" || type == "mistral") {
     o.qkv_bias = o.output_bias = c.boolean("attention_bias", false);
     o.feed_forward_bias = c.boolean("mlp_bias", false);
@@ -120,8 +120,9 @@ void read_family(Blueprint& b, const std::string& type, LlamaOptions& o) {
   const std::int64_t every = c.integer(pattern, 6);
   c.ignore({"sliding_window_pattern", "_sliding_window_pattern"});
   const RopeOptions full = c.rope(o.head_dim, 1000000, "full_attention");
-  const RopeOptions local = c.has("rope_parameters") ? c.rope(o.head_dim, 10000, "sliding_attention")
-                                                     : RopeOptions{.base = c.number("rope_local_base_freq", 10000)};
+  const RopeOptions local = c.has("rope_parameters")
+                                ? c.rope(o.head_dim, 10000, "sliding_attention")
+                                : RopeOptions{.base = c.number("rope_local_base_freq", 10000)};
   c.ignore({"rope_local_base_freq", "rope_theta"});
   const auto sliding = sliding_layers(c, layers, [&](std::int64_t i) { return (i + 1) % every != 0; });
   add_layers(o, sliding, window, full, local);
@@ -172,7 +173,8 @@ Family build_llama(Blueprint& b) {
   const std::string architecture = c.architecture();
   if (architecture.ends_with("ForSequenceClassification")) {
     o.classes = c.labels();
-  } else if (!architecture.empty() && !architecture.ends_with("ForCausalLM") && !architecture.ends_with("Model")) {
+  } else if (!architecture.empty() && !architecture.ends_with("ForCausalLM") &&
+             !architecture.ends_with("Model")) {
     c.refuse("architectures", "a model for causal language modelling or sequence classification");
   }
   const bool ties = c.boolean("tie_word_embeddings", type.starts_with("gemma"));

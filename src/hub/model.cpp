@@ -96,7 +96,8 @@ std::vector<std::string> labels_of(const json& config) {
   if (names == config.end() || !names->is_object()) return out;
   for (std::size_t i = 0; i < names->size(); ++i) {
     const auto name = names->find(std::to_string(i));
-    out.push_back(name != names->end() && name->is_string() ? name->get<std::string>() : fmt::format("LABEL_{}", i));
+    out.push_back(name != names->end() && name->is_string() ? name->get<std::string>()
+                                                            : fmt::format("LABEL_{}", i));
   }
   return out;
 }
@@ -121,9 +122,11 @@ HubModel HubModel::load(const std::string& spec, const LoadOptions& options) {
     impl->config = io::read_file(impl->path / "config.json", kConfigLimit);
     files = io::open_model_files(impl->path);
     const std::filesystem::path generation = impl->path / "generation_config.json";
-    if (std::filesystem::exists(generation)) impl->generation_config = io::read_file(generation, kConfigLimit);
+    if (std::filesystem::exists(generation))
+      impl->generation_config = io::read_file(generation, kConfigLimit);
   }
-  const std::string what = (impl->path.extension() == ".gguf" ? impl->path : impl->path / "config.json").string();
+  const std::string what =
+      (impl->path.extension() == ".gguf" ? impl->path : impl->path / "config.json").string();
   Config config(impl->config, what);
   config.rope_factors = gguf.rope_factors;
   impl->model_type = config.text("model_type");

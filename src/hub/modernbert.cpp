@@ -20,7 +20,8 @@ Family build_modernbert(Blueprint& b) {
   o.feed_forward_bias = c.boolean("mlp_bias", false);
   o.local_window = c.integer("local_attention", 128) / 2;
   o.precision = b.precision;
-  const std::int64_t layers = c.integer("num_hidden_layers"), every = c.integer("global_attn_every_n_layers", 3);
+  const std::int64_t layers = c.integer("num_hidden_layers"),
+                     every = c.integer("global_attn_every_n_layers", 3);
   const std::vector<std::string> types = c.texts("layer_types");
   for (std::int64_t i = 0; i < layers; ++i) {
     const bool listed = static_cast<std::size_t>(i) < types.size();
@@ -35,10 +36,11 @@ Family build_modernbert(Blueprint& b) {
     o.global_rope.base = c.number("global_rope_theta", 160000);
     o.local_rope.base = c.number("local_rope_theta", 10000);
   }
-  c.ignore({"classifier_dropout", "embedding_dropout", "mlp_dropout", "attention_dropout", "deterministic_flash_attn",
-            "sparse_prediction", "sparse_pred_ignore_index", "reference_compile", "repad_logits_with_grad",
-            "pad_token_id", "cls_token_id", "sep_token_id", "initializer_cutoff_factor", "decoder_bias",
-            "classifier_bias", "classifier_activation", "classifier_pooling", "gradient_checkpointing"});
+  c.ignore({"classifier_dropout", "embedding_dropout", "mlp_dropout", "attention_dropout",
+            "deterministic_flash_attn", "sparse_prediction", "sparse_pred_ignore_index", "reference_compile",
+            "repad_logits_with_grad", "pad_token_id", "cls_token_id", "sep_token_id",
+            "initializer_cutoff_factor", "decoder_bias", "classifier_bias", "classifier_activation",
+            "classifier_pooling", "gradient_checkpointing"});
   ignore_common_fields(c);
 
   WeightTable table{.prefix = prefix};
@@ -50,8 +52,10 @@ Family build_modernbert(Blueprint& b) {
     rules.push_back({"blocks.{}.self_attention.output" + kind, {{l + "attn.Wo" + kind}}});
     rules.push_back({"blocks.{}.feed_forward_norm" + kind, {{l + "mlp_norm" + kind}}});
     // The first half goes through the activation.
-    rules.push_back({"blocks.{}.feed_forward.gate" + kind, {{.name = l + "mlp.Wi" + kind, .part = 0, .parts = 2}}});
-    rules.push_back({"blocks.{}.feed_forward.up" + kind, {{.name = l + "mlp.Wi" + kind, .part = 1, .parts = 2}}});
+    rules.push_back(
+        {"blocks.{}.feed_forward.gate" + kind, {{.name = l + "mlp.Wi" + kind, .part = 0, .parts = 2}}});
+    rules.push_back(
+        {"blocks.{}.feed_forward.up" + kind, {{.name = l + "mlp.Wi" + kind, .part = 1, .parts = 2}}});
     rules.push_back({"blocks.{}.feed_forward.down" + kind, {{l + "mlp.Wo" + kind}}});
   }
   table.rules = each_layer(rules, layers);
@@ -71,9 +75,7 @@ Family build_modernbert(Blueprint& b) {
   if (masked) o.head.kind = nn::HeadKind::masked;
   if (o.head.kind != nn::HeadKind::none) {
     o.head.width = o.model_dim;
-    o.head.outputs = masked                                ? o.vocabulary
-                     : o.head.kind == nn::HeadKind::spans ? 2
-                                                          : c.labels();
+    o.head.outputs = masked ? o.vocabulary : o.head.kind == nn::HeadKind::spans ? 2 : c.labels();
     o.head.dense = true;
     o.head.dense_bias = c.boolean("classifier_bias", false);
     o.head.activation = c.head_activation("classifier_activation", "gelu");

@@ -5,7 +5,8 @@
 namespace headway::inline v1::hub {
 namespace {
 
-std::vector<Rule> side(const std::string& ours, bool decoder, std::int64_t layers, const models::T5Config& o) {
+std::vector<Rule> side(const std::string& ours, bool decoder, std::int64_t layers,
+                       const models::T5Config& o) {
   const std::string theirs = ours + ".block.{}.layer.", blocks = ours + ".blocks.{}.";
   const std::int64_t rows = o.heads * o.head_dim;
   std::vector<Rule> rules;
@@ -28,7 +29,8 @@ std::vector<Rule> side(const std::string& ours, bool decoder, std::int64_t layer
   rules.push_back({blocks + "feed_forward_norm.weight", {{theirs + last + ".layer_norm.weight"}}});
   std::vector<Rule> out = each_layer(rules, layers);
   out.push_back({ours + ".blocks.norm.weight", {{ours + ".final_layer_norm.weight"}}});
-  out.push_back({ours + ".position_table", {{ours + ".block.0.layer.0.SelfAttention.relative_attention_bias.weight"}}});
+  out.push_back(
+      {ours + ".position_table", {{ours + ".block.0.layer.0.SelfAttention.relative_attention_bias.weight"}}});
   return out;
 }
 
@@ -58,8 +60,8 @@ Family build_t5(Blueprint& b) {
   o.tied = !stored;
   o.dropout = 0;
   o.precision = b.precision;
-  c.ignore({"dense_act_fn", "is_gated_act", "dropout_rate", "classifier_dropout", "initializer_factor", "n_positions",
-            "pad_token_id", "output_past", "is_decoder"});
+  c.ignore({"dense_act_fn", "is_gated_act", "dropout_rate", "classifier_dropout", "initializer_factor",
+            "n_positions", "pad_token_id", "output_past", "is_decoder"});
   ignore_common_fields(c);
   WeightTable table;
   table.rules = side("encoder", false, o.encoder_layers, o);

@@ -41,8 +41,8 @@ Family build_transformer_xl(Blueprint& b) {
   c.only("adaptive", {true});
   c.only("sample_softmax", {-1, 0});
   c.only("ext_len", {0});
-  c.ignore({"tgt_len", "eval_batch_size", "dropout", "dropatt", "init", "init_range", "proj_init_std", "init_std",
-            "eos_token_id", "num_labels", "proj_share_all_but_first"});
+  c.ignore({"tgt_len", "eval_batch_size", "dropout", "dropatt", "init", "init_range", "proj_init_std",
+            "init_std", "eos_token_id", "num_labels", "proj_share_all_but_first"});
   if (b.precision != DType::float32) c.refuse("dtype", "float32: Transformer-XL is not built for bfloat16");
   ignore_common_fields(c);
 

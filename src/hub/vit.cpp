@@ -6,7 +6,8 @@ namespace headway::inline v1::hub {
 namespace {
 
 // A size of one number, or of height and width.
-std::pair<std::int64_t, std::int64_t> size_of_image(Config& c, const std::string& field, std::int64_t otherwise) {
+std::pair<std::int64_t, std::int64_t> size_of_image(Config& c, const std::string& field,
+                                                    std::int64_t otherwise) {
   const std::vector<std::int64_t> sizes = c.integers(field);
   if (sizes.empty()) return {otherwise, otherwise};
   if (sizes.size() > 2) c.refuse(field, "one number, or height and width");
@@ -36,7 +37,8 @@ Family build_vit(Blueprint& b) {
     if (c.integer("pooler_output_size", o.model_dim) != o.model_dim)
       c.refuse("pooler_output_size", "hidden_size, " + std::to_string(o.model_dim));
   }
-  c.ignore({"encoder_stride", "pooler_act", "pooler_output_size", "hidden_dropout_prob", "attention_probs_dropout_prob"});
+  c.ignore({"encoder_stride", "pooler_act", "pooler_output_size", "hidden_dropout_prob",
+            "attention_probs_dropout_prob"});
   ignore_common_fields(c);
   WeightTable table{.prefix = prefix};
   const std::string l = prefix + "encoder.layer.{}.";

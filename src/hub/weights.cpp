@@ -55,27 +55,30 @@ void read_piece(const Piece& piece, float* out) {
   read(rows.data());
   const std::int64_t head_dim = piece.rows / piece.interleaved_heads;
   for (std::int64_t r = 0; r < piece.rows; ++r) {
-    std::copy_n(rows.data() + r * piece.width, piece.width, out + half_split_place(r, head_dim) * piece.width);
+    std::copy_n(rows.data() + r * piece.width, piece.width,
+                out + half_split_place(r, head_dim) * piece.width);
   }
 }
 
 Tensor assembled(const Shape& shape, std::vector<Piece> pieces, bool transposed) {
-  return Tensor::on_demand(shape, DType::float32, [shape, pieces = std::move(pieces), transposed](void* bytes) {
-    auto* out = static_cast<float*>(bytes);
-    if (!transposed) {
-      for (const Piece& piece : pieces) {
-        read_piece(piece, out);
-        out += piece.rows * piece.width;
-      }
-      return;
-    }
-    const std::int64_t outputs = shape[0], inputs = shape[1];  // the file has [inputs, outputs]
-    std::vector<float> theirs(static_cast<std::size_t>(inputs * outputs));
-    read_piece(pieces[0], theirs.data());
-    for (std::int64_t o = 0; o < outputs; ++o) {
-      for (std::int64_t i = 0; i < inputs; ++i) out[o * inputs + i] = theirs[static_cast<std::size_t>(i * outputs + o)];
-    }
-  });
+  return Tensor::on_demand(
+      shape, DType::float32, [shape, pieces = std::move(pieces), transposed](void* bytes) {
+        auto* out = static_cast<float*>(bytes);
+        if (!transposed) {
+          for (const Piece& piece : pieces) {
+            read_piece(piece, out);
+            out += piece.rows * piece.width;
+          }
+          return;
+        }
+        const std::int64_t outputs = shape[0], inputs = shape[1];  // the file has [inputs, outputs]
+        std::vector<float> theirs(static_cast<std::size_t>(inputs * outputs));
+        read_piece(pieces[0], theirs.data());
+        for (std::int64_t o = 0; o < outputs; ++o) {
+          for (std::int64_t i = 0; i < inputs; ++i)
+            out[o * inputs + i] = theirs[static_cast<std::size_t>(i * outputs + o)];
+        }
+      });
 }
 
 std::string listed(const std::vector<std::string>& names) {
@@ -99,7 +102,8 @@ DType dtype_of(io::StoredType type) {
 }
 
 const Rule* rule_for(const WeightTable& table, const std::string& ours) {
-  const auto found = std::find_if(table.rules.begin(), table.rules.end(), [&](const Rule& r) { return r.ours == ours; });
+  const auto found =
+      std::find_if(table.rules.begin(), table.rules.end(), [&](const Rule& r) { return r.ours == ours; });
   return found == table.rules.end() ? nullptr : &*found;
 }
 
@@ -124,7 +128,8 @@ Origin bind_weights(const nn::Module& module, const WeightTable& table, const io
   const auto resolve = [&](const std::string& name) -> const io::StoredTensor* {
     const io::StoredTensor* found = files.find(name);
     if (!found && !table.prefix.empty()) {
-      found = name.starts_with(table.prefix) ? files.find(name.substr(table.prefix.size())) : files.find(table.prefix + name);
+      found = name.starts_with(table.prefix) ? files.find(name.substr(table.prefix.size()))
+                                             : files.find(table.prefix + name);
     }
     if (!found) {
       missing.push_back(name);
@@ -136,7 +141,8 @@ Origin bind_weights(const nn::Module& module, const WeightTable& table, const io
   };
   for (const nn::NamedParameter& parameter : module.parameters()) {
     const Rule* rule = rule_for(table, parameter.name);
-    if (!rule) fail(ErrorCode::internal, what, fmt::format("no rule says where {} comes from", parameter.name));
+    if (!rule)
+      fail(ErrorCode::internal, what, fmt::format("no rule says where {} comes from", parameter.name));
     const Shape& shape = parameter.tensor.shape();
     std::vector<Piece> pieces;
     std::int64_t rows = 0;
@@ -156,12 +162,14 @@ Origin bind_weights(const nn::Module& module, const WeightTable& table, const io
       piece.begin = piece.rows * source.part;
       rows += piece.rows;
       const std::int64_t width = rule->transposed ? shape[0] : width_of(shape);
-      const bool fits = given.rank() == shape.rank() && piece.width == width && height_of(given) % source.parts == 0 &&
+      const bool fits = given.rank() == shape.rank() && piece.width == width &&
+                        height_of(given) % source.parts == 0 &&
                         (source.rows == 0 || source.rows == piece.rows);
       if (!fits) {
         fail(ErrorCode::format, what,
              fmt::format("tensor {} is {}; want {} rows of {} for {} {}", source.name, stored->shape.str(),
-                         source.rows > 0 ? source.rows : height_of(shape), width, parameter.name, shape.str()));
+                         source.rows > 0 ? source.rows : height_of(shape), width, parameter.name,
+                         shape.str()));
       }
       pieces.push_back(std::move(piece));
     }
@@ -177,21 +185,23 @@ Origin bind_weights(const nn::Module& module, const WeightTable& table, const io
   std::vector<std::regex> ignored;
   for (const std::string& pattern : table.ignored) ignored.emplace_back(pattern);
   for (const io::StoredTensor& stored : files.tensors) {
-    const bool known = used.contains(stored.name) || std::any_of(ignored.begin(), ignored.end(), [&](const std::regex& r) {
-                         return std::regex_match(stored.name, r);
-                       });
+    const bool known = used.contains(stored.name) ||
+                       std::any_of(ignored.begin(), ignored.end(),
+                                   [&](const std::regex& r) { return std::regex_match(stored.name, r); });
     if (!known) surplus.push_back(stored.name);
   }
   if (!missing.empty() || !surplus.empty()) {
     fail(ErrorCode::format, what,
-         fmt::format("{}{}{}", missing.empty() ? "" : "lacks tensors " + listed(missing),
-                     !missing.empty() && !surplus.empty() ? "; " : "",
-                     surplus.empty() ? "" : "has tensors that this model has no place for: " + listed(surplus)));
+         fmt::format(
+             "{}{}{}", missing.empty() ? "" : "lacks tensors " + listed(missing),
+             !missing.empty() && !surplus.empty() ? "; " : "",
+             surplus.empty() ? "" : "has tensors that this model has no place for: " + listed(surplus)));
   }
   return origin;
 }
 
-std::vector<io::OutputTensor> unbind_weights(const nn::Module& module, const WeightTable& table, const Origin& origin) {
+std::vector<io::OutputTensor> unbind_weights(const nn::Module& module, const WeightTable& table,
+                                             const Origin& origin) {
   const NoGrad no_grad;
   std::vector<std::string> order;
   std::map<std::string, std::map<std::int64_t, Tensor>> parts;  // of the table's names

@@ -14,10 +14,10 @@ namespace headway::inline v1::hub {
 /// A tensor of a file, or some of its rows.
 struct Source {
   std::string name;
-  std::int64_t rows = 0;  ///< of the parameter that come from it, of several sources; 0: all
-  std::int64_t part = 0, parts = 1;  ///< it is the part-th of so many equal shares of the tensor's rows
-  std::int64_t interleaved_heads = 0;  ///< rows of so many heads in the order of interleaved rotary pairs (GGUF's
-                                       ///< Llama), which become half-split
+  std::int64_t rows = 0;               ///< of the parameter that come from it, of several sources; 0: all
+  std::int64_t part = 0, parts = 1;    ///< it is the part-th of so many equal shares of the tensor's rows
+  std::int64_t interleaved_heads = 0;  ///< rows of so many heads in the order of interleaved rotary pairs
+                                       ///< (GGUF's Llama), which become half-split
 };
 
 /// A parameter of ours. {} in names stands for the number of the layer.
@@ -35,7 +35,8 @@ std::vector<Rule> each_layer(const std::vector<Rule>& rules, std::int64_t layers
 struct WeightTable {
   std::vector<Rule> rules = {};
   std::string prefix = {};  ///< that names may have or lack: "bert."
-  std::vector<std::string> ignored = {};  ///< regular expressions of tensors that hold nothing learned, or twice
+  std::vector<std::string> ignored =
+      {};  ///< regular expressions of tensors that hold nothing learned, or twice
 };
 
 /// What export needs to write a model as it came.
@@ -44,12 +45,13 @@ struct Origin {
   std::map<std::string, DType> dtypes;       ///< of the file's names
 };
 
-/// Makes the module's parameters elements on demand of the files'. Error(format) naming what is missing, surplus, or of
-/// another shape.
+/// Makes the module's parameters elements on demand of the files'. Error(format) naming what is missing,
+/// surplus, or of another shape.
 Origin bind_weights(const nn::Module& module, const WeightTable& table, const io::StoredTensors& files,
                     const std::string& what);
 
 /// The module's parameters under the file's names and shapes, each in its type in `origin`, or float32.
-std::vector<io::OutputTensor> unbind_weights(const nn::Module& module, const WeightTable& table, const Origin& origin);
+std::vector<io::OutputTensor> unbind_weights(const nn::Module& module, const WeightTable& table,
+                                             const Origin& origin);
 
 }  // namespace headway::inline v1::hub

@@ -10,7 +10,9 @@ namespace {
 text::ChatTemplate template_of(const text::HubTokenizer& tokenizer, const std::string& path) {
   if (tokenizer.chat_template().empty()) {
     fail(ErrorCode::unsupported, "Chat",
-         fmt::format("{} has no chat template: the model was not taught to converse; want an instruction-tuned one", path));
+         fmt::format(
+             "{} has no chat template: the model was not taught to converse; want an instruction-tuned one",
+             path));
   }
   return text::ChatTemplate::detect(tokenizer.chat_template(), tokenizer);
 }
@@ -33,7 +35,8 @@ std::string Chat::operator()(const std::string& message, const WriteOptions& opt
   const std::int64_t longest = model.language_model().max_length();
   if (longest > 0 && static_cast<std::int64_t>(prompt.size()) >= longest) {
     fail(ErrorCode::value, "Chat",
-         fmt::format("the conversation has {} tokens; the model takes {}: begin a new one", prompt.size(), longest));
+         fmt::format("the conversation has {} tokens; the model takes {}: begin a new one", prompt.size(),
+                     longest));
   }
   std::string reply = model.write({prompt}, how, on_text).front();
   turns.push_back({text::ChatRole::assistant, reply});

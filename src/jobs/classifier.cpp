@@ -26,7 +26,8 @@ constexpr std::size_t kBatchTokens = 8192;
 Classified ranked(const std::vector<std::string>& names, const std::vector<double>& probabilities) {
   Classified out;
   for (std::size_t k = 0; k < names.size(); ++k) out.classes.emplace_back(names[k], probabilities[k]);
-  std::stable_sort(out.classes.begin(), out.classes.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::stable_sort(out.classes.begin(), out.classes.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
   return out;
 }
 
@@ -56,13 +57,16 @@ struct Classifier::Impl {
 };
 
 Classifier::Classifier(const std::string& spec, const hub::LoadOptions& options)
-    : impl_(new Impl{.model = hub::HubModel::load(spec, options), .tokenizer = {}, .images = {}, .labels = {}}) {
+    : impl_(new Impl{
+          .model = hub::HubModel::load(spec, options), .tokenizer = {}, .images = {}, .labels = {}}) {
   const std::string& architecture = impl_->model.architecture();
   const bool pictures = architecture.ends_with("ForImageClassification");
   if (!pictures && !architecture.ends_with("ForSequenceClassification")) {
     fail(ErrorCode::unsupported, "Classifier",
-         fmt::format("{} is a {}; want a model for sequence or image classification (or, with examples, a language model)",
-                     impl_->model.path().string(), architecture.empty() ? "model without a head" : architecture));
+         fmt::format("{} is a {}; want a model for sequence or image classification (or, with examples, a "
+                     "language model)",
+                     impl_->model.path().string(),
+                     architecture.empty() ? "model without a head" : architecture));
   }
   if (pictures) {
     impl_->images = io::ImageProcessor::load(impl_->model.path());
@@ -101,18 +105,23 @@ std::vector<Classified> Classifier::Impl::classify(const std::vector<text::Encod
     models::PackedBatch packed = models::pack(ids);
     packed.types = from(types, {packed.offsets.back()});
     const Tensor probabilities = softmax(cast(scores(packed), DType::float32));
-    for (std::size_t r = 0; r < batch.size(); ++r) out[batch[r]] = row(probabilities, static_cast<std::int64_t>(r));
+    for (std::size_t r = 0; r < batch.size(); ++r)
+      out[batch[r]] = row(probabilities, static_cast<std::int64_t>(r));
   }
   return out;
 }
 
 std::vector<Classified> Classifier::texts(const std::vector<std::string>& texts) const {
-  if (takes_images()) fail(ErrorCode::unsupported, "Classifier", "this model classifies images; want image files");
-  return impl_->classify(impl_->tokenizer->encode(texts, {.max_length = std::max<std::int64_t>(0, impl_->max_length)}));
+  if (takes_images())
+    fail(ErrorCode::unsupported, "Classifier", "this model classifies images; want image files");
+  return impl_->classify(
+      impl_->tokenizer->encode(texts, {.max_length = std::max<std::int64_t>(0, impl_->max_length)}));
 }
 
-std::vector<Classified> Classifier::pairs(const std::vector<std::pair<std::string, std::string>>& pairs) const {
-  if (takes_images()) fail(ErrorCode::unsupported, "Classifier", "this model classifies images; want image files");
+std::vector<Classified> Classifier::pairs(
+    const std::vector<std::pair<std::string, std::string>>& pairs) const {
+  if (takes_images())
+    fail(ErrorCode::unsupported, "Classifier", "this model classifies images; want image files");
   std::vector<text::Encoding> encoded;
   for (const auto& [first, second] : pairs) {
     text::EncodeOptions options{.max_length = std::max<std::int64_t>(0, impl_->max_length)};
@@ -129,7 +138,8 @@ std::vector<Classified> Classifier::images(const std::vector<std::filesystem::pa
   for (const std::filesystem::path& file : files) {
     const Tensor pixels = (*impl_->images)(io::read_image(file));
     const Tensor batch = reshape(pixels, {1, pixels.size(0), pixels.size(1), pixels.size(2)});
-    out.push_back(impl_->row(softmax(cast(impl_->model.encoder()->scores({.images = batch}), DType::float32)), 0));
+    out.push_back(
+        impl_->row(softmax(cast(impl_->model.encoder()->scores({.images = batch}), DType::float32)), 0));
   }
   return out;
 }
@@ -154,7 +164,8 @@ std::vector<Classified> classify_by_examples(const Generator& model, const std::
     std::vector<double> weights;
     double largest = -INFINITY, total = 0;
     for (const Generator::Ending& ending : scored) {
-      weights.push_back(ending.log_probability / static_cast<double>(std::max<std::int64_t>(1, ending.tokens)));
+      weights.push_back(ending.log_probability /
+                        static_cast<double>(std::max<std::int64_t>(1, ending.tokens)));
       largest = std::max(largest, weights.back());
     }
     for (double& weight : weights) total += weight = std::exp(weight - largest);

@@ -55,18 +55,22 @@ std::vector<nn::Pooling> read_pooling(const std::filesystem::path& path) {
         {"cls", nn::Pooling::cls}, {"mean", nn::Pooling::mean}, {"lasttoken", nn::Pooling::last}};
     const auto found = modes.find(mode);
     if (found == modes.end())
-      fail(ErrorCode::unsupported, path.string(), fmt::format("pooling_mode is \"{}\"; want cls, mean or lasttoken", mode));
+      fail(ErrorCode::unsupported, path.string(),
+           fmt::format("pooling_mode is \"{}\"; want cls, mean or lasttoken", mode));
     return {found->second};
   }
   const auto asks = [&](const char* name) { return config.value(name, false); };
-  for (const char* name : {"pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens",
-                           "pooling_mode_weightedmean_tokens"}) {
-    if (asks(name)) fail(ErrorCode::unsupported, path.string(), fmt::format("{} is true; want cls, mean or lasttoken", name));
+  for (const char* name :
+       {"pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens"}) {
+    if (asks(name))
+      fail(ErrorCode::unsupported, path.string(),
+           fmt::format("{} is true; want cls, mean or lasttoken", name));
   }
   if (asks("pooling_mode_cls_token")) out.push_back(nn::Pooling::cls);
   if (asks("pooling_mode_mean_tokens")) out.push_back(nn::Pooling::mean);
   if (asks("pooling_mode_lasttoken")) out.push_back(nn::Pooling::last);
-  if (out.empty()) fail(ErrorCode::unsupported, path.string(), "asks for no pooling; want cls, mean or lasttoken");
+  if (out.empty())
+    fail(ErrorCode::unsupported, path.string(), "asks for no pooling; want cls, mean or lasttoken");
   return out;
 }
 
@@ -132,9 +136,11 @@ void normalize_rows(const Tensor& rows) {
   core::parallel_for(rows.size(0), [&](std::int64_t r) {
     float* row = values + r * width;
     double square = 0;
-    for (std::int64_t c = 0; c < width; ++c) square += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+    for (std::int64_t c = 0; c < width; ++c)
+      square += static_cast<double>(row[c]) * static_cast<double>(row[c]);
     const double length = std::max(std::sqrt(square), 1e-12);
-    for (std::int64_t c = 0; c < width; ++c) row[c] = static_cast<float>(static_cast<double>(row[c]) / length);
+    for (std::int64_t c = 0; c < width; ++c)
+      row[c] = static_cast<float>(static_cast<double>(row[c]) / length);
   });
 }
 
@@ -157,7 +163,8 @@ struct Embedder::Impl {
     for (const nn::Pooling pooling : modules.pooling) parts.push_back(nn::pool(rows, batch.offsets, pooling));
     Tensor out = parts.size() == 1 ? parts[0] : concat(parts, -1);
     out = cast(out, DType::float32);
-    for (const DenseLayer& layer : modules.dense) out = nn::activate(linear(out, layer.weight, layer.bias), layer.activation);
+    for (const DenseLayer& layer : modules.dense)
+      out = nn::activate(linear(out, layer.weight, layer.bias), layer.activation);
     return out;
   }
 };
@@ -168,7 +175,8 @@ Embedder::Embedder(const std::string& spec, const hub::LoadOptions& options)
   if (!model.encoder() && !model.language_model())
     fail(ErrorCode::unsupported, "Embedder", fmt::format("{} does not embed text", model.path().string()));
   if (!model.is_gguf()) impl_->modules = read_modules(model.path());
-  std::int64_t longest = model.encoder() ? model.encoder()->max_length() : model.language_model()->max_length();
+  std::int64_t longest =
+      model.encoder() ? model.encoder()->max_length() : model.language_model()->max_length();
   const auto shorten = [&](std::int64_t length) {
     if (length > 0 && (longest <= 0 || length < longest)) longest = length;
   };
@@ -189,7 +197,8 @@ Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOp
     const auto found = modules.prompts.find(name);
     if (found == modules.prompts.end()) {
       std::string known;
-      for (const auto& [known_name, text] : modules.prompts) known += (known.empty() ? "" : ", ") + known_name;
+      for (const auto& [known_name, text] : modules.prompts)
+        known += (known.empty() ? "" : ", ") + known_name;
       fail(ErrorCode::value, "Embedder",
            fmt::format("prompt_name is \"{}\"; this model has {}", name, known.empty() ? "none" : known));
     }
@@ -209,11 +218,13 @@ Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOp
   }
   impl_->cut = cut;
   Tensor out = zeros({static_cast<std::int64_t>(texts.size()), width()});
-  for (const std::vector<std::size_t>& batch : batches_of(lengths, static_cast<std::size_t>(options.batch_tokens))) {
+  for (const std::vector<std::size_t>& batch :
+       batches_of(lengths, static_cast<std::size_t>(options.batch_tokens))) {
     std::vector<std::vector<std::int32_t>> ids;
     for (const std::size_t i : batch) ids.push_back(encoded[i].ids);
     if (std::any_of(ids.begin(), ids.end(), [](const auto& of) { return of.empty(); }))
-      fail(ErrorCode::value, "Embedder", "a text has no tokens, and this tokenizer puts none around it; want text");
+      fail(ErrorCode::value, "Embedder",
+           "a text has no tokens, and this tokenizer puts none around it; want text");
     const Tensor rows = impl_->embed(models::pack(ids));
     for (std::size_t r = 0; r < batch.size(); ++r) {
       std::copy_n(rows.data<float>() + static_cast<std::int64_t>(r) * width(), width(),

@@ -11,7 +11,8 @@
 namespace headway::inline v1::jobs {
 namespace {
 
-// Files beside the weights that say how a model is used. config.json and generation_config.json are the model's own.
+// Files beside the weights that say how a model is used. config.json and generation_config.json are the
+// model's own.
 constexpr std::array<std::string_view, 22> kSideFiles{"tokenizer.json",
                                                       "tokenizer_config.json",
                                                       "special_tokens_map.json",

@@ -13,7 +13,8 @@ namespace {
 // The text of one prompt as it is written: what could be the beginning of a stop word is held back.
 class Writer {
  public:
-  Writer(const text::HubTokenizer& tokenizer, const std::vector<std::string>& stop) : decoder_(tokenizer), stop_(stop) {}
+  Writer(const text::HubTokenizer& tokenizer, const std::vector<std::string>& stop)
+      : decoder_(tokenizer), stop_(stop) {}
 
   // The piece that may be shown now; `stopped()` afterwards tells whether a stop word was met.
   std::string push(std::int32_t token) { return release(decoder_.push(token), false); }
@@ -97,7 +98,8 @@ std::vector<std::string> Generator::Impl::write(const std::vector<std::vector<st
   }
   std::vector<std::int32_t> begin;
   if (language_model().has_encoder()) {
-    if (!files.decoder_start) fail(ErrorCode::format, "Generator", "the model's files have no decoder_start_token_id");
+    if (!files.decoder_start)
+      fail(ErrorCode::format, "Generator", "the model's files have no decoder_start_token_id");
     begin.push_back(*files.decoder_start);
     if (files.forced_begin) begin.push_back(*files.forced_begin);
     add_missing(how.suppress, files.suppressed);
@@ -119,8 +121,8 @@ std::vector<std::string> Generator::Impl::write(const std::vector<std::vector<st
   return out;
 }
 
-std::vector<std::string> Generator::operator()(const std::vector<std::string>& prompts, const WriteOptions& options,
-                                               const OnText& on_text) const {
+std::vector<std::string> Generator::operator()(const std::vector<std::string>& prompts,
+                                               const WriteOptions& options, const OnText& on_text) const {
   std::vector<std::vector<std::int32_t>> ids;
   for (const text::Encoding& encoding : impl_->loaded.tokenizer.encode(prompts, {.max_length = 0})) {
     ids.push_back(encoding.ids);
@@ -130,24 +132,29 @@ std::vector<std::string> Generator::operator()(const std::vector<std::string>& p
   return impl_->write(ids, options, on_text);
 }
 
-std::string Generator::operator()(const std::string& prompt, const WriteOptions& options, const OnText& on_text) const {
+std::string Generator::operator()(const std::string& prompt, const WriteOptions& options,
+                                  const OnText& on_text) const {
   return (*this)(std::vector<std::string>{prompt}, options, on_text).front();
 }
 
 Perplexity Generator::perplexity(const std::string& text, std::int64_t context, std::int64_t stride) const {
   models::LanguageModel& model = impl_->language_model();
   if (model.has_encoder())
-    fail(ErrorCode::unsupported, "perplexity", "an encoder–decoder foresees no text by itself; want a decoder");
+    fail(ErrorCode::unsupported, "perplexity",
+         "an encoder–decoder foresees no text by itself; want a decoder");
   std::vector<std::int32_t> ids = impl_->loaded.tokenizer.encode(text, {.max_length = 0}).ids;
   // Where the tokenizer puts no begin token before a text, the first token has nothing to be foreseen from.
   const std::int64_t limit = model.max_length() > 0 ? model.max_length() : 4096;
   if (context == 0) context = limit;
   if (stride == 0) stride = std::max<std::int64_t>(1, context / 2);
-  if (context < 2 || (model.max_length() > 0 && context > model.max_length()) || stride < 1 || stride >= context) {
+  if (context < 2 || (model.max_length() > 0 && context > model.max_length()) || stride < 1 ||
+      stride >= context) {
     fail(ErrorCode::value, "perplexity",
-         fmt::format("context is {} and stride {}; want a context of 2 to {} and a stride below it", context, stride, limit));
+         fmt::format("context is {} and stride {}; want a context of 2 to {} and a stride below it", context,
+                     stride, limit));
   }
-  if (ids.size() < 2) fail(ErrorCode::value, "perplexity", "the text has fewer than two tokens; want more text");
+  if (ids.size() < 2)
+    fail(ErrorCode::value, "perplexity", "the text has fewer than two tokens; want more text");
   Perplexity out{.bytes = static_cast<std::int64_t>(text.size())};
   double sum = 0;
   const auto count = static_cast<std::int64_t>(ids.size());
@@ -170,7 +177,8 @@ Perplexity Generator::perplexity(const std::string& text, std::int64_t context, 
 std::vector<Generator::Ending> Generator::score_endings(const std::string& beginning,
                                                         const std::vector<std::string>& endings) const {
   models::LanguageModel& model = impl_->language_model();
-  if (model.has_encoder()) fail(ErrorCode::unsupported, "score_endings", "want a decoder, not an encoder–decoder");
+  if (model.has_encoder())
+    fail(ErrorCode::unsupported, "score_endings", "want a decoder, not an encoder–decoder");
   const std::vector<std::int32_t> prefix = impl_->loaded.tokenizer.encode(beginning, {.max_length = 0}).ids;
   std::vector<Ending> out;
   std::vector<std::vector<std::int32_t>> texts;

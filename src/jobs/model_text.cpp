@@ -27,7 +27,8 @@ text::HubTokenizer tokenizer_of_gguf(const std::filesystem::path& path) {
     for (const double score : meta.numbers(key("scores"))) v.scores.push_back(static_cast<float>(score));
   }
   if (meta.has(key("token_type"))) {
-    for (const std::int64_t type : meta.integers(key("token_type"))) v.types.push_back(static_cast<std::int32_t>(type));
+    for (const std::int64_t type : meta.integers(key("token_type")))
+      v.types.push_back(static_cast<std::int32_t>(type));
   }
   if (meta.has(key("merges"))) v.merges = meta.texts(key("merges"));
   v.bos = token("bos_token_id");
@@ -57,10 +58,12 @@ TextModel load_text_model(const std::string& spec, const hub::LoadOptions& optio
   return {std::move(model), std::move(tokenizer)};
 }
 
-std::vector<std::vector<std::size_t>> batches_of(const std::vector<std::size_t>& lengths, std::size_t tokens) {
+std::vector<std::vector<std::size_t>> batches_of(const std::vector<std::size_t>& lengths,
+                                                 std::size_t tokens) {
   std::vector<std::size_t> order(lengths.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return lengths[a] > lengths[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return lengths[a] > lengths[b]; });
   std::vector<std::vector<std::size_t>> out;
   std::size_t sum = 0;
   for (const std::size_t i : order) {

@@ -15,8 +15,8 @@ TextModel load_text_model(const std::string& spec, const hub::LoadOptions& optio
 /// The tokenizer of a model's folder or GGUF file.
 text::HubTokenizer tokenizer_of(const std::filesystem::path& path);
 
-/// Indices cut into batches of at most `tokens` tokens (a longer one goes alone), the longest first, so that sequences
-/// of like length meet.
+/// Indices cut into batches of at most `tokens` tokens (a longer one goes alone), the longest first, so that
+/// sequences of like length meet.
 std::vector<std::vector<std::size_t>> batches_of(const std::vector<std::size_t>& lengths, std::size_t tokens);
 
 }  // namespace headway::inline v1::jobs

@@ -14,18 +14,19 @@ Bart::Bart(const BartOptions& options, Generator& generator) : options_(options)
   build(decoder_, true, generator);
   add_child("encoder", encoder_);
   add_child("decoder", decoder_);
-  if (options.output_bias) output_bias_ = add_parameter("output.bias", nn::initial_zeros({options.vocabulary}));
+  if (options.output_bias)
+    output_bias_ = add_parameter("output.bias", nn::initial_zeros({options.vocabulary}));
 }
 
 void Bart::build(Side& side, bool is_decoder, Generator& generator) {
   const BartOptions& o = options_;
   if (is_decoder || o.source_vocabulary > 0) {
-    side.tokens =
-        std::make_unique<nn::Embedding>(nn::EmbeddingLayerOptions{.vocabulary = is_decoder ? o.vocabulary : o.source_vocabulary,
-                                                                  .width = o.model_dim,
-                                                                  .scaled = o.scaled_embedding,
-                                                                  .output = o.precision},
-                                        generator);
+    side.tokens = std::make_unique<nn::Embedding>(
+        nn::EmbeddingLayerOptions{.vocabulary = is_decoder ? o.vocabulary : o.source_vocabulary,
+                                  .width = o.model_dim,
+                                  .scaled = o.scaled_embedding,
+                                  .output = o.precision},
+        generator);
     side.add_child("tokens", *side.tokens);
   }
   const bool learned = o.positions == nn::PositionKind::learned;
@@ -64,28 +65,32 @@ void Bart::build(Side& side, bool is_decoder, Generator& generator) {
 
 Tensor Bart::embed(const Side& side, const Tensor& ids, const Tensor& positions) {
   Tensor table = side.positions->table();
-  if (options_.positions == nn::PositionKind::learned) table = slice(table, 0, options_.position_offset, table.size(0));
+  if (options_.positions == nn::PositionKind::learned)
+    table = slice(table, 0, options_.position_offset, table.size(0));
   Tensor x = (side.tokens ? *side.tokens : *decoder_.tokens)(ids, table, positions);
   if (side.norm) x = (*side.norm)(x).output;
   return training() && options_.dropout > 0 ? dropout(x, options_.dropout, *generator()) : x;
 }
 
 Tensor Bart::encoded(const PackedBatch& source, const nn::LayerObserver& observer) {
-  check_tokens(source.ids, source.offsets,
-               {.operation = "Bart",
-                .what = "source",
-                .vocabulary = options_.source_vocabulary > 0 ? options_.source_vocabulary : options_.vocabulary,
-                .max_length = options_.max_length});
+  check_tokens(
+      source.ids, source.offsets,
+      {.operation = "Bart",
+       .what = "source",
+       .vocabulary = options_.source_vocabulary > 0 ? options_.source_vocabulary : options_.vocabulary,
+       .max_length = options_.max_length});
   const Tensor x = embed(encoder_, source.ids, nn::position_ids(source.offsets));
   return (*encoder_.blocks)(x, {.offsets = source.offsets}, nullptr, observer);
 }
 
 Tensor Bart::run(const Call& call) {
-  return (*decoder_.blocks)(embed(decoder_, call.ids, call.positions), call.input, call.states, call.observer);
+  return (*decoder_.blocks)(embed(decoder_, call.ids, call.positions), call.input, call.states,
+                            call.observer);
 }
 
 Tensor Bart::logits(const Tensor& hidden) const {
-  return linear(hidden, decoder_.tokens->weight(), output_bias_, {.widen = hidden.dtype() == DType::bfloat16});
+  return linear(hidden, decoder_.tokens->weight(), output_bias_,
+                {.widen = hidden.dtype() == DType::bfloat16});
 }
 
 }  // namespace headway::inline v1::models

@@ -29,7 +29,8 @@ Bert::Bert(const BertOptions& o, Generator& generator) : options_(o) {
     types_ = table(o.types);
     add_child("types", *types_);
   }
-  norm_ = std::make_unique<nn::Norm>(nn::NormLayerOptions{.width = width, .kind = norm.kind, .eps = norm.eps});
+  norm_ =
+      std::make_unique<nn::Norm>(nn::NormLayerOptions{.width = width, .kind = norm.kind, .eps = norm.eps});
   add_child("norm", *norm_);
   if (o.embedding_dim > 0) {
     projection_ = std::make_unique<nn::Linear>(
@@ -44,7 +45,8 @@ Bert::Bert(const BertOptions& o, Generator& generator) : options_(o) {
       .dropout = o.dropout};
   nn::StackOptions stack{.order = o.layer_order};
   const bool shared = !o.layer_order.empty();
-  const std::int64_t blocks = shared ? 1 + *std::max_element(o.layer_order.begin(), o.layer_order.end()) : o.layers;
+  const std::int64_t blocks =
+      shared ? 1 + *std::max_element(o.layer_order.begin(), o.layer_order.end()) : o.layers;
   stack.blocks.assign(static_cast<std::size_t>(blocks), block);
   blocks_ = std::make_unique<nn::BlockStack>(stack, generator);
   add_child("blocks", *blocks_);
@@ -65,8 +67,8 @@ Tensor Bert::position_ids(const PackedBatch& batch) const {
   std::vector<std::int32_t> positions(tokens.size(), options_.padding);
   for (std::size_t b = 0; b + 1 < batch.offsets.size(); ++b) {
     std::int32_t position = options_.padding;
-    for (auto i = static_cast<std::size_t>(batch.offsets[b]); i < static_cast<std::size_t>(batch.offsets[b + 1]);
-         ++i) {
+    for (auto i = static_cast<std::size_t>(batch.offsets[b]);
+         i < static_cast<std::size_t>(batch.offsets[b + 1]); ++i) {
       if (tokens[i] != options_.padding) positions[i] = ++position;
     }
   }

@@ -30,8 +30,8 @@ void require(bool good, const char* name, double got, const char* wanted) {
 void check(const GenerationOptions& o) {
   require(o.max_new_tokens >= 1, "max_new_tokens", static_cast<double>(o.max_new_tokens), "at least 1");
   require(o.min_new_tokens >= 0, "min_new_tokens", static_cast<double>(o.min_new_tokens), "at least 0");
-  require(o.repetition_penalty > 0 && std::isfinite(o.repetition_penalty), "repetition_penalty", o.repetition_penalty,
-          "a positive number");
+  require(o.repetition_penalty > 0 && std::isfinite(o.repetition_penalty), "repetition_penalty",
+          o.repetition_penalty, "a positive number");
   require(std::isfinite(o.presence_penalty), "presence_penalty", o.presence_penalty, "a number");
   if (!o.sampling) return;
   const Sampling& s = *o.sampling;
@@ -56,7 +56,8 @@ void adjust(float* row, std::int64_t vocabulary, const Text& text, const Generat
   const auto known = [&](std::int32_t token) { return token >= 0 && token < vocabulary; };
   if (o.repetition_penalty != 1) {
     const auto penalty = static_cast<float>(o.repetition_penalty);
-    for (const std::int32_t token : text.seen) row[token] = row[token] > 0 ? row[token] / penalty : row[token] * penalty;
+    for (const std::int32_t token : text.seen)
+      row[token] = row[token] > 0 ? row[token] / penalty : row[token] * penalty;
   }
   if (o.presence_penalty != 0) {
     for (const std::int32_t token : text.written_tokens) row[token] -= static_cast<float>(o.presence_penalty);
@@ -72,13 +73,15 @@ void adjust(float* row, std::int64_t vocabulary, const Text& text, const Generat
   if (!o.sampling || o.sampling->min_p <= 0) return;
   // p ≥ min_p · largest p, after the temperature (Nguyen et al. 2024).
   const float largest = *std::max_element(row, row + vocabulary);
-  const auto least = static_cast<float>(static_cast<double>(largest) + o.sampling->temperature * std::log(o.sampling->min_p));
+  const auto least = static_cast<float>(static_cast<double>(largest) +
+                                        o.sampling->temperature * std::log(o.sampling->min_p));
   for (std::int64_t i = 0; i < vocabulary; ++i) {
     if (row[i] < least) row[i] = kNever;
   }
 }
 
-std::vector<std::int32_t> choose(const Tensor& logits, const std::vector<Text>& texts, const GenerationOptions& o) {
+std::vector<std::int32_t> choose(const Tensor& logits, const std::vector<Text>& texts,
+                                 const GenerationOptions& o) {
   const std::int64_t vocabulary = logits.size(1);
   core::parallel_for(static_cast<std::int64_t>(texts.size()), [&](std::int64_t r) {
     adjust(logits.data<float>() + r * vocabulary, vocabulary, texts[static_cast<std::size_t>(r)], o);
@@ -107,25 +110,28 @@ std::vector<std::int32_t> choose(const Tensor& logits, const std::vector<Text>& 
 }
 
 std::vector<Text> begin_texts(LanguageModel& model, DecodingState& state,
-                              const std::vector<std::vector<std::int32_t>>& prompts, const GenerationOptions& options,
-                              const std::vector<std::int32_t>& begin) {
+                              const std::vector<std::vector<std::int32_t>>& prompts,
+                              const GenerationOptions& options, const std::vector<std::int32_t>& begin) {
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     if (prompts[i].empty())
       fail(ErrorCode::value, kOperation, fmt::format("prompt {} has no tokens; want at least one", i));
   }
   if (model.has_encoder() && begin.empty())
-    fail(ErrorCode::value, kOperation, "a model with an encoder begins a text with a token of its own; want `begin`");
+    fail(ErrorCode::value, kOperation,
+         "a model with an encoder begins a text with a token of its own; want `begin`");
   std::vector<std::int64_t> memories(prompts.size(), DecodingState::kNoMemory);
   if (model.has_encoder()) memories = model.remember(state, model.encode(pack(prompts)));
   std::vector<Text> texts;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    Text text{.place = i, .sequence = state.add(memories[i]), .next = model.has_encoder() ? begin : prompts[i]};
+    Text text{
+        .place = i, .sequence = state.add(memories[i]), .next = model.has_encoder() ? begin : prompts[i]};
     text.limit = options.max_new_tokens;
     if (model.max_length() > 0) {
       const std::int64_t room = model.max_length() - static_cast<std::int64_t>(text.next.size());
       if (room < 0) {
         fail(ErrorCode::value, kOperation,
-             fmt::format("prompt {} has {} tokens; the model takes {}", i, text.next.size(), model.max_length()));
+             fmt::format("prompt {} has {} tokens; the model takes {}", i, text.next.size(),
+                         model.max_length()));
       }
       text.limit = std::min(text.limit, room);
     }

@@ -29,15 +29,17 @@ Gpt2::Gpt2(const Gpt2Options& o, Generator& generator) : options_(o) {
         .norm = norm,
         .placement = nn::NormPlacement::pre,
         .dropout = o.dropout};
-    const double scale =
-        o.scaled_attention ? 1 / std::sqrt(static_cast<double>(o.model_dim) / static_cast<double>(o.heads)) : 1;
+    const double scale = o.scaled_attention
+                             ? 1 / std::sqrt(static_cast<double>(o.model_dim) / static_cast<double>(o.heads))
+                             : 1;
     block.attention.scale = o.scaled_by_layer ? scale / static_cast<double>(layer + 1) : scale;
     stack.blocks.push_back(block);
   }
   blocks_ = std::make_unique<nn::BlockStack>(stack, generator);
   add_child("blocks", *blocks_);
-  output_weight_ = o.tied ? tokens_->weight()
-                          : add_parameter("output.weight", nn::normal_rows(o.vocabulary, o.model_dim, generator));
+  output_weight_ =
+      o.tied ? tokens_->weight()
+             : add_parameter("output.weight", nn::normal_rows(o.vocabulary, o.model_dim, generator));
 }
 
 Tensor Gpt2::run(const Call& call) {

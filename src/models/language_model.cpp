@@ -152,8 +152,8 @@ Tensor LanguageModel::step(DecodingState& state, const std::vector<StepRow>& row
     named[static_cast<std::size_t>(row.sequence)] = true;
     if (max_length() > 0 && sequence.length + count > max_length()) {
       fail(ErrorCode::value, "LanguageModel::step",
-           fmt::format("sequence {} has {} tokens and gets {} more; want at most max_length = {}", row.sequence,
-                       sequence.length, count, max_length()));
+           fmt::format("sequence {} has {} tokens and gets {} more; want at most max_length = {}",
+                       row.sequence, sequence.length, count, max_length()));
     }
     for (std::int64_t i = 0; i < count; ++i) {
       if (row.logits == LogitRows::all || (row.logits == LogitRows::last && i + 1 == count))

@@ -42,9 +42,10 @@ Llama::Llama(const LlamaOptions& o, Generator& generator) : options_(o) {
   }
   blocks_ = std::make_unique<nn::BlockStack>(stack, generator);
   add_child("blocks", *blocks_);
-  output_weight_ = o.tied ? tokens_->weight()
-                          : add_parameter("output.weight", nn::normal_rows(o.classes > 0 ? o.classes : o.vocabulary,
-                                                                           o.model_dim, generator));
+  output_weight_ =
+      o.tied ? tokens_->weight()
+             : add_parameter("output.weight", nn::normal_rows(o.classes > 0 ? o.classes : o.vocabulary,
+                                                              o.model_dim, generator));
 }
 
 Tensor Llama::run(const Call& call) {

@@ -7,7 +7,8 @@ namespace headway::inline v1::models {
 inline const nn::TaskHead& require_head(const nn::TaskHead* head) {
   if (!head) {
     fail(ErrorCode::unsupported, "scores",
-         "this model has no output head: it embeds; want one with a classification, token, span or masked-token head");
+         "this model has no output head: it embeds; want one with a classification, token, span or "
+         "masked-token head");
   }
   return *head;
 }

@@ -21,8 +21,9 @@ T5::T5(const T5Config& o, Generator& generator) : options_(o) {
   if (o.decoder_layers == 0) return;
   build(decoder_, o.decoder_layers, true, generator);
   add_child("decoder", decoder_);
-  output_weight_ = o.tied ? tokens_->weight()
-                          : add_parameter("output.weight", nn::normal_rows(o.vocabulary, o.model_dim, generator));
+  output_weight_ =
+      o.tied ? tokens_->weight()
+             : add_parameter("output.weight", nn::normal_rows(o.vocabulary, o.model_dim, generator));
 }
 
 void T5::build(Side& side, std::int64_t layers, bool is_decoder, Generator& generator) {
@@ -76,7 +77,8 @@ Tensor T5::encoded(const PackedBatch& source, const nn::LayerObserver& observer)
 
 Tensor T5::run(const Call& call) {
   nn::BlockInput input = call.input;
-  input.position = Position::t5(decoder_.table, {.bidirectional = false, .max_distance = options_.max_distance});
+  input.position =
+      Position::t5(decoder_.table, {.bidirectional = false, .max_distance = options_.max_distance});
   const Tensor x = decoder()(embed(call.ids), input, call.states, call.observer);
   return training() && options_.dropout > 0 ? dropout(x, options_.dropout, *generator()) : x;
 }

@@ -17,7 +17,9 @@
 namespace headway::inline v1::models {
 namespace {
 
-Tensor index_of(const std::vector<std::int32_t>& of) { return from(of, {static_cast<std::int64_t>(of.size())}); }
+Tensor index_of(const std::vector<std::int32_t>& of) {
+  return from(of, {static_cast<std::int64_t>(of.size())});
+}
 
 // Rows of sinusoids, sines before cosines, for distances count - 1 … 0.
 Tensor distance_rows(std::int64_t count, std::int64_t width, std::int64_t clamp) {
@@ -31,20 +33,22 @@ Tensor distance_rows(std::int64_t count, std::int64_t width, std::int64_t clamp)
 }  // namespace
 
 TransformerXl::TransformerXl(const TransformerXlOptions& o, Generator& generator) : options_(o) {
-  if (o.same_length && o.memory < 1) fail(ErrorCode::value, "TransformerXl", "same_length wants a memory of at least 1");
+  if (o.same_length && o.memory < 1)
+    fail(ErrorCode::value, "TransformerXl", "same_length wants a memory of at least 1");
   build_clusters(generator);
   const nn::NormLayerOptions norm{.width = o.model_dim, .kind = nn::NormKind::layer, .eps = o.norm_eps};
   nn::StackOptions stack;
-  nn::BlockOptions block{.attention = {.model_dim = o.model_dim,
-                                       .heads = o.heads,
-                                       .head_dim = o.head_dim,
-                                       .bias = false,
-                                       .dropout = o.attention_dropout},
-                         .causal = true,
-                         .feed_forward = {.model_dim = o.model_dim, .hidden = o.feed_forward_dim, .dropout = o.dropout},
-                         .norm = norm,
-                         .placement = nn::NormPlacement::post,
-                         .dropout = o.dropout};
+  nn::BlockOptions block{
+      .attention = {.model_dim = o.model_dim,
+                    .heads = o.heads,
+                    .head_dim = o.head_dim,
+                    .bias = false,
+                    .dropout = o.attention_dropout},
+      .causal = true,
+      .feed_forward = {.model_dim = o.model_dim, .hidden = o.feed_forward_dim, .dropout = o.dropout},
+      .norm = norm,
+      .placement = nn::NormPlacement::post,
+      .dropout = o.dropout};
   if (o.same_length) block.window = o.memory - 1;
   stack.blocks.assign(static_cast<std::size_t>(o.layers), block);
   blocks_ = std::make_unique<nn::BlockStack>(stack, generator);
@@ -72,20 +76,23 @@ void TransformerXl::build_clusters(Generator& generator) {
   for (std::size_t i = 0; i < ends.size(); ++i) {
     if (ends[i] <= begin || width < 1) {
       fail(ErrorCode::value, "TransformerXl",
-           fmt::format("cluster {} has tokens {} to {} and a width of {}; want rising cutoffs below the vocabulary of {}",
+           fmt::format("cluster {} has tokens {} to {} and a width of {}; want rising cutoffs below the "
+                       "vocabulary of {}",
                        i, begin, ends[i], width, o.vocabulary));
     }
     Cluster c{.begin = begin, .size = ends[i] - begin, .width = width};
     const auto named = [&](const char* what) { return fmt::format("clusters.{}.{}", i, what); };
     const bool projected = width != o.model_dim || o.divisor > 1;
     c.table = add_parameter(named("table"), nn::normal_rows(c.size, width, generator));
-    if (projected) c.projection = add_parameter(named("projection"), nn::xavier_uniform(o.model_dim, width, generator));
-    c.output_table = o.tied ? c.table : add_parameter(named("output_table"), nn::normal_rows(c.size, width, generator));
+    if (projected)
+      c.projection = add_parameter(named("projection"), nn::xavier_uniform(o.model_dim, width, generator));
+    c.output_table =
+        o.tied ? c.table : add_parameter(named("output_table"), nn::normal_rows(c.size, width, generator));
     const bool tied_projection = i < o.tied_projections.size() ? o.tied_projections[i] : true;
-    c.output_projection = !projected || tied_projection
-                              ? c.projection
-                              : add_parameter(named("output_projection"),
-                                              nn::xavier_uniform(o.model_dim, width, generator));
+    c.output_projection =
+        !projected || tied_projection
+            ? c.projection
+            : add_parameter(named("output_projection"), nn::xavier_uniform(o.model_dim, width, generator));
     c.output_bias = add_parameter(named("bias"), nn::initial_zeros({c.size}));
     clusters_.push_back(c);
     begin = ends[i];
@@ -132,7 +139,8 @@ nn::BlockInput TransformerXl::context_of(const nn::BlockInput& input, const Tens
   std::vector<std::int32_t> rows;
   for (std::size_t b = 0; b + 1 < input.offsets.size(); ++b) {
     rows.insert(rows.end(), static_cast<std::size_t>(options_.memory), 0);
-    for (std::int64_t i = input.offsets[b]; i < input.offsets[b + 1]; ++i) rows.push_back(static_cast<std::int32_t>(i + 1));
+    for (std::int64_t i = input.offsets[b]; i < input.offsets[b + 1]; ++i)
+      rows.push_back(static_cast<std::int32_t>(i + 1));
     out.context_offsets.push_back(static_cast<std::int64_t>(rows.size()));
   }
   out.context = gather(concat({zeros({1, x.size(1)}, x.dtype()), x}, 0), index_of(rows));
@@ -177,7 +185,8 @@ Tensor TransformerXl::run(const Call& call) {
   return training() && options_.dropout > 0 ? dropout(x, options_.dropout, *generator()) : x;
 }
 
-void TransformerXl::after_step(std::vector<nn::BlockState>& states, const std::vector<std::int64_t>& sequences) {
+void TransformerXl::after_step(std::vector<nn::BlockState>& states,
+                               const std::vector<std::int64_t>& sequences) {
   if (options_.memory == 0) return;
   for (nn::BlockState& state : states) {
     for (const std::int64_t row : sequences) state.self.keep_last(row, options_.memory);
@@ -186,7 +195,9 @@ void TransformerXl::after_step(std::vector<nn::BlockState>& states, const std::v
 
 Tensor TransformerXl::logits(const Tensor& hidden) const {
   const auto scores = [&](const Cluster& c) {
-    const Tensor h = c.output_projection.defined() ? linear(hidden, contiguous(transpose(c.output_projection, 0, 1))) : hidden;
+    const Tensor h = c.output_projection.defined()
+                         ? linear(hidden, contiguous(transpose(c.output_projection, 0, 1)))
+                         : hidden;
     return std::pair(h, linear(h, c.output_table, c.output_bias));
   };
   const auto [h, first] = scores(clusters_[0]);

@@ -18,20 +18,22 @@
 namespace headway::inline v1::models {
 namespace {
 
-// [out, in]: the weights with which in samples make out, by Keys' cubic with a = -3/4 between sample centres, edges
-// repeated.
+// [out, in]: the weights with which in samples make out, by Keys' cubic with a = -3/4 between sample centres,
+// edges repeated.
 Tensor cubic_weights(std::int64_t in, std::int64_t out) {
   constexpr double a = -0.75;
   const auto near = [](double t) { return ((a + 2) * t - (a + 3)) * t * t + 1; };
   const auto far = [](double t) { return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a; };
   std::vector<float> weights(static_cast<std::size_t>(out * in), 0);
   for (std::int64_t o = 0; o < out; ++o) {
-    const double at = (static_cast<double>(o) + 0.5) * static_cast<double>(in) / static_cast<double>(out) - 0.5;
+    const double at =
+        (static_cast<double>(o) + 0.5) * static_cast<double>(in) / static_cast<double>(out) - 0.5;
     const double base = std::floor(at), t = at - base;
     const std::array<double, 4> shares{far(t + 1), near(t), near(1 - t), far(2 - t)};
     for (std::int64_t k = 0; k < 4; ++k) {
       const std::int64_t i = std::clamp<std::int64_t>(static_cast<std::int64_t>(base) - 1 + k, 0, in - 1);
-      weights[static_cast<std::size_t>(o * in + i)] += static_cast<float>(shares[static_cast<std::size_t>(k)]);
+      weights[static_cast<std::size_t>(o * in + i)] +=
+          static_cast<float>(shares[static_cast<std::size_t>(k)]);
     }
   }
   return from(weights, {out, in});
@@ -43,11 +45,12 @@ Vit::Vit(const VitOptions& o, Generator& generator) : options_(o) {
   if (o.patch_height < 1 || o.patch_width < 1 || o.image_height % o.patch_height != 0 ||
       o.image_width % o.patch_width != 0) {
     fail(ErrorCode::shape, "Vit",
-         fmt::format("images of {} x {} and patches of {} x {}; want whole patches", o.image_height, o.image_width,
-                     o.patch_height, o.patch_width));
+         fmt::format("images of {} x {} and patches of {} x {}; want whole patches", o.image_height,
+                     o.image_width, o.patch_height, o.patch_width));
   }
   projection_ = std::make_unique<nn::Linear>(
-      nn::LinearLayerOptions{.inputs = o.channels * o.patch_height * o.patch_width, .outputs = o.model_dim}, generator);
+      nn::LinearLayerOptions{.inputs = o.channels * o.patch_height * o.patch_width, .outputs = o.model_dim},
+      generator);
   add_child("projection", *projection_);
   class_row_ = add_parameter("class_row", nn::normal_rows(1, o.model_dim, generator));
   positions_ = add_parameter("positions", nn::normal_rows(max_length(), o.model_dim, generator));
@@ -67,8 +70,8 @@ Vit::Vit(const VitOptions& o, Generator& generator) : options_(o) {
   blocks_ = std::make_unique<nn::BlockStack>(stack, generator);
   add_child("blocks", *blocks_);
   if (o.pooler) {
-    pooler_ = std::make_unique<nn::Linear>(nn::LinearLayerOptions{.inputs = o.model_dim, .outputs = o.model_dim},
-                                           generator);
+    pooler_ = std::make_unique<nn::Linear>(
+        nn::LinearLayerOptions{.inputs = o.model_dim, .outputs = o.model_dim}, generator);
     add_child("pooler", *pooler_);
   }
   if (o.head.kind == nn::HeadKind::none) return;
@@ -83,19 +86,20 @@ std::vector<std::int64_t> Vit::offsets(const PackedBatch& batch) const {
   return out;
 }
 
-// Images as rows of patches: [B, channels, height, width] -> [B·patches, channels·patch]. The projection of a patch is
-// the paper's convolution, whose steps are as long as its window.
+// Images as rows of patches: [B, channels, height, width] -> [B·patches, channels·patch]. The projection of a
+// patch is the paper's convolution, whose steps are as long as its window.
 Tensor Vit::patch_rows(const Tensor& images) const {
   const VitOptions& o = options_;
-  if (!images.defined() || images.rank() != 4 || images.dtype() != DType::float32 || images.size(1) != o.channels ||
-      images.size(2) % o.patch_height != 0 || images.size(3) % o.patch_width != 0 || images.size(2) == 0 ||
-      images.size(3) == 0) {
+  if (!images.defined() || images.rank() != 4 || images.dtype() != DType::float32 ||
+      images.size(1) != o.channels || images.size(2) % o.patch_height != 0 ||
+      images.size(3) % o.patch_width != 0 || images.size(2) == 0 || images.size(3) == 0) {
     fail(ErrorCode::shape, "Vit",
          fmt::format("images are {}; want float32 [B, {}, height, width] of whole patches of {} x {}",
                      images.describe(), o.channels, o.patch_height, o.patch_width));
   }
   const std::int64_t down = images.size(2) / o.patch_height, across = images.size(3) / o.patch_width;
-  const Tensor cut = reshape(images, {images.size(0), o.channels, down, o.patch_height, across, o.patch_width});
+  const Tensor cut =
+      reshape(images, {images.size(0), o.channels, down, o.patch_height, across, o.patch_width});
   // [B, down, across, channels, patch_height, patch_width]
   const Tensor ordered = transpose(transpose(transpose(cut, 1, 2), 2, 4), 3, 4);
   return reshape(contiguous(ordered),
@@ -108,7 +112,8 @@ Tensor Vit::positions_for(std::int64_t height, std::int64_t width) const {
   if (height == o.image_height && width == o.image_width) return positions_;
   const std::int64_t in_down = o.image_height / o.patch_height, in_across = o.image_width / o.patch_width;
   const std::int64_t down = height / o.patch_height, across = width / o.patch_width;
-  const Tensor grid = reshape(slice(positions_, 0, 1, positions_.size(0)), {in_down, in_across * o.model_dim});
+  const Tensor grid =
+      reshape(slice(positions_, 0, 1, positions_.size(0)), {in_down, in_across * o.model_dim});
   const Tensor tall = reshape(matmul(cubic_weights(in_down, down), grid), {down, in_across, o.model_dim});
   const Tensor wide = matmul(cubic_weights(in_across, across), tall);  // [down, across, C]
   return concat({slice(positions_, 0, 0, 1), reshape(wide, {down * across, o.model_dim})}, 0);

@@ -24,7 +24,8 @@ BlockStack::BlockStack(const StackOptions& options, Generator& generator) : opti
   if (count == 0) fail(ErrorCode::value, "BlockStack", "no blocks; want at least one");
   for (const std::int64_t block : options.order) {
     if (block < 0 || block >= count)
-      fail(ErrorCode::value, "BlockStack", fmt::format("a layer is block {} of {}; want 0 to {}", block, count, count - 1));
+      fail(ErrorCode::value, "BlockStack",
+           fmt::format("a layer is block {} of {}; want 0 to {}", block, count, count - 1));
   }
   for (const BlockOptions& block : options.blocks) {
     blocks_.push_back(std::make_unique<TransformerBlock>(block, generator));

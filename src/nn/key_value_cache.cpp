@@ -156,7 +156,8 @@ void KeyValueCache::check_rows(const std::vector<std::int64_t>& of,
 void KeyValueCache::append(const std::vector<std::int64_t>& of, const std::vector<std::int64_t>& offsets,
                            const Tensor& new_key, const Tensor& new_value) {
   check_rows(of, offsets);
-  for (const auto& [name, x, held] : {std::tuple("key", new_key, key_), std::tuple("value", new_value, value_)}) {
+  for (const auto& [name, x, held] :
+       {std::tuple("key", new_key, key_), std::tuple("value", new_value, value_)}) {
     if (x.rank() != 3 || x.size(0) != offsets.back()) {
       fail(ErrorCode::shape, "KeyValueCache",
            fmt::format("{} is {}; want packed [{}, G, D]", name, x.shape().str(), offsets.back()));
@@ -170,7 +171,8 @@ void KeyValueCache::append(const std::vector<std::int64_t>& of, const std::vecto
   }
   grow(longest, key, value);
   const auto row_of = [](const Tensor& t, std::int64_t at) {
-    return static_cast<const char*>(t.raw()) + at * t.stride(0) * static_cast<std::int64_t>(size_of(t.dtype()));
+    return static_cast<const char*>(t.raw()) +
+           at * t.stride(0) * static_cast<std::int64_t>(size_of(t.dtype()));
   };
   for (std::size_t b = 0; b < of.size(); ++b) {
     std::int64_t& length = lengths_[static_cast<std::size_t>(of[b])];

@@ -23,8 +23,7 @@ Tensor Linear::operator()(const Tensor& x) const {
   // differently from the fused one by a unit in the last place. In training it is kept apart throughout, so
   // that a checkpoint's first, unrecorded run gives the bits of the second.
   if (training() && options_.activation == Activation::gelu) return gelu(linear(x, weight_, bias_));
-  if (training() && options_.activation == Activation::gelu_tanh)
-    return gelu_tanh(linear(x, weight_, bias_));
+  if (training() && options_.activation == Activation::gelu_tanh) return gelu_tanh(linear(x, weight_, bias_));
   if (training() && options_.activation == Activation::silu) return silu(linear(x, weight_, bias_));
   return linear(x, weight_, bias_, {.activation = options_.activation});
 }

@@ -241,7 +241,8 @@ ProjectedMemory MultiHeadAttention::project(const Tensor& key, const Tensor& val
   Heads heads{Tensor(), project_role(key, 1), project_role(value, 2)};
   if (query_norm_) {
     fail(ErrorCode::unsupported, "MultiHeadAttention",
-         "project() with qk_norm: keys and queries are normalized in one call; want attend(query, key, value)");
+         "project() with qk_norm: keys and queries are normalized in one call; want attend(query, key, "
+         "value)");
   }
   return {heads.key, heads.value, std::move(offsets)};
 }

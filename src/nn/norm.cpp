@@ -13,8 +13,8 @@ Norm::Norm(const NormLayerOptions& options) : options_(options) {
     fail(ErrorCode::shape, "Norm", fmt::format("width is {}; want at least 1", options.width));
   }
   if (options.unit_offset) one_ = ones({1});
-  weight_ = add_parameter("weight", options.unit_offset ? initial_zeros({options.width})
-                                                        : initial_ones({options.width}));
+  weight_ = add_parameter(
+      "weight", options.unit_offset ? initial_zeros({options.width}) : initial_ones({options.width}));
   if (options.kind == NormKind::layer && options.bias)
     bias_ = add_parameter("bias", initial_zeros({options.width}));
 }

@@ -145,7 +145,7 @@ std::vector<NamedParameter> convert_projection(const std::vector<NamedParameter>
           const Tensor own = Tensor::empty(piece.shape(), piece.dtype(), piece.device());
           if (own.device() != Device::meta)
             std::memcpy(own.raw(), piece.raw(),
-                      static_cast<std::size_t>(piece.numel()) * size_of(piece.dtype()));
+                        static_cast<std::size_t>(piece.numel()) * size_of(piece.dtype()));
           out.push_back({fmt::format("{}.{}.{}", roles[r].name, h, kind), own});
         }
       }

@@ -34,7 +34,8 @@ TaskHead::TaskHead(const TaskHeadOptions& options, Generator& generator) : optio
   if (options.dense) {
     if (options.dense_width == 0) options_.dense_width = width;
     dense_ = std::make_unique<Linear>(
-        LinearLayerOptions{.inputs = width, .outputs = options_.dense_width, .bias = options.dense_bias}, generator);
+        LinearLayerOptions{.inputs = width, .outputs = options_.dense_width, .bias = options.dense_bias},
+        generator);
     add_child("dense", *dense_);
     width = options_.dense_width;
   }
@@ -44,7 +45,8 @@ TaskHead::TaskHead(const TaskHeadOptions& options, Generator& generator) : optio
     norm_ = std::make_unique<Norm>(norm);
     add_child("norm", *norm_);
   }
-  if (!options.tied) weight_ = add_parameter("output.weight", xavier_uniform(options.outputs, width, generator));
+  if (!options.tied)
+    weight_ = add_parameter("output.weight", xavier_uniform(options.outputs, width, generator));
   if (options.bias) bias_ = add_parameter("output.bias", initial_zeros({options.outputs}));
 }
 

@@ -81,8 +81,8 @@ Tensor TransformerBlock::attend_memory(const Tensor& x, const BlockInput& input)
 }
 
 Stream TransformerBlock::operator()(const Stream& in, const BlockInput& input) {
-  Stream stream = sublayer(self_branch_.norms(), in, how(),
-                           [&](const Tensor& x) { return attend_self(x, input); });
+  Stream stream =
+      sublayer(self_branch_.norms(), in, how(), [&](const Tensor& x) { return attend_self(x, input); });
   if (cross_attention_) {
     stream = sublayer(cross_branch_.norms(), stream, how(),
                       [&](const Tensor& x) { return attend_memory(x, input); });

@@ -319,11 +319,12 @@ bool cuts_up(const AttentionOptions& options) {
 AttentionResult attention(const Tensor& q, const Tensor& k, const Tensor& v,
                           const AttentionOptions& options) {
   if (!options.key_starts.empty() && (options.position.rotates() || autograd::needs_grad({q, k, v}))) {
-    fail(ErrorCode::unsupported, "attention",
-         options.position.rotates()
-             ? fmt::format("key_starts with position {}; want keys rotated before they were cached (rotary())",
-                           options.position.str())
-             : "key_starts in a recorded call: keys of a cache have no gradient; want a NoGrad in scope");
+    fail(
+        ErrorCode::unsupported, "attention",
+        options.position.rotates()
+            ? fmt::format("key_starts with position {}; want keys rotated before they were cached (rotary())",
+                          options.position.str())
+            : "key_starts in a recorded call: keys of a cache have no gradient; want a NoGrad in scope");
   }
   if (options.position.rotates()) return ops::attention_rope(q, k, v, options);
   const bool in_place = !autograd::needs_grad({k, v});

@@ -51,6 +51,11 @@ kernels::RelativeRows relative_rows(const Position::Vectors& vectors);
 /// Scores::softmaxed the call's log-sum-exp must have been computed.
 Tensor attention_scores(const AttentionCall& call, Weights kind, Scores stage, Device device);
 
+/// Fills call.sequences: their rows, from offsets, starts or lengths. Error(shape) or Error(value) where
+/// those do not fit.
+void add_sequences(const HeadsView& q, const HeadsView& k, const AttentionOptions& options,
+                   AttentionCall& call);
+
 /// Checks everything (shapes, dtypes, masks, offsets) and lowers it. Output and log-sum-exp are left to the
 /// caller.
 AttentionCall lower(const HeadsView& q, const HeadsView& k, const HeadsView& v,

@@ -32,7 +32,8 @@ Tensor segment_mean(const Tensor& source, const std::vector<std::int64_t>& offse
   check(source, offsets);
   const Tensor x = contiguous(source.detach());
   const std::int64_t width = x.size(1);
-  const Tensor y = Tensor::empty({static_cast<std::int64_t>(offsets.size()) - 1, width}, x.dtype(), x.device());
+  const Tensor y =
+      Tensor::empty({static_cast<std::int64_t>(offsets.size()) - 1, width}, x.dtype(), x.device());
   report_cost(kOperation, static_cast<double>(x.numel()),
               static_cast<double>(x.numel() + y.numel()) * static_cast<double>(size_of(x.dtype())));
   if (x.device() != Device::meta && x.numel() > 0) {

@@ -24,8 +24,8 @@ PackedBytes packed_rows(const Tensor& weight, DType dtype);
 /// The same where it is packed already, else null.
 PackedBytes packed_rows_if_any(const Tensor& weight, DType dtype);
 
-/// Rows ids [count] of weight [O, I], rounded to `dtype` (float32 or bfloat16) -> float32 out [count, I]. For a
-/// storage on demand, which stays so: rows come from a packed form, so that a table tied to an output layer
+/// Rows ids [count] of weight [O, I], rounded to `dtype` (float32 or bfloat16) -> float32 out [count, I]. For
+/// a storage on demand, which stays so: rows come from a packed form, so that a table tied to an output layer
 /// exists once, else from their maker, else the table is packed.
 void stored_rows(const Tensor& weight, DType dtype, const std::int32_t* ids, std::int64_t count, float* out);
 

@@ -27,10 +27,15 @@ struct Names<nn::PositionKind> {
 };
 template <>
 struct Names<nn::FeedForwardKind> {
-  static constexpr std::array<std::pair<nn::FeedForwardKind, std::string_view>, 3> all{
+  static constexpr std::array<std::pair<nn::FeedForwardKind, std::string_view>, 8> all{
       {{nn::FeedForwardKind::relu, "relu"},
        {nn::FeedForwardKind::gelu, "gelu"},
-       {nn::FeedForwardKind::swiglu, "swiglu"}}};
+       {nn::FeedForwardKind::swiglu, "swiglu"},
+       {nn::FeedForwardKind::gelu_tanh, "gelu_tanh"},
+       {nn::FeedForwardKind::silu, "silu"},
+       {nn::FeedForwardKind::geglu, "geglu"},
+       {nn::FeedForwardKind::geglu_tanh, "geglu_tanh"},
+       {nn::FeedForwardKind::reglu, "reglu"}}};
 };
 template <>
 struct Names<nn::Projection> {
@@ -78,7 +83,8 @@ void each_field(Config& c, Visit&& visit) {
   visit("model", "norm", c.model.norm, "pre or post");
   visit("model", "norm_kind", c.model.norm_kind, "layer or rms");
   visit("model", "positions", c.model.positions, "sinusoidal or learned");
-  visit("model", "activation", c.model.activation, "relu, gelu or swiglu");
+  visit("model", "activation", c.model.activation,
+        "relu, gelu, gelu_tanh, silu, swiglu, geglu, geglu_tanh or reglu");
   visit("model", "projection", c.model.projection, "combined (one matrix) or split (one per head)");
   visit("model", "dropout", c.model.dropout, "of embeddings and sublayer outputs");
   visit("model", "attention_dropout", c.model.attention_dropout, "of attention weights");

@@ -171,7 +171,8 @@ TrainSummary train_translation(const TranslationConfig& config, const Translatio
   TranslationTask task(start.config, *start.tokenizer, data, callbacks.on_note);
   Adam adam(groups_of(task.model(), config.training.adam), config.training.adam);
   TrainerOptions options = trainer_options(start.config, folder);
-  options.files = {{"config.json", to_json(start.config)}, {"tokenizer.model", start.tokenizer->to_bytes()},
+  options.files = {{"config.json", to_json(start.config)},
+                   {"tokenizer.model", start.tokenizer->to_bytes()},
                    {kFingerprintFile, to_json(fingerprints_of(data))}};
   options.stop = stop;
   TrainerCallbacks calls;

@@ -7,6 +7,7 @@ onnx.reference in float64, and compared with the evaluator's own Attention. They
 function body agrees with the words of the specification: of qk_matmul_output_mode 0 with a softcap the evaluator gives
 the capped product, and a mask that is broadcast along queries takes the causal frontier of the first query to all.
 """
+
 import json
 import pathlib
 
@@ -57,8 +58,16 @@ CASES = [
     {"name": "nonpad, causal", "nonpad": [4, 3], "is_causal": 1, "mode": 3},
     {"name": "nonpad, causal, fewer keys than queries", "nonpad": [1, 2], "is_causal": 1, "mode": 2},
     {"name": "nonpad, causal, no keys, mask", "nonpad": [0, 4], "is_causal": 1, "mask": ("bool", (3, 4)), "mode": 3},
-    {"name": "everything", "rank": 3, "past": 2, "is_causal": 1, "mask": ("float", (4, 3, 5)), "scale": 0.40625,
-     "softcap": 1.5, "mode": 2},
+    {
+        "name": "everything",
+        "rank": 3,
+        "past": 2,
+        "is_causal": 1,
+        "mask": ("float", (4, 3, 5)),
+        "scale": 0.40625,
+        "softcap": 1.5,
+        "mode": 2,
+    },
 ]
 
 
@@ -73,8 +82,11 @@ def inputs_of(case, rng):
         shape = (length, count * dim) if case.get("rank") == 3 else (count, length, dim)
         return values(size["B"], *shape)
 
-    given = {"Q": heads(size["H"], size["T"], size["D"]), "K": heads(size["G"], size["K"], size["D"]),
-             "V": heads(size["G"], size["K"], size["Dv"])}
+    given = {
+        "Q": heads(size["H"], size["T"], size["D"]),
+        "K": heads(size["G"], size["K"], size["D"]),
+        "V": heads(size["G"], size["K"], size["Dv"]),
+    }
     if "mask" in case:
         kind, shape = case["mask"]
         given["attn_mask"] = rng.random(shape) < 0.6 if kind == "bool" else values(*shape)
@@ -101,20 +113,31 @@ def evaluate(case, size, given):
     attributes = attributes_of(case, size)
     attributes["qk_matmul_output_mode"] = attributes.pop("mode")
     wanted = [o for o in OUTPUTS if "past" in case or not o.startswith("present")]
-    node = helper.make_node("Attention", [i if i in given else "" for i in INPUTS],
-                            [o if o in wanted else "" for o in OUTPUTS], **attributes)
+    node = helper.make_node(
+        "Attention",
+        [i if i in given else "" for i in INPUTS],
+        [o if o in wanted else "" for o in OUTPUTS],
+        **attributes,
+    )
     types = {k: helper.make_tensor_type_proto(TYPES[str(x.dtype)], x.shape) for k, x in given.items()}
     opset = [helper.make_opsetid("", 24)]
 
     def run(nodes):
-        graph = helper.make_graph(nodes, "case", [helper.make_value_info(k, t) for k, t in types.items()],
-                                  [helper.make_empty_tensor_value_info(o) for o in wanted])
+        graph = helper.make_graph(
+            nodes,
+            "case",
+            [helper.make_value_info(k, t) for k, t in types.items()],
+            [helper.make_empty_tensor_value_info(o) for o in wanted],
+        )
         model = helper.make_model(graph, opset_imports=opset)
         return dict(zip(wanted, ReferenceEvaluator(model).run(wanted, given)))
 
     body = onnx.FunctionProto()
-    body.ParseFromString(onnx.defs.get_schema("Attention", 24).get_context_dependent_function_with_opset_version(
-        24, node.SerializeToString(), [types.get(i, onnx.TypeProto()).SerializeToString() for i in INPUTS]))
+    body.ParseFromString(
+        onnx.defs.get_schema("Attention", 24).get_context_dependent_function_with_opset_version(
+            24, node.SerializeToString(), [types.get(i, onnx.TypeProto()).SerializeToString() for i in INPUTS]
+        )
+    )
     spelled = run(list(body.node))
     own = run([node])
     along_queries = case.get("mask", ("", ()))[1][-2:-1] == (1,) and "is_causal" in case
@@ -140,10 +163,15 @@ def main():
     for case in CASES:
         size, given = inputs_of(case, rng)
         outputs = evaluate(case, size, given)
-        written.append({"name": case["name"], "attributes": attributes_of(case, size),
-                        "bool_mask": str(given.get("attn_mask", np.zeros(0)).dtype) == "bool",
-                        "inputs": {k: plain(v) for k, v in given.items()},
-                        "outputs": {k: plain(v) for k, v in outputs.items()}})
+        written.append(
+            {
+                "name": case["name"],
+                "attributes": attributes_of(case, size),
+                "bool_mask": str(given.get("attn_mask", np.zeros(0)).dtype) == "bool",
+                "inputs": {k: plain(v) for k, v in given.items()},
+                "outputs": {k: plain(v) for k, v in outputs.items()},
+            }
+        )
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in written)
     path = pathlib.Path(__file__).with_suffix(".json")
     path.write_text(f'{{"onnx": "{onnx.__version__}", "cases": [\n{lines}\n]}}\n')

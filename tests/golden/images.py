@@ -24,8 +24,16 @@ def add(label, source, kind, **options):
     stream = io.BytesIO()
     source.save(stream, kind, **options)
     rgb = np.asarray(Image.open(io.BytesIO(stream.getvalue())).convert("RGB"))
-    out["files"].append({"label": label, "exact": kind != "JPEG", "height": rgb.shape[0], "width": rgb.shape[1],
-                         "bytes": stream.getvalue().hex(), "pixels": rgb.tobytes().hex()})
+    out["files"].append(
+        {
+            "label": label,
+            "exact": kind != "JPEG",
+            "height": rgb.shape[0],
+            "width": rgb.shape[1],
+            "bytes": stream.getvalue().hex(),
+            "pixels": rgb.tobytes().hex(),
+        }
+    )
 
 
 add("png", image, "PNG")

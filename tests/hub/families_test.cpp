@@ -26,8 +26,8 @@ namespace fs = std::filesystem;
 
 const fs::path kFolder = fs::path(HEADWAY_SOURCE_DIR) / "tests" / "golden" / "families";
 
-// A float32 forward pass beside the same in float64: measured, no family's error exceeds 1e-6 of the rms; the bar of the
-// families is 1e-5 (docs/families.md).
+// A float32 forward pass beside the same in float64: measured, no family's error exceeds 1e-6 of the rms; the
+// bar of the families is 1e-5 (docs/families.md).
 constexpr double kRelative = 1e-5;
 
 // What transformers computed in float64 (tests/golden/families/README.md).
@@ -44,7 +44,8 @@ struct Expected {
   const Tensor& at(const std::string& name) const { return tensors.at(name); }
   models::PackedBatch batch(const std::string& ids, const std::string& lengths) const {
     models::PackedBatch out{.ids = at(ids), .offsets = {0}};
-    for (const auto& length : facts.at(lengths)) out.offsets.push_back(out.offsets.back() + length.get<std::int64_t>());
+    for (const auto& length : facts.at(lengths))
+      out.offsets.push_back(out.offsets.back() + length.get<std::int64_t>());
     if (has("types")) out.types = at("types");
     return out;
   }
@@ -72,9 +73,11 @@ void expect_states(const std::vector<Tensor>& got, const Expected& want, const s
   }
 }
 
-// Tokens written one by one; where the two best logits of the reference lie closer than 1e-4 its choice is taken.
-void expect_written(models::LanguageModel& model, const Expected& want, const std::vector<std::int32_t>& prompt,
-                    std::int64_t memory, models::DecodingState& state, std::vector<std::int32_t> tokens) {
+// Tokens written one by one; where the two best logits of the reference lie closer than 1e-4 its choice is
+// taken.
+void expect_written(models::LanguageModel& model, const Expected& want,
+                    const std::vector<std::int32_t>& prompt, std::int64_t memory,
+                    models::DecodingState& state, std::vector<std::int32_t> tokens) {
   const auto written = want.at("written").to_vector<std::int32_t>();
   const auto margins = want.at("written.margins").to_vector<float>();
   const std::string logits_name = want.has("written.logits") ? "written.logits" : "written.log_probabilities";
@@ -83,9 +86,11 @@ void expect_written(models::LanguageModel& model, const Expected& want, const st
   for (std::size_t i = 0; i < written.size(); ++i) {
     const Tensor logits = model.step(state, {{.sequence = sequence, .tokens = tokens}});
     const auto row = static_cast<std::int64_t>(i);
-    expect_relative(logits, slice(want.at(logits_name), 0, row, row + 1), "logits of step " + std::to_string(i));
+    expect_relative(logits, slice(want.at(logits_name), 0, row, row + 1),
+                    "logits of step " + std::to_string(i));
     const auto values = logits.to_vector<float>();
-    const auto best = static_cast<std::int32_t>(std::max_element(values.begin(), values.end()) - values.begin());
+    const auto best =
+        static_cast<std::int32_t>(std::max_element(values.begin(), values.end()) - values.begin());
     if (margins[i] >= 1e-4f) {
       EXPECT_EQ(best, written[i]) << "step " << i;
     }
@@ -102,7 +107,8 @@ void check_language_model(const HubModel& model, const Expected& want) {
   models::LanguageModel& lm = *model.language_model();
   const models::PackedBatch batch = want.batch("ids", "lengths");
   const bool pair = want.has("decoder_ids");
-  const models::PackedBatch targets = pair ? want.batch("decoder_ids", "decoder_lengths") : models::PackedBatch{};
+  const models::PackedBatch targets =
+      pair ? want.batch("decoder_ids", "decoder_lengths") : models::PackedBatch{};
   expect_states(model.hidden_states(batch), want, "");
   if (pair) expect_states(model.hidden_states(batch, targets), want, "decoder.");
   if (want.has("logits")) {
@@ -110,7 +116,8 @@ void check_language_model(const HubModel& model, const Expected& want) {
     if (want.at("logits").size(0) == hidden.size(0)) {
       expect_relative(lm.logits(hidden), want.at("logits"), "logits");
     } else {  // classes of the last token
-      expect_relative(lm.logits(nn::pool(hidden, batch.offsets, nn::Pooling::last)), want.at("logits"), "classes");
+      expect_relative(lm.logits(nn::pool(hidden, batch.offsets, nn::Pooling::last)), want.at("logits"),
+                      "classes");
     }
   }
   if (!want.has("written")) return;
@@ -129,9 +136,11 @@ void check_encoder(const HubModel& model, const Expected& want) {
       if (!name.starts_with(prefix + "hidden.")) continue;
       expect_relative(states.at(std::stoul(name.substr(prefix.size() + 7))), tensor, name);
     }
-    if (want.has(prefix + "logits")) expect_relative(encoder.scores(batch), want.at(prefix + "logits"), prefix + "logits");
+    if (want.has(prefix + "logits"))
+      expect_relative(encoder.scores(batch), want.at(prefix + "logits"), prefix + "logits");
     if (want.has(prefix + "pooled"))
-      expect_relative(encoder.pooled(states.back(), encoder.offsets(batch)), want.at(prefix + "pooled"), prefix + "pooled");
+      expect_relative(encoder.pooled(states.back(), encoder.offsets(batch)), want.at(prefix + "pooled"),
+                      prefix + "pooled");
   };
   if (!want.has("pixels")) return check(want.batch("ids", "lengths"), "");
   check({.images = want.at("pixels")}, "");
@@ -150,7 +159,8 @@ void check_transformer_xl(const HubModel& model, const Expected& want) {
     std::vector<models::StepRow> step;
     for (std::int64_t b = 0; b < rows; ++b) {
       step.push_back({.sequence = sequences[static_cast<std::size_t>(b)],
-                      .tokens = std::span(ids).subspan(static_cast<std::size_t>(b * length), static_cast<std::size_t>(length)),
+                      .tokens = std::span(ids).subspan(static_cast<std::size_t>(b * length),
+                                                       static_cast<std::size_t>(length)),
                       .logits = models::LogitRows::all});
     }
     const Tensor& expected = want.at(segment + "log_probabilities");
@@ -163,7 +173,8 @@ void check_transformer_xl(const HubModel& model, const Expected& want) {
   const std::vector<Tensor> states = model.hidden_states(batch);
   for (std::size_t i = 0; i < states.size(); ++i) {
     const Tensor& expected = want.at("segment.0.hidden." + std::to_string(i));
-    expect_relative(states[i], reshape(expected, {rows * length, expected.size(2)}), "hidden." + std::to_string(i));
+    expect_relative(states[i], reshape(expected, {rows * length, expected.size(2)}),
+                    "hidden." + std::to_string(i));
   }
   const auto prompt = want.facts.at("prompt").get<std::vector<std::int32_t>>();
   expect_written(lm, want, prompt, models::DecodingState::kNoMemory, state, prompt);

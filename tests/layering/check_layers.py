@@ -10,19 +10,19 @@ from pathlib import Path
 
 # A layer may include a layer with a lower number. text, io and comm stand beside the ladder: they need core alone.
 LEVEL = {"core": 0, "attention": 1, "text": 1, "io": 1, "comm": 1, "kernels": 2, "autograd": 3, "ops": 4, "nn": 5,
-         "models": 6, "parallel": 7, "train": 8, "inspect": 8, "cli": 9, "python": 9}
+         "models": 6, "hub": 7, "parallel": 7, "jobs": 8, "train": 8, "inspect": 8, "cli": 9, "python": 9}
 CORE_ALONE = {"text", "io", "comm"}
 
 # Which layers may name a third-party header. Everything else comes from the standard library.
 THIRD_PARTY = {
     r"dnnl": {"kernels"},
     r"hwy/": {"kernels"},
-    r"omp\.h$": {"core", "kernels"},  # kernels: how many threads oneDNN takes
-    r"(pthread|signal)\.h$": {"kernels"},  # kernels: no signal inside oneDNN's products
+    r"omp\.h$": {"core", "kernels", "python"},  # kernels: how many threads oneDNN takes
+    r"(pthread|signal)\.h$": {"core", "kernels"},  # core: fork; kernels: no signal inside oneDNN's products
     r"sentencepiece": {"text"},
     r"libxml/": {"text"},
     r"unicode/": {"text"},
-    r"nlohmann/": {"text", "io", "models", "train", "inspect", "cli"},
+    r"nlohmann/": {"text", "io", "models", "hub", "jobs", "train", "inspect", "cli"},
     r"stb/": {"io"},
     r"CLI/": {"cli"},
     r"nanobind/": {"python"},

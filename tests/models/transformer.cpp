@@ -10,6 +10,8 @@
 namespace headway {
 namespace {
 
+using models::DecodingState;
+using models::StepRow;
 using models::Transformer;
 using models::TransformerOptions;
 using testing::batch_of;
@@ -83,7 +85,8 @@ TEST(Transformer, cached_steps_equal_full_recomputation) {
     const Tensor whole = logits_of(model, batch);
     DecodingState state = model.start();
     std::vector<std::int64_t> texts;
-    for (const std::int64_t memory : model.remember(state, model.encode({batch.source, batch.source_offsets})))
+    for (const std::int64_t memory :
+         model.remember(state, model.encode({batch.source, batch.source_offsets})))
       texts.push_back(state.add(memory));
     const auto tokens = batch.target_in.to_vector<std::int32_t>();
     for (std::int64_t t = 0; t < 7; ++t) {
@@ -91,7 +94,8 @@ TEST(Transformer, cached_steps_equal_full_recomputation) {
       for (std::size_t b = 0; b < 3; ++b)
         ids.push_back(tokens[static_cast<std::size_t>(batch.target_offsets[b] + t)]);
       std::vector<StepRow> rows;
-      for (std::size_t b = 0; b < 3; ++b) rows.push_back({.sequence = texts[b], .tokens = std::span(ids).subspan(b, 1)});
+      for (std::size_t b = 0; b < 3; ++b)
+        rows.push_back({.sequence = texts[b], .tokens = std::span(ids).subspan(b, 1)});
       const Tensor step = model.step(state, rows);
       for (std::int64_t b = 0; b < 3; ++b) {
         const std::int64_t row = batch.target_offsets[static_cast<std::size_t>(b)] + t;

@@ -146,8 +146,8 @@ TEST(DecoderLayer, steps_with_shared_memory_equal_the_whole) {
     const std::vector<Tensor> sources{slice(memory, 0, 0, 3), slice(memory, 0, 0, 3), slice(memory, 0, 5, 7)};
     std::vector<Tensor> steps;
     for (std::int64_t t = 0; t < 4; ++t) {
-      steps.push_back(value_of(
-          static_cast<TransformerBlock&>(layer)({contiguous(reshape(slice(x, 1, t, t + 1), {3, 16})), {}}, input)));
+      steps.push_back(value_of(static_cast<TransformerBlock&>(layer)(
+          {contiguous(reshape(slice(x, 1, t, t + 1), {3, 16})), {}}, input)));
     }
     for (std::int64_t h = 0; h < 3; ++h) {
       const Tensor& source = sources[static_cast<std::size_t>(h)];

@@ -28,7 +28,9 @@ std::vector<OpCase> segment_mean_small() {
 }
 OpCase segment_mean_large() {
   return {"large",
-          [](const Tensors& in) { return Tensors{segment_mean(in[0], {0, 1, 100, 300})}; },
+          [](const Tensors& in) {
+            return Tensors{segment_mean(in[0], {0, 1, 100, 300})};
+          },
           {random({300, 133}, 1)},
           {}};
 }

@@ -11,18 +11,49 @@ import random
 import sys
 import unicodedata
 
-EMOJI = ["👩‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "🇩🇪🇫🇷", "❤️",
-    "1️⃣", "🧑🏿‍🚀", "☎️", "🫱🏻‍🫲🏾", "🙂"]
-ODD = ["\u200b", "\u200d", "\u00ad", "\ufeff", "\u2028", "\u0085", "\u00a0", "\u3000", "\t", "\1", "\r\1", "\x07",
-    "\x1b[0m", "\x7f", "\ufffd", "ﬁ", "½", "ſ", "İ", "ǅ", "ß", "Å", "e\u0301\u0323", "가",
-        "각", "\u1100\u1161\u11a8",
-        "①", "㌀", "ℌ", "ａ", "𝔘", "क्षि", "ก็"]
+EMOJI = ["👩‍👩‍👧‍👦", "🏳️‍🌈", "👍🏽", "🇩🇪🇫🇷", "❤️", "1️⃣", "🧑🏿‍🚀", "☎️", "🫱🏻‍🫲🏾", "🙂"]
+ODD = [
+    "\u200b",
+    "\u200d",
+    "\u00ad",
+    "\ufeff",
+    "\u2028",
+    "\u0085",
+    "\u00a0",
+    "\u3000",
+    "\t",
+    "\1",
+    "\r\1",
+    "\x07",
+    "\x1b[0m",
+    "\x7f",
+    "\ufffd",
+    "ﬁ",
+    "½",
+    "ſ",
+    "İ",
+    "ǅ",
+    "ß",
+    "Å",
+    "e\u0301\u0323",
+    "가",
+    "각",
+    "\u1100\u1161\u11a8",
+    "①",
+    "㌀",
+    "ℌ",
+    "ａ",
+    "𝔘",
+    "क्षि",
+    "ก็",
+]
 
 
 def translations(random_source):
     """Messages of installed programs (.mo files hold UTF-8 strings between NULs)."""
-    files = sorted(glob.glob("/usr/share/locale/*/LC_MESSAGES/*.mo") + glob.glob("/usr/lib/python3*/**/*.mo",
-        recursive=True))
+    files = sorted(
+        glob.glob("/usr/share/locale/*/LC_MESSAGES/*.mo") + glob.glob("/usr/lib/python3*/**/*.mo", recursive=True)
+    )
     random_source.shuffle(files)
     for name in files:
         with open(name, "rb") as f:
@@ -37,8 +68,11 @@ def translations(random_source):
 
 
 def package_texts():
-    for name in sorted(glob.glob("/var/lib/apt/lists/*_Translation-*") + glob.glob(
-        "/usr/share/i18n/locales/*") + glob.glob("/usr/share/doc/*/README*")):
+    for name in sorted(
+        glob.glob("/var/lib/apt/lists/*_Translation-*")
+        + glob.glob("/usr/share/i18n/locales/*")
+        + glob.glob("/usr/share/doc/*/README*")
+    ):
         try:
             opener = gzip.open if name.endswith(".gz") else open
             with opener(name, "rt", encoding="utf-8", errors="ignore") as f:
@@ -69,8 +103,11 @@ def blocks(random_source, count):
             words.append("".join(chr(c) for c in points[at : at + size]))
             at = (at + size) % len(points)
             if random_source.random() < 0.2:
-                words.append(random_source.choice(EMOJI + ODD + ["it's", "123", "3.14", "12345", "...", "don't",
-                    "THE", "<s>", "word", "<mask>"]))
+                words.append(
+                    random_source.choice(
+                        EMOJI + ODD + ["it's", "123", "3.14", "12345", "...", "don't", "THE", "<s>", "word", "<mask>"]
+                    )
+                )
         yield random_source.choice([" ", " ", " ", "  ", ""]).join(words)
 
 
@@ -78,8 +115,12 @@ def mixed(random_source, lines, count):
     for _ in range(count):
         parts = [random_source.choice(lines)[: random_source.randint(0, 40)] for _ in range(3)]
         for _ in range(random_source.randint(0, 3)):
-            parts.insert(random_source.randint(0, len(parts)), random_source.choice(EMOJI + ODD + [" ", "   ",
-                " <mask> ", "<unk>", "[MASK]", "</s>", "Straße ", " two "]))
+            parts.insert(
+                random_source.randint(0, len(parts)),
+                random_source.choice(
+                    EMOJI + ODD + [" ", "   ", " <mask> ", "<unk>", "[MASK]", "</s>", "Straße ", " two "]
+                ),
+            )
         yield "".join(parts)
 
 

@@ -1,7 +1,6 @@
-"""headway.torch under what PyTorch does to functions and tensors: lazy marks, torch.func, forward mode, recorders, nested tensors.
-
-The right numbers, or one error that says so; never numbers that are wrong. Wants PyTorch (bench/requirements.txt); ctest runs it
-under the label peers.
+"""headway.torch under what PyTorch does to functions and tensors: lazy marks, torch.func, forward mode, recorders,
+nested tensors. The right numbers, or one error that says so; never numbers that are wrong. Wants PyTorch
+(bench/requirements.txt); ctest runs it under the label peers.
 """
 
 import pytest

@@ -16,7 +16,8 @@ struct LoadOptions {
   DType precision = DType::float32;  ///< of activations and of the packed weights: float32 or bfloat16
 };
 
-/// How a model's files say that it writes (generation_config.json, then config.json). What they do not say is empty.
+/// How a model's files say that it writes (generation_config.json, then config.json). What they do not say is
+/// empty.
 struct GenerationDefaults {
   std::vector<std::int32_t> end;  ///< tokens that end a text
   std::optional<std::int32_t> begin, padding, decoder_start, forced_begin;
@@ -26,13 +27,13 @@ struct GenerationDefaults {
   bool sampling = false;
 };
 
-/// A model with what its files say of it. Weights are read when they are first needed, and packed for products without
-/// a second copy.
+/// A model with what its files say of it. Weights are read when they are first needed, and packed for
+/// products without a second copy.
 class HEADWAY_API HubModel {
  public:
-  /// `spec` is a folder, a .gguf or .safetensors file, or ORG/NAME in the local cache (io::resolve_model). The model is
-  /// in evaluation mode. Error(unsupported) naming the configuration's field that asks for what is not built;
-  /// Error(format) naming tensors that are missing, surplus or of another shape.
+  /// `spec` is a folder, a .gguf or .safetensors file, or ORG/NAME in the local cache (io::resolve_model).
+  /// The model is in evaluation mode. Error(unsupported) naming the configuration's field that asks for what
+  /// is not built; Error(format) naming tensors that are missing, surplus or of another shape.
   static HubModel load(const std::string& spec, const LoadOptions& options = {});
   ~HubModel();
   HubModel(HubModel&&) noexcept;
@@ -57,12 +58,15 @@ class HEADWAY_API HubModel {
   const std::filesystem::path& path() const;
   bool is_gguf() const { return path().extension() == ".gguf"; }
 
-  /// Writes config.json as it was read, generation_config.json, and the weights under their own names in their own types
-  /// (shards above 5 GB). Weights that were not changed keep their bits. The folder must not exist yet.
+  /// Writes config.json as it was read, generation_config.json, and the weights under their own names in
+  /// their own types (shards above 5 GB). Weights that were not changed keep their bits. The folder must not
+  /// exist yet.
   void save(const std::filesystem::path& folder) const;
-  /// Every hidden state of whole sequences, as transformers lists them: what enters the first block, each block's result,
-  /// the last one after the final norm (a ViT's before it). Of an encoder–decoder: the decoder's, on `targets`.
-  std::vector<Tensor> hidden_states(const models::PackedBatch& batch, const models::PackedBatch& targets = {}) const;
+  /// Every hidden state of whole sequences, as transformers lists them: what enters the first block, each
+  /// block's result, the last one after the final norm (a ViT's before it). Of an encoder–decoder: the
+  /// decoder's, on `targets`.
+  std::vector<Tensor> hidden_states(const models::PackedBatch& batch,
+                                    const models::PackedBatch& targets = {}) const;
 
  private:
   struct Impl;

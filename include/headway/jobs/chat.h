@@ -11,10 +11,12 @@ namespace headway::inline v1::jobs {
 /// (text::ChatTemplate::detect).
 class HEADWAY_API Chat {
  public:
-  /// `generator` outlives the chat. Error(unsupported) where the model's files have no template, or one that is not known.
+  /// `generator` outlives the chat. Error(unsupported) where the model's files have no template, or one that
+  /// is not known.
   explicit Chat(const Generator& generator, std::string system = {});
   /// The reply to one more turn of the user. The conversation grows by both.
-  std::string operator()(const std::string& message, const WriteOptions& options = {}, const OnText& on_text = {});
+  std::string operator()(const std::string& message, const WriteOptions& options = {},
+                         const OnText& on_text = {});
   const std::vector<text::ChatMessage>& messages() const { return messages_; }
   const text::ChatTemplate& format() const { return format_; }
   /// Tokens of the conversation so far, as the model will be given them with the next turn.

@@ -40,11 +40,12 @@ class HEADWAY_API Classifier {
 struct Shot {
   std::string text, label;
 };
-/// Classes by a language model that is shown examples (Brown et al. 2020, section 2): of the labels, in the order of their
-/// first appearance, the probability of each after the examples and the text, among them. Longer labels are not put at a
-/// disadvantage: their log-probability is divided by their number of tokens.
+/// Classes by a language model that is shown examples (Brown et al. 2020, section 2): of the labels, in the
+/// order of their first appearance, the probability of each after the examples and the text, among them.
+/// Longer labels are not put at a disadvantage: their log-probability is divided by their number of tokens.
 class Generator;
-HEADWAY_API std::vector<Classified> classify_by_examples(const Generator& model, const std::vector<Shot>& shots,
+HEADWAY_API std::vector<Classified> classify_by_examples(const Generator& model,
+                                                         const std::vector<Shot>& shots,
                                                          const std::vector<std::string>& texts);
 
 }  // namespace headway::inline v1::jobs

@@ -16,8 +16,8 @@ struct EmbedOptions {
 };
 
 /// Texts to vectors by a model of the sentence-transformers kind, or any encoder (mean of its tokens, as
-/// sentence-transformers does where the files say nothing). Reads modules.json: pooling, dense layers, normalization,
-/// prompts, the longest text.
+/// sentence-transformers does where the files say nothing). Reads modules.json: pooling, dense layers,
+/// normalization, prompts, the longest text.
 class HEADWAY_API Embedder {
  public:
   /// `spec` as hub::HubModel::load takes it.
@@ -26,8 +26,8 @@ class HEADWAY_API Embedder {
   Embedder(Embedder&&) noexcept;
   Embedder& operator=(Embedder&&) noexcept;
 
-  /// [texts, width()] float32. A text's vector does not depend on the others but for attention's sums. Error(format) for
-  /// ill-formed UTF-8, naming the text.
+  /// [texts, width()] float32. A text's vector does not depend on the others but for attention's sums.
+  /// Error(format) for ill-formed UTF-8, naming the text.
   Tensor operator()(const std::vector<std::string>& texts, const EmbedOptions& options = {}) const;
   std::int64_t width() const;
   /// Tokens of a text that are read, at most.

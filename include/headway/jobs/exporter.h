@@ -6,10 +6,10 @@
 
 namespace headway::inline v1::jobs {
 
-/// Writes a model (hub::HubModel::load's `spec`) as a Hugging Face folder: configuration, weights in their own types, and the
-/// files that stood beside them (tokenizer, generation and preprocessor configuration, sentence-transformers' modules), byte
-/// for byte. A GGUF file becomes a folder of float32 weights with tokenizer.json. The folder must not exist yet; it appears
-/// whole or not at all.
+/// Writes a model (hub::HubModel::load's `spec`) as a Hugging Face folder: configuration, weights in their
+/// own types, and the files that stood beside them (tokenizer, generation and preprocessor configuration,
+/// sentence-transformers' modules), byte for byte. A GGUF file becomes a folder of float32 weights with
+/// tokenizer.json. The folder must not exist yet; it appears whole or not at all.
 HEADWAY_API void export_model(const std::string& spec, const std::filesystem::path& folder);
 
 }  // namespace headway::inline v1::jobs

@@ -33,18 +33,21 @@ class HEADWAY_API Generator {
   Generator& operator=(Generator&&) noexcept;
 
   /// Goes on with each prompt, or of an encoder–decoder answers it. Returns the new text alone.
-  std::vector<std::string> operator()(const std::vector<std::string>& prompts, const WriteOptions& options = {},
-                                      const OnText& on_text = {}) const;
-  std::string operator()(const std::string& prompt, const WriteOptions& options = {}, const OnText& on_text = {}) const;
-  /// How well the model foresees a text. Where it is longer than `context` (0: the model's own), windows of that many
-  /// tokens move by `stride` (0: half of it), and each token is scored once, with as much before it as its window has.
+  std::vector<std::string> operator()(const std::vector<std::string>& prompts,
+                                      const WriteOptions& options = {}, const OnText& on_text = {}) const;
+  std::string operator()(const std::string& prompt, const WriteOptions& options = {},
+                         const OnText& on_text = {}) const;
+  /// How well the model foresees a text. Where it is longer than `context` (0: the model's own), windows of
+  /// that many tokens move by `stride` (0: half of it), and each token is scored once, with as much before it
+  /// as its window has.
   Perplexity perplexity(const std::string& text, std::int64_t context = 0, std::int64_t stride = 0) const;
   /// log p of each ending after a beginning, summed over its tokens; and how many those are.
   struct Ending {
     double log_probability = 0;
     std::int64_t tokens = 0;
   };
-  std::vector<Ending> score_endings(const std::string& beginning, const std::vector<std::string>& endings) const;
+  std::vector<Ending> score_endings(const std::string& beginning,
+                                    const std::vector<std::string>& endings) const;
   /// Sampling as the model's files propose it, greedy where they do not.
   models::GenerationOptions defaults() const;
   const hub::HubModel& model() const;

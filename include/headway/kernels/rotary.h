@@ -12,8 +12,8 @@ namespace headway::inline v1::kernels {
 
 /// A row at position p turns pair m of each of its heads, columns a and b, by φ = p·rope.rate(m, dims):
 ///   y_a = f·(x_a·cos φ - x_b·sin φ)      y_b = f·(x_b·cos φ + x_a·sin φ)      f = rope.factor
-/// and copies columns dims … dim - 1. That is f times an orthogonal R(p): the gradient of x is f·Rᵀ = f·R(-p) of
-/// the gradient of y, which is this function with `inverse`.
+/// and copies columns dims … dim - 1. That is f times an orthogonal R(p): the gradient of x is f·Rᵀ = f·R(-p)
+/// of the gradient of y, which is this function with `inverse`.
 template <typename T>
 struct RotaryArgs {
   std::int64_t batch = 0, length = 0, heads = 0, dim = 0;  ///< B, T, H, D; packed: B = 1, T = N

@@ -31,7 +31,7 @@ struct PackWeightArgs {
   void* packed = nullptr;
   std::int64_t first = 0, rows = 0;  ///< of W, that `w` holds; first is a multiple of kPackedOutputs, and so
                                      ///< is rows, but at W's end
-  DType w_dtype = DType::float32;  ///< float32, bfloat16 or float16; rounded to `dtype`
+  DType w_dtype = DType::float32;    ///< float32, bfloat16 or float16; rounded to `dtype`
   const void* w = nullptr;
   std::int64_t w_row = 0, w_col = 1;  ///< strides in elements; faster where w_col is 1
 };

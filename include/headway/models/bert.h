@@ -12,8 +12,8 @@ namespace headway::inline v1::models {
 /// BERT (Devlin et al. 2019) and what is built like it: RoBERTa, XLM-R, DistilBERT, MiniLM, ALBERT.
 struct BertOptions {
   std::int64_t vocabulary = 0;
-  std::int64_t max_length = 512;  ///< positions that a sequence may have
-  std::int64_t types = 2;         ///< token types (segments); 0: none
+  std::int64_t max_length = 512;   ///< positions that a sequence may have
+  std::int64_t types = 2;          ///< token types (segments); 0: none
   std::int64_t embedding_dim = 0;  ///< E, projected to C (ALBERT); 0: C, without a projection
   std::int64_t model_dim = 768;    ///< C
   std::int64_t heads = 12;
@@ -22,8 +22,8 @@ struct BertOptions {
   std::int64_t feed_forward_dim = 3072;
   nn::FeedForwardKind activation = nn::FeedForwardKind::gelu;
   double norm_eps = 1e-12;
-  /// RoBERTa's positions begin behind this token's id, and tokens equal to it are not counted; negative: positions
-  /// begin at 0 and every token counts.
+  /// RoBERTa's positions begin behind this token's id, and tokens equal to it are not counted; negative:
+  /// positions begin at 0 and every token counts.
   std::int32_t padding = -1;
   bool pooler = true;  ///< tanh(W·first row + b)
   nn::TaskHeadOptions head = {};

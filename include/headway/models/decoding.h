@@ -15,7 +15,8 @@ struct Sampling {
   std::int64_t top_k = 0;  ///< only the k most probable tokens; 0: all
   double top_p = 1;  ///< of those, the fewest that hold this share of the probability (Holtzman et al. 2020)
   std::uint64_t seed = 0;
-  double min_p = 0;  ///< only tokens of at least this share of the most probable one's (Nguyen et al. 2024); generate() alone
+  double min_p = 0;  ///< only tokens of at least this share of the most probable one's (Nguyen et al. 2024);
+                     ///< generate() alone
 };
 
 struct DecodingOptions {

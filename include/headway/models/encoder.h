@@ -16,8 +16,8 @@ class HEADWAY_API Encoder : public nn::Module {
   virtual Tensor hidden(const PackedBatch& batch, const nn::LayerObserver& observer = {}) = 0;
   /// The vector [B, C] that the model itself makes of each sequence; undefined where it has no such layer.
   virtual Tensor pooled(const Tensor& hidden, const std::vector<std::int64_t>& offsets) = 0;
-  /// What its output head says: classes [B, K], tokens [N, K], spans [N, 2], masked tokens [N, V]. Error(unsupported)
-  /// without a head.
+  /// What its output head says: classes [B, K], tokens [N, K], spans [N, 2], masked tokens [N, V].
+  /// Error(unsupported) without a head.
   virtual Tensor scores(const PackedBatch& batch) = 0;
 };
 

@@ -14,8 +14,8 @@ struct GenerationOptions {
   std::vector<std::int32_t> end = {};       ///< any of these ends a text
   std::vector<std::int32_t> suppress = {};  ///< never written
   std::optional<Sampling> sampling = {};    ///< none: the most probable token
-  /// Logits of tokens that the text has, prompt included, are divided by it (multiplied where negative; Keskar et al.
-  /// 2019, section 4.1). 1: none.
+  /// Logits of tokens that the text has, prompt included, are divided by it (multiplied where negative;
+  /// Keskar et al. 2019, section 4.1). 1: none.
   double repetition_penalty = 1;
   double presence_penalty = 0;  ///< subtracted from the logits of tokens written so far
 };
@@ -23,17 +23,17 @@ struct GenerationOptions {
 /// Told of every token as it is written, the end token excepted; false ends that text.
 using OnToken = std::function<bool(std::size_t text, std::int32_t token)>;
 
-/// Goes on with each prompt until an end token, the limit, or the model's own. With an encoder the prompts are sources,
-/// and texts begin with `begin` (a model's decoder_start_token_id, and what must follow it). Returns the new tokens without
-/// the end token. The same prompt, options and seed write the same in any batch. Error(value) for a prompt without
-/// tokens, or options out of range. Evaluation only.
-HEADWAY_API std::vector<std::vector<std::int32_t>> generate(LanguageModel& model,
-                                                            const std::vector<std::vector<std::int32_t>>& prompts,
-                                                            const GenerationOptions& options = {},
-                                                            const OnToken& on_token = {},
-                                                            const std::vector<std::int32_t>& begin = {});
+/// Goes on with each prompt until an end token, the limit, or the model's own. With an encoder the prompts
+/// are sources, and texts begin with `begin` (a model's decoder_start_token_id, and what must follow it).
+/// Returns the new tokens without the end token. The same prompt, options and seed write the same in any
+/// batch. Error(value) for a prompt without tokens, or options out of range. Evaluation only.
+HEADWAY_API std::vector<std::vector<std::int32_t>> generate(
+    LanguageModel& model, const std::vector<std::vector<std::int32_t>>& prompts,
+    const GenerationOptions& options = {}, const OnToken& on_token = {},
+    const std::vector<std::int32_t>& begin = {});
 
-/// log p of each token of packed sequences, given those before it in its sequence: [N] float32, 0 for the first of each.
+/// log p of each token of packed sequences, given those before it in its sequence: [N] float32, 0 for the
+/// first of each.
 HEADWAY_API std::vector<float> token_log_probabilities(LanguageModel& model, const PackedBatch& batch);
 
 }  // namespace headway::inline v1::models

@@ -17,9 +17,9 @@ struct Gpt2Options {
   std::int64_t feed_forward_dim = 3072;
   nn::FeedForwardKind activation = nn::FeedForwardKind::gelu_tanh;
   double norm_eps = 1e-5;
-  bool scaled_attention = true;      ///< scores times D^-½
-  bool scaled_by_layer = false;      ///< scores of layer i divided by i + 1
-  bool tied = true;                  ///< the output layer is the embedding
+  bool scaled_attention = true;  ///< scores times D^-½
+  bool scaled_by_layer = false;  ///< scores of layer i divided by i + 1
+  bool tied = true;              ///< the output layer is the embedding
   double dropout = 0.1, attention_dropout = 0.1;
   DType precision = DType::float32;
   bool checkpoint_activations = false;

@@ -14,7 +14,8 @@ struct Memory {
   std::vector<std::int64_t> offsets;  ///< [B+1]
 };
 
-/// Sequences that a model is writing, each under a handle. Everything else about them is the model's business.
+/// Sequences that a model is writing, each under a handle. Everything else about them is the model's
+/// business.
 class HEADWAY_API DecodingState {
  public:
   static constexpr std::int64_t kNoMemory = -1;
@@ -75,9 +76,10 @@ class HEADWAY_API LanguageModel : public nn::Module {
   DecodingState start();
   /// Makes memories known to a state, one handle for each.
   std::vector<std::int64_t> remember(DecodingState& state, const Memory& memory);
-  /// Gives each row's sequence its new tokens, any number of them, at its own position -> logits [W, vocabulary]
-  /// float32 of the tokens that want them, in the order of rows. Evaluation only. Error(value) for a token outside
-  /// the vocabulary, a sequence that is not alive, named twice, or longer than max_length() with them.
+  /// Gives each row's sequence its new tokens, any number of them, at its own position -> logits [W,
+  /// vocabulary] float32 of the tokens that want them, in the order of rows. Evaluation only. Error(value)
+  /// for a token outside the vocabulary, a sequence that is not alive, named twice, or longer than
+  /// max_length() with them.
   Tensor step(DecodingState& state, const std::vector<StepRow>& rows);
 
  protected:

@@ -14,8 +14,8 @@ struct LlamaLayer {
   RopeOptions rope = {};
 };
 
-/// Llama (Touvron et al. 2023) and what is built like it: Mistral, Qwen 2 and 3, Gemma 2 and 3, OLMo 2. Rotary
-/// positions, gated feed-forward, RMS norms.
+/// Llama (Touvron et al. 2023) and what is built like it: Mistral, Qwen 2 and 3, Gemma 2 and 3, OLMo 2.
+/// Rotary positions, gated feed-forward, RMS norms.
 struct LlamaOptions {
   std::int64_t vocabulary = 0;
   std::int64_t max_length = 0;  ///< 0: any

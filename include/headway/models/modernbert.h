@@ -8,7 +8,8 @@
 
 namespace headway::inline v1::models {
 
-/// ModernBERT (Warner et al. 2024): rotary positions, pre-norm, gated feed-forward, local and global layers in turn.
+/// ModernBERT (Warner et al. 2024): rotary positions, pre-norm, gated feed-forward, local and global layers
+/// in turn.
 struct ModernBertOptions {
   std::int64_t vocabulary = 0;
   std::int64_t max_length = 8192;

@@ -7,8 +7,8 @@
 
 namespace headway::inline v1::models {
 
-/// T5 (Raffel et al. 2020), versions 1.0 and 1.1: RMS norms, relative position buckets shared by all layers of a stack,
-/// no biases, scores that are not scaled.
+/// T5 (Raffel et al. 2020), versions 1.0 and 1.1: RMS norms, relative position buckets shared by all layers
+/// of a stack, no biases, scores that are not scaled.
 struct T5Config {
   std::int64_t vocabulary = 0;
   std::int64_t model_dim = 512;

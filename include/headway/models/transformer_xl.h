@@ -10,17 +10,18 @@ namespace headway::inline v1::models {
 /// Transformer-XL (Dai et al. 2019): relative positions, and a memory of the states before a segment.
 struct TransformerXlOptions {
   std::int64_t vocabulary = 0;
-  std::vector<std::int64_t> cutoffs = {};  ///< where clusters of rarer tokens begin (Grave et al. 2017); none: one cluster
-  std::int64_t embedding_dim = 0;  ///< of the most frequent cluster; 0: C
-  std::int64_t divisor = 1;        ///< cluster i has embedding_dim / divisor^i
+  std::vector<std::int64_t> cutoffs =
+      {};  ///< where clusters of rarer tokens begin (Grave et al. 2017); none: one cluster
+  std::int64_t embedding_dim = 0;           ///< of the most frequent cluster; 0: C
+  std::int64_t divisor = 1;                 ///< cluster i has embedding_dim / divisor^i
   std::vector<bool> tied_projections = {};  ///< of each cluster: the output uses the embedding's projection
-  bool tied = true;                ///< the output layers are the embeddings
+  bool tied = true;                         ///< the output layers are the embeddings
   std::int64_t model_dim = 410, heads = 10, head_dim = 41, feed_forward_dim = 2100, layers = 16;
   /// States kept before a segment; a sequence begins with as many of zeros, as the authors' program does.
   std::int64_t memory = 0;
-  std::int64_t clamp = 0;      ///< distances beyond it count as it; 0: none do
-  bool same_length = false;    ///< every position sees `memory` keys, itself among them
-  bool shared_biases = true;   ///< u and v are the same in all layers
+  std::int64_t clamp = 0;     ///< distances beyond it count as it; 0: none do
+  bool same_length = false;   ///< every position sees `memory` keys, itself among them
+  bool shared_biases = true;  ///< u and v are the same in all layers
   double norm_eps = 1e-5;
   double dropout = 0.1, attention_dropout = 0;
 };
@@ -44,7 +45,7 @@ class HEADWAY_API TransformerXl : public LanguageModel {
     Tensor output_bias = {};        // [size]
   };
   struct Biases {
-    Tensor relative_weight;  // [H·D, C], W_R
+    Tensor relative_weight;    // [H·D, C], W_R
     Tensor content, position;  // u and v, [H, D]
   };
   void build_clusters(Generator& generator);

@@ -31,10 +31,12 @@ class HEADWAY_API Vit : public Encoder {
  public:
   Vit(const VitOptions& options, Generator& generator);
   std::int64_t width() const override { return options_.model_dim; }
-  std::int64_t max_length() const override { return 1 + patches(options_.image_height, options_.image_width); }
+  std::int64_t max_length() const override {
+    return 1 + patches(options_.image_height, options_.image_width);
+  }
   std::vector<std::int64_t> offsets(const PackedBatch& batch) const override;
-  /// batch.images [B, channels, height, width] float32, whole patches. Images of another size than the positions were
-  /// trained for get interpolated ones (bicubic, as the paper's section 3.2 asks).
+  /// batch.images [B, channels, height, width] float32, whole patches. Images of another size than the
+  /// positions were trained for get interpolated ones (bicubic, as the paper's section 3.2 asks).
   Tensor hidden(const PackedBatch& batch, const nn::LayerObserver& observer = {}) override;
   Tensor pooled(const Tensor& hidden, const std::vector<std::int64_t>& offsets) override;
   Tensor scores(const PackedBatch& batch) override;

@@ -38,7 +38,8 @@ class HEADWAY_API EncoderLayer : public TransformerBlock {
   LayerOptions options_;
 };
 
-/// The block that these options mean: an encoder's, or with `decoder` one that is causal and attends to a memory.
+/// The block that these options mean: an encoder's, or with `decoder` one that is causal and attends to a
+/// memory.
 HEADWAY_API BlockOptions block_options(const LayerOptions& options, bool decoder = false);
 /// The options that a layer's parts take from its own.
 HEADWAY_API MultiHeadAttentionOptions attention_options(const LayerOptions& options);

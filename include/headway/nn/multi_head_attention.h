@@ -140,9 +140,9 @@ class HEADWAY_API MultiHeadAttention : public Module {
   /// An empty cache takes R rows. Evaluation only.
   Tensor step(const Tensor& x, KeyValueCache& cache);
 
-  /// Self-attention of new positions x [N, C] of several sequences over what the cache holds of each, which they
-  /// join: sequence b is x's rows options.query_offsets[b] … [b + 1] - 1 and row rows[b] of the cache. The mask
-  /// is the caller's (a decoder's is causal). Evaluation only.
+  /// Self-attention of new positions x [N, C] of several sequences over what the cache holds of each, which
+  /// they join: sequence b is x's rows options.query_offsets[b] … [b + 1] - 1 and row rows[b] of the cache.
+  /// The mask is the caller's (a decoder's is causal). Evaluation only.
   Attended attend(const Tensor& x, KeyValueCache& cache, const std::vector<std::int64_t>& rows,
                   const AttendOptions& options);
   /// Projects memories, packed [M, C], into rows of a cache, for attend_memory().

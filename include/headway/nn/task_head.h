@@ -23,9 +23,9 @@ enum class HeadActivation { none, tanh, relu, gelu, gelu_tanh, silu };
 
 struct TaskHeadOptions {
   HeadKind kind = HeadKind::none;
-  std::int64_t width = 0;    ///< of what it reads
-  std::int64_t outputs = 0;  ///< K
-  bool dense = false;        ///< a product of its own, with bias, activation and norm, before the scores
+  std::int64_t width = 0;        ///< of what it reads
+  std::int64_t outputs = 0;      ///< K
+  bool dense = false;            ///< a product of its own, with bias, activation and norm, before the scores
   std::int64_t dense_width = 0;  ///< of that product; 0: width
   bool dense_bias = true;
   HeadActivation activation = HeadActivation::none;

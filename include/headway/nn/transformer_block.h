@@ -12,8 +12,8 @@ namespace headway::inline v1::nn {
 struct BlockOptions {
   MultiHeadAttentionOptions attention;  ///< of the queries' own sequence; its width is the block's
   bool causal = false;                  ///< a position sees those before it and itself alone
-  /// Keys that a position sees on each side of its own, with `causal` before it alone: it sees window + 1 keys at
-  /// most. Negative: all of them.
+  /// Keys that a position sees on each side of its own, with `causal` before it alone: it sees window + 1
+  /// keys at most. Negative: all of them.
   std::int64_t window = -1;
   bool cross = false;  ///< attends to a memory between the two others
   MultiHeadAttentionOptions cross_attention = {};
@@ -46,7 +46,8 @@ struct BlockInput {
   /// (Transformer-XL's memory and the rows themselves). Undefined: from the rows themselves.
   Tensor context = {};
   std::vector<std::int64_t> context_offsets = {};
-  /// Where sequences go on: their rows of the state's caches. Evaluation only; empty: every sequence begins here.
+  /// Where sequences go on: their rows of the state's caches. Evaluation only; empty: every sequence begins
+  /// here.
   std::vector<std::int64_t> rows = {}, memory_rows = {};
   /// With a state: queries memory_queries[m] … [m + 1] - 1 attend to the memory in row memory_rows[m].
   std::vector<std::int64_t> memory_queries = {};

@@ -49,9 +49,9 @@ struct AttentionOptions {
   /// Of a padded k and v, only the first key_lengths[b] positions exist (a cache): positions and alignment
   /// count them alone. Mask::padding, in contrast, hides keys without moving anything.
   std::vector<std::int64_t> key_lengths = {};
-  /// Of packed k and v, in place of key_offsets: the keys of sequence b are rows key_starts[b] … key_starts[b] +
-  /// key_lengths[b] - 1, anywhere among them (rows of a cache). Evaluation only: Error(unsupported) where a
-  /// gradient would be recorded.
+  /// Of packed k and v, in place of key_offsets: the keys of sequence b are rows key_starts[b] …
+  /// key_starts[b] + key_lengths[b] - 1, anywhere among them (rows of a cache). Evaluation only:
+  /// Error(unsupported) where a gradient would be recorded.
   std::vector<std::int64_t> key_starts = {};
   Weights weights = Weights::none;
   Scores stage = Scores::softmaxed;  ///< of `weights`

@@ -13,7 +13,7 @@ struct LabelledBatch {
   Tensor ids;     ///< int32, as the model takes them
   Tensor labels;  ///< [N] int32; -1: nothing is asked there
   /// Labels that are asked for. Reads them all.
-  std::int64_t asked() const;
+  HEADWAY_API std::int64_t asked() const;
 };
 
 struct LabelMetrics {

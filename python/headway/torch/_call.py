@@ -140,7 +140,11 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_output: Any, d_sums: Any = None, d_weights: Any = None) -> Any:
         arguments = (ctx.call, tuple(ctx.needs_input_grad[:4]), d_output, d_sums, d_weights, *ctx.saved_tensors)
-        if torch.is_grad_enabled() or is_transformed() or any(x is not None and is_wrapped(x) for x in ctx.saved_tensors):
+        if (
+            torch.is_grad_enabled()
+            or is_transformed()
+            or any(x is not None and is_wrapped(x) for x in ctx.saved_tensors)
+        ):
             return (*_Gradients.apply(*arguments), None)
         return (*_Gradients.forward(*arguments), None)
 

@@ -296,7 +296,8 @@ class MultiheadAttention(nn.MultiheadAttention):
             refuse(f"on {query.device}", "it in the processor's memory")
         if query.dim() != 3 or query.size(0) == 0:
             refuse(f"has {query.dim()} dimensions, {query.size(0)} sequences", "[B, T, C] of at least one sequence")
-        if query.layout == torch.jagged and (query.lengths() is not None or query._ragged_idx != 1):  # type: ignore[attr-defined]
+        jagged = query.layout == torch.jagged
+        if jagged and (query.lengths() is not None or query._ragged_idx != 1):  # type: ignore[attr-defined]
             refuse("has gaps or is transposed", "contiguous() of it")
         columns = query.values().shape[-1] if query.layout == torch.jagged else query.size(2)
         if columns != self.embed_dim:

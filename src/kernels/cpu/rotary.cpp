@@ -89,7 +89,8 @@ constexpr std::int64_t kRun = 64;
 std::int64_t rest_of(std::int64_t position) { return (position % kRun + kRun) % kRun; }
 
 // Cosines, then sines, of `position` times each of the rates, times `factor`.
-void circle_points(const double* rates, std::int64_t half, std::int64_t position, double factor, double* out) {
+void circle_points(const double* rates, std::int64_t half, std::int64_t position, double factor,
+                   double* out) {
   for (std::int64_t m = 0; m < half; ++m) {
     const double angle = static_cast<double>(position) * rates[m];
     out[m] = factor * std::cos(angle);

@@ -16,11 +16,13 @@ using Sum = std::conditional_t<std::is_same_v<T, double>, double, float>;
 template <typename T>
 void segment_mean(const T* x, std::span<const std::int64_t> offsets, std::int64_t width, T* y) {
   core::parallel_for(static_cast<std::int64_t>(offsets.size()) - 1, [&](std::int64_t b) {
-    const std::int64_t begin = offsets[static_cast<std::size_t>(b)], end = offsets[static_cast<std::size_t>(b) + 1];
+    const std::int64_t begin = offsets[static_cast<std::size_t>(b)],
+                       end = offsets[static_cast<std::size_t>(b) + 1];
     std::vector<Sum<T>> sums(static_cast<std::size_t>(width), 0);
     for (std::int64_t i = begin; i < end; ++i) {
       const T* row = x + i * width;
-      for (std::int64_t c = 0; c < width; ++c) sums[static_cast<std::size_t>(c)] += static_cast<Sum<T>>(row[c]);
+      for (std::int64_t c = 0; c < width; ++c)
+        sums[static_cast<std::size_t>(c)] += static_cast<Sum<T>>(row[c]);
     }
     const auto count = static_cast<Sum<T>>(end - begin);
     for (std::int64_t c = 0; c < width; ++c) y[b * width + c] = T(sums[static_cast<std::size_t>(c)] / count);
@@ -30,7 +32,8 @@ void segment_mean(const T* x, std::span<const std::int64_t> offsets, std::int64_
 template <typename T>
 void segment_mean_backward(const T* dy, std::span<const std::int64_t> offsets, std::int64_t width, T* dx) {
   core::parallel_for(static_cast<std::int64_t>(offsets.size()) - 1, [&](std::int64_t b) {
-    const std::int64_t begin = offsets[static_cast<std::size_t>(b)], end = offsets[static_cast<std::size_t>(b) + 1];
+    const std::int64_t begin = offsets[static_cast<std::size_t>(b)],
+                       end = offsets[static_cast<std::size_t>(b) + 1];
     const auto count = static_cast<Sum<T>>(end - begin);
     for (std::int64_t i = begin; i < end; ++i) {
       for (std::int64_t c = 0; c < width; ++c)

@@ -15,8 +15,8 @@ struct SearchBatch {
 /// never copied.
 class Stepper {
  public:
-  /// Encodes the sources, for a model with an encoder; each begins with `rows_each` rows. Without one a source is
-  /// what its rows begin with.
+  /// Encodes the sources, for a model with an encoder; each begins with `rows_each` rows. Without one a
+  /// source is what its rows begin with.
   Stepper(LanguageModel& model, const SearchBatch& batch, std::int64_t rows_each);
   /// Feeds each row its latest token -> [R, V] float32, the caller's to overwrite. Tokens in
   /// `options.suppress`, and the end token before min_length, are -inf in it.
