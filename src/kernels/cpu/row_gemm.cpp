@@ -79,9 +79,9 @@ namespace {
 // cache. Panels likewise.
 constexpr std::int64_t kGroupsAtOnce = 10;
 constexpr std::int64_t kPanelsAtOnce = 8;
-// Bytes of W in a unit of few rows: some ten microseconds of reading, beside which handing out a unit is
-// nothing.
-constexpr std::int64_t kBytesAtOnce = 1 << 17;
+// Bytes of W in a unit of few rows: some tens of microseconds of reading, beside which handing out a unit and
+// its first wait for memory are little.
+constexpr std::int64_t kBytesAtOnce = 1 << 19;
 // Below this many words X is packed by the calling thread.
 constexpr std::int64_t kFewWords = 1 << 15;
 
@@ -90,8 +90,9 @@ std::int64_t parts_of(std::int64_t count, std::int64_t part) { return (count + p
 // Panels of a unit, by the shape alone: enough units for a dozen threads where the product has work for them.
 std::int64_t panels_at_once(const RowGemmTask& task, std::int64_t panels) {
   const std::int64_t bytes = task.depth * kPackedOutputs * 4;
-  if (task.groups == 1) return std::clamp<std::int64_t>(kBytesAtOnce / bytes, 1, 64);
-  return std::clamp<std::int64_t>(panels / 16, 1, kPanelsAtOnce);
+  if (task.groups > 1) return std::clamp<std::int64_t>(panels / 16, 1, kPanelsAtOnce);
+  const std::int64_t wanted = std::max<std::int64_t>(1, std::min(kBytesAtOnce / bytes, panels / 16));
+  return (wanted + 1) / 2 * 2;  // one row takes two panels at a time
 }
 
 Multiply multiply_as(DType dtype) {

@@ -21,14 +21,18 @@ namespace headway::inline v1::kernels::HWY_NAMESPACE {
 // Rows of a full tile. With two vectors of outputs that is 24 accumulators of 32 registers, or 12 of 16.
 constexpr int kTileRows = HWY_TARGET <= HWY_AVX3 ? 12 : 6;
 constexpr int kPanelVectors = static_cast<int>(kPackedOutputs / kLanes);
-// Vectors of outputs beside kRows rows: eight accumulators at least, or a tile waits for its own sums (two
-// pipes, four cycles).
-constexpr int tile_vectors(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }
+// Vectors of outputs beside so many rows: eight accumulators at least, or a tile waits for its own sums (two
+// pipes, four cycles). One row waits for memory first, and two panels are enough.
+constexpr int tile_vectors(int rows) {
+  return rows == 1 ? std::min(8, 2 * kPanelVectors) : rows <= 3 ? 4 : 2;
+}
 // Words of each output that are multiplied before the next tile's: a panel of them stays in the first-level
 // cache while all groups of rows pass. Sums wait in memory in between, and go on from there.
-constexpr std::int64_t kDepthAtOnce = 256;
-// How far ahead of its use W is asked for where it is read once: pages end the hardware's own prefetching.
+constexpr std::int64_t kDepthAtOnce = HWY_TARGET <= HWY_AVX3 ? 256 : 128;
+// How far ahead of its use W is asked for where one group reads it, so once: pages end the hardware's own
+// prefetching.
 constexpr std::int64_t kFloatsAhead = 1024;
+constexpr std::int64_t kLine = 16;  // floats of a line of the cache
 
 struct AsWidened {};  // beside AsFloats and AsPairs: both halves of a word, one after the other
 
@@ -42,6 +46,11 @@ struct RowTile {
   float* sums = nullptr;
   std::int64_t sums_row = 0;
   bool first = true;
+  // Words of W that come next, one line asked for with each row l, `next_step` bytes on: several groups, who
+  // read a panel from the cache, share in fetching the next, or the first of them would wait for memory
+  // alone.
+  const char* next = nullptr;
+  std::int64_t next_step = 0;
 };
 
 // Offset of vector v in the packed weights.
@@ -59,6 +68,8 @@ HWY_INLINE void row_tile(const RowTile& tile) {
   }
   // Copies: a store through a vector's pointer might change `tile`, for all the compiler knows.
   const std::int64_t w_panel = tile.w_panel;
+  const std::int64_t next_step = tile.next_step;
+  const char* next = tile.next;
   const float *x = tile.x, *w = tile.w;
   const auto word = [&](int v) HWY_ATTR { return hn::Load(f, w + vector_at(v, w_panel)); };
   const auto multiply = [&](const Floats* by, auto add) HWY_ATTR {
@@ -72,7 +83,10 @@ HWY_INLINE void row_tile(const RowTile& tile) {
     Floats by[kVectors];
     if constexpr (kAhead) {
       for (int v = 0; v < kVectors; ++v)
-        if (v * kLanes % 16 == 0) hwy::Prefetch(w + vector_at(v, w_panel) + kFloatsAhead);
+        if (v * kLanes % kLine == 0) hwy::Prefetch(w + vector_at(v, w_panel) + kFloatsAhead);
+    } else {
+      __builtin_prefetch(next, 0, 2);
+      next += next_step;
     }
     if constexpr (std::is_same_v<As, AsWidened>) {
       const auto add = [](Floats a, Floats b, Floats sum) HWY_ATTR { return AsFloats::add(a, b, sum); };
@@ -182,12 +196,19 @@ void multiply_unit(const RowGemmTask& task, const RowGemmUnit& unit, float* sums
     for (std::int64_t panel = 0; panel < panels; ++panel) finish_panel(panel);
     return;
   }
+  const std::int64_t groups = unit.group_end - unit.group_begin;
+  const auto words_at = [&](std::int64_t panel, std::int64_t l)
+                            HWY_ATTR { return task.panel(unit.panel_begin + panel) + l * kPackedOutputs; };
+  tile.next_step = (kPackedOutputs * static_cast<std::int64_t>(sizeof(float)) + groups - 1) / groups;
   for (std::int64_t l = 0; l < task.depth; l += kDepthAtOnce) {
     tile.first = l == 0;
     tile.depth = std::min(kDepthAtOnce, task.depth - l);
     for (std::int64_t panel = 0; panel < panels; ++panel) {
-      tile.w = task.panel(unit.panel_begin + panel) + l * kPackedOutputs;
+      tile.w = words_at(panel, l);
+      const auto* next = reinterpret_cast<const char*>(panel + 1 < panels ? words_at(panel + 1, l)
+                                                                          : words_at(0, l + tile.depth));
       for (std::int64_t g = unit.group_begin; g < unit.group_end; ++g) {
+        tile.next = next + (g - unit.group_begin) * tile.next_step * tile.depth;
         tile.x = task.x_of(g) + l * task.x_words * task.rows(g);
         tile.sums = sums + (task.first_row(g) - row) * sums_row + panel * kPackedOutputs;
         tile_rows<As, kTileRows, false>(tile, task.rows(g), 1);
