@@ -17,7 +17,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "numbers are copied from the file as they are");
 
-constexpr std::uint32_t kArray = 9, kString = 8, kBool = 7, kTypes = std::variant_size_v<GgufValue>;
+constexpr std::uint32_t kTypes = std::variant_size_v<GgufValue>;
 constexpr int kMaxDepth = 8;               // of arrays in arrays
 constexpr std::uint64_t kMaxName = 65535;  // of keys and tensors, as the specification has it for keys
 constexpr std::uint32_t kMaxRank = 4;      // ggml's

@@ -10,6 +10,7 @@
 #include <headway/io/image.h>
 
 #include "io/inflate.h"
+#include "io/jpeg_check.h"
 
 namespace headway::inline v1::io {
 namespace {
@@ -76,14 +77,6 @@ constexpr std::uint64_t kSpare = std::uint64_t{1} << 20;
   fail(ErrorCode::format, "decode_image", fmt::format("{}: {}", what, message));
 }
 
-// stb_image fills what is missing of a JPEG with grey; whole ones end with a mark after their last scan.
-bool is_cut_jpeg(std::span<const std::byte> bytes) {
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (!text.starts_with("\xff\xd8")) return false;
-  const std::size_t scan = text.rfind("\xff\xda"), end = text.rfind("\xff\xd9");
-  return end == std::string_view::npos || (scan != std::string_view::npos && end < scan);
-}
-
 struct Free {
   void operator()(void* pointer) const { budget_free(pointer); }
 };
@@ -95,6 +88,9 @@ Image decode_image(std::span<const std::byte> bytes, std::string_view what, cons
   if (bytes.size() > most) refuse(what, fmt::format("it has {} bytes; want at most {}", bytes.size(), most));
   const auto* data = reinterpret_cast<const unsigned char*>(bytes.data());
   const auto size = static_cast<int>(bytes.size());
+  if (const std::string_view fault = jpeg_fault(bytes); !fault.empty()) {
+    refuse(what, fmt::format("it is a JPEG {}", fault));
+  }
   int width = 0, height = 0, channels = 0;
   budget = kSpare + 4 * bytes.size();
   if (size == 0 || !stbi_info_from_memory(data, size, &width, &height, &channels)) {
@@ -104,7 +100,6 @@ Image decode_image(std::span<const std::byte> bytes, std::string_view what, cons
   if (width < 1 || height < 1 || count > limits.pixels) {
     refuse(what, fmt::format("it has {} x {} pixels; want 1 to {}", width, height, limits.pixels));
   }
-  if (is_cut_jpeg(bytes)) refuse(what, "it is a JPEG without its end");
   budget = kSpare + 4 * bytes.size() + 16 * static_cast<std::uint64_t>(count);
   const std::unique_ptr<unsigned char, Free> pixels(
       stbi_load_from_memory(data, size, &width, &height, &channels, 3));

@@ -181,8 +181,15 @@ Image resize(const Image& image, std::int64_t height, std::int64_t width, Resamp
   check_image("resize", image, height, width);
   if (resample == Resample::nearest) return resize_nearest(image, height, width);
   const Filter filter = filter_of(resample);
-  Image out = image.width == width ? image : resize_columns(image, width, filter);
-  return out.height == height ? out : resize_rows(out, height, filter);
+  // Each pass rounds to 8 bits, so their order shows. Pillow 13 begins with the rows where it takes away more
+  // than twice as many of them as of columns (found by 400 random sizes with each filter).
+  const bool rows_first = height < image.height && image.height - height > 2 * (image.width - width);
+  Image out = image;
+  for (const bool rows : {rows_first, !rows_first}) {
+    if (rows && out.height != height) out = resize_rows(out, height, filter);
+    if (!rows && out.width != width) out = resize_columns(out, width, filter);
+  }
+  return out;
 }
 
 Image center_crop(const Image& image, std::int64_t height, std::int64_t width) {

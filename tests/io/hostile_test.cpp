@@ -132,6 +132,26 @@ TEST(HostileFiles, safetensors) {
   });
 }
 
+// The smallest values of JSON take the most memory for each byte of their text.
+TEST(HostileFiles, json_of_many_small_values_stays_within_its_bound) {
+  const TemporaryFolder folder;
+  std::string lists = "[", objects = "[", keys = "{";
+  for (int i = 0; i < 100000; ++i) {
+    lists += "[],";
+    objects += "{},";
+    keys += fmt::format("\"{:x}\":0,", i);
+  }
+  for (const std::string& text : {lists + "0]", objects + "0]", keys + "\"\":0}"}) {
+    std::string file(8, '\0');
+    for (std::size_t i = 0; i < 8; ++i) file[i] = static_cast<char>(text.size() >> (8 * i));
+    put(folder / "f", file + text);
+    test::restart_peak();
+    const std::int64_t before = test::allocated_bytes();
+    EXPECT_THROW(open_safetensors(folder / "f"), Error);
+    EXPECT_LE(test::peak_bytes() - before, 64 * static_cast<std::int64_t>(text.size()));
+  }
+}
+
 TEST(HostileFiles, index_of_shards) {
   const TemporaryFolder folder;
   save_model_files(folder.path(), {{"a.weight", ones({4})}, {"b.weight", ones({4})}, {"c", ones({1})}},

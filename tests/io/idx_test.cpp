@@ -48,7 +48,7 @@ TEST(ReadIdx, what_is_damaged_is_named) {
   broken[broken.size() - 7] ^= 1;
   EXPECT_THAT(refusal(broken), HasSubstr("checksum"));
   broken = kPacked;
-  broken[broken.size() - 2] = '\x7f';
+  broken.back() = '\x7f';
   EXPECT_THAT(refusal(broken), HasSubstr("at most"));
   for (std::size_t length = 0; length < kPacked.size(); ++length)
     EXPECT_THROW(read(kPacked.substr(0, length)), Error);

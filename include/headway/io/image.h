@@ -41,8 +41,8 @@ enum class Resample : std::uint8_t {
 };
 
 /// Pillow's Image.resize, byte for byte: when shrinking, the filter widens with the scale (antialiasing);
-/// columns first, then rows, each rounded to 8 bits from 22-bit fixed point. Error(value) for an empty image
-/// or a size of 0 or beyond 65535.
+/// one direction after the other (in the order of Pillow 13), each rounded to 8 bits from 22-bit fixed point.
+/// Error(value) for an empty image or a size of 0 or beyond 65535.
 HEADWAY_API Image resize(const Image& image, std::int64_t height, std::int64_t width, Resample filter);
 
 /// The middle of the image; where it is smaller than asked, it stands in the middle of black.
