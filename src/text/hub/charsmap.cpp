@@ -150,17 +150,18 @@ void Charsmap::apply(Aligned& text) const {
   std::vector<Change> changes;
   changes.reserve(all.size());
   bool any = false;
-  // Code points beyond the first count as inserted, and so does the first where there are more than before.
+  // Surplus code points count as inserted; missing ones fall away behind the last, which may be that of the
+  // part before.
   const auto rewrite = [&](std::string_view part) {
     std::string_view to;
     if (!rewritten(part, to)) return false;
     any = true;
-    const std::int32_t growth = count(to) - count(part);
-    std::int32_t index = 0;
-    for (std::size_t at = 0; at < to.size(); ++index) {
-      const char32_t c = next_code_point(to, at);
-      changes.push_back({c, index == 0 ? growth : index});
+    const std::int32_t before = count(part);
+    std::int32_t written = 0;
+    for (std::size_t at = 0; at < to.size(); ++written) {
+      changes.push_back({next_code_point(to, at), written < before ? 0 : 1});
     }
+    if (written < before && !changes.empty()) changes.back().change -= before - written;
     return true;
   };
   std::uint32_t begin = 0;

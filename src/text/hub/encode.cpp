@@ -167,8 +167,8 @@ std::string HubTokenizer::Impl::decode(const std::vector<std::int32_t>& ids, boo
     const std::string* found = token(id);
     if (found == nullptr) continue;
     if (skip_special) {  // by the token, not the id: a vocabulary may have one twice
-      const hub::AddedToken* known = added.find(std::string_view(*found));
-      if (known != nullptr && known->special) continue;
+      const hub::AddedToken* listed = added.find(std::string_view(*found));
+      if (listed != nullptr && listed->special) continue;
     }
     tokens.push_back(*found);
   }
