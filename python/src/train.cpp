@@ -44,7 +44,8 @@ std::vector<nn::NamedParameter> parameters_of(nb::handle source) {
 
 nb::typed<nb::dict, std::string, nb::any> arrays_of(const std::vector<io::NamedTensor>& state) {
   nb::dict out;
-  for (const io::NamedTensor& entry : state) out[entry.name.c_str()] = to_numpy(entry.tensor).attr("copy")();
+  for (const io::NamedTensor& entry : state)
+    out[name_of_key(entry.name)] = to_numpy(entry.tensor).attr("copy")();
   return out;
 }
 
@@ -67,7 +68,7 @@ AdamState state_of(const train::Adam& self) {
   for (const train::ParameterGroup& group : self.groups()) {
     decays_all = decays_all && group.decay;
     for (const nn::NamedParameter& parameter : group.parameters)
-      parameters[parameter.name.c_str()] = parameter.tensor;
+      parameters[name_of_key(parameter.name)] = parameter.tensor;
   }
   Options of;
   of["beta1"] = self.options().beta1;
