@@ -224,7 +224,7 @@ class Commands(unittest.TestCase):
 
     def test_messages_cut_no_character(self):
         for size in range(28, 48):
-            text = "x" * size + "😀ä" * 100
+            text = "x" * size + "😀 ä" * 100
             self.fails(run("translate", self.out, text), "sentence 1 has", code=1)
             for call in (["explain", "--mask", text], ["compare", "--size", text], ["evaluate", "-m", text, "-r", "x"]):
                 self.fails(run(*call))
