@@ -225,7 +225,7 @@ def sentence_lengths(args, count=256):
     """
     draw = random.Random(1)
     if args.corpus:
-        lines = (Path(args.corpus) / "train.tsv").read_text().splitlines()
+        lines = (Path(args.corpus) / "train.tsv").read_bytes().decode().split("\n")[:-1]
         return [len(re.findall(r"\w+|[^\w\s]", line.split("\t")[0])) or 1 for line in draw.sample(lines, count)]
     return [min(100, max(1, round(draw.lognormvariate(math.log(8.2), 0.94)))) for _ in range(count)]
 

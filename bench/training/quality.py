@@ -35,7 +35,7 @@ def train(side, steps, weights, block=200):
 
 
 def bleu(args, job, weights):
-    lines = (Path(args.data) / "test.tsv").read_text(encoding="utf-8").splitlines()[:args.sentences]
+    lines = (Path(args.data) / "test.tsv").read_bytes().decode().split("\n")[:-1][:args.sentences]
     references = [line.split("\t")[1] for line in lines]
     data = job.folder / "test.tsv"
     data.write_text("\n".join(lines) + "\n", encoding="utf-8")

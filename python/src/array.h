@@ -14,6 +14,9 @@ namespace nb = nanobind;
 /// "numpy.ndarray", for messages.
 std::string spelled_type(nb::handle object);
 
+/// A name as a key of a dict: whole, also where it has a NUL.
+inline nb::str name_of_key(const std::string& name) { return nb::str(name.data(), name.size()); }
+
 /// Any array that speaks DLPack or the buffer protocol, or a headway.Tensor, as a Tensor over the same bytes.
 /// The array lives as long as the Tensor does. Nothing is copied; the elements may be read-only, and callers
 /// must not write to them. Error(dtype), Error(unsupported) or Error(value) naming operation and argument for

@@ -33,7 +33,7 @@ nb::typed<nb::tuple, nb::typed<nb::dict, std::string, nb::any>, Metadata> load(
     file = io::load_safetensors(path);
   }
   nb::dict tensors;
-  for (const io::NamedTensor& entry : file.tensors) tensors[entry.name.c_str()] = to_numpy(entry.tensor);
+  for (const io::NamedTensor& entry : file.tensors) tensors[name_of_key(entry.name)] = to_numpy(entry.tensor);
   return nb::make_tuple(tensors, file.metadata);
 }
 

@@ -40,14 +40,14 @@ class Composite : public nn::Module {
 nb::typed<nb::dict, std::string, Tensor> parameters_of(const nn::Module& module) {
   nb::dict out;
   for (const nn::NamedParameter& parameter : module.parameters())
-    out[parameter.name.c_str()] = parameter.tensor;
+    out[name_of_key(parameter.name)] = parameter.tensor;
   return out;
 }
 
 nb::typed<nb::dict, std::string, nb::any> state_of(const nn::Module& module) {
   nb::dict out;
   for (const nn::NamedParameter& parameter : module.parameters())
-    out[parameter.name.c_str()] = to_numpy(parameter.tensor);
+    out[name_of_key(parameter.name)] = to_numpy(parameter.tensor);
   return out;
 }
 

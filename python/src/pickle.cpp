@@ -91,7 +91,7 @@ Tensor tensor_of(nb::handle leaf) { return nb::cast<Leaf&>(leaf).tensor(); }
 ModuleState state_of_module(nb::handle self, const Options& options) {
   nb::dict leaves;
   for (const nn::NamedParameter& parameter : nb::cast<const nn::Module&>(self).parameters())
-    leaves[parameter.name.c_str()] = leaf_of(parameter.tensor);
+    leaves[name_of_key(parameter.name)] = leaf_of(parameter.tensor);
   return {options, leaves, self.attr("_generator"), nb::getattr(self, "__dict__", nb::none())};
 }
 
@@ -102,7 +102,7 @@ void restore_module(nb::handle self, const ModuleState& state) {
   const nb::handle native = nb::type<nn::Module>();
   native.attr("load_state_dict")(self, arrays);
   for (const nn::NamedParameter& parameter : nb::cast<const nn::Module&>(self).parameters())
-    nb::cast<Leaf&>(leaves[parameter.name.c_str()]).become(parameter.name, parameter.tensor);
+    nb::cast<Leaf&>(leaves[name_of_key(parameter.name)]).become(parameter.name, parameter.tensor);
   if (!generator.is_none()) native.attr("train")(self, generator);
   if (!attributes.is_none()) self.attr("__dict__").attr("update")(attributes);
 }

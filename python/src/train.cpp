@@ -47,7 +47,8 @@ namespace {
 
 nb::typed<nb::dict, std::string, nb::any> arrays_of(const std::vector<io::NamedTensor>& state) {
   nb::dict out;
-  for (const io::NamedTensor& entry : state) out[entry.name.c_str()] = to_numpy(entry.tensor).attr("copy")();
+  for (const io::NamedTensor& entry : state)
+    out[name_of_key(entry.name)] = to_numpy(entry.tensor).attr("copy")();
   return out;
 }
 
@@ -76,7 +77,7 @@ AdamState state_of(const train::Adam& self) {
                      .beta2 = group.beta2,
                      .frozen = group.frozen});
     for (const nn::NamedParameter& parameter : group.parameters) {
-      parameters[parameter.name.c_str()] = parameter.tensor;
+      parameters[name_of_key(parameter.name)] = parameter.tensor;
       rules.back().names.push_back(parameter.name);
     }
   }

@@ -47,7 +47,11 @@ CLI::Option* add_texts(CLI::App& app, const std::string& names, std::vector<std:
     for (const std::string& argument : given) values.push_back(unspell(argument));
     return true;
   };
-  return app.add_option(names, read, help)->type_name("TEXT")->expected(-1);
+  return app.add_option(names, read, help)
+      ->type_name("TEXT")
+      ->expected(1, CLI::detail::expected_max_vector_size)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args();
 }
 
 }  // namespace headway::cli

@@ -41,7 +41,8 @@ void check(const DecodingOptions& options, const LanguageModel& model) {
   require(options.num_hypotheses >= 1, "num_hypotheses", options.num_hypotheses, "at least 1");
   require(options.patience > 0 && std::isfinite(options.patience), "patience", options.patience,
           "a positive number");
-  require(std::isfinite(options.length_penalty), "length_penalty", options.length_penalty, "a number");
+  require(options.length_penalty >= 0 && std::isfinite(options.length_penalty), "length_penalty",
+          options.length_penalty, "a number from 0 up");
   require(options.max_length >= 1, "max_length", options.max_length, "at least 1");
   require(options.max_length_factor >= 0, "max_length_factor", options.max_length_factor, "at least 0");
   require(options.max_length_extra >= 0, "max_length_extra", options.max_length_extra, "at least 0");

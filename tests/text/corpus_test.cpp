@@ -102,6 +102,8 @@ TEST(PreparedCorpus, of_damaged_files_is_a_clear_error) {
   expect_error(ErrorCode::format, "format_version is 2; want 1",
                with("\"format_version\": 1", "\"format_version\": 2"));
   expect_error(ErrorCode::format, "colour is unknown", with("\"name\"", "\"colour\": 1, \"name\""));
+  expect_error(ErrorCode::format, "the key \"name\" twice", with("\"name\"", "\"name\": \"x\", \"name\""));
+  expect_error(ErrorCode::format, "has a NUL", with("\n}", std::string("\n}\0{", 4)));
   expect_error(ErrorCode::format, "licence is missing", with("\"licence\": \"MPL-2.0\",", ""));
   expect_error(ErrorCode::format, "train.tsv has 2 pairs; want 3", with("\"train\": 2", "\"train\": 3"));
   expect_error(ErrorCode::format, "corpus.json", with("\"train\": 2", "\"train\": \"x\""));

@@ -107,7 +107,7 @@ TEST(LibreOfficeHelp, of_something_else_is_a_clear_error) {
 
 TEST(Tsv, gives_the_chosen_columns_and_documents) {
   const TemporaryFolder folder;
-  const auto file = folder.write("a.tsv", "\xEF\xBB\xBFid\ten\tde\n1\tone\teins\r\n2\ttwo\tzwei\textra");
+  const auto file = folder.write("a.tsv", "\xEF\xBB\xBFid\ten\tde\n1\tone\teins\r\n2\ttwo\tzwei");
   const Pairs want{{"one", "eins", "1"}, {"two", "zwei", "2"}};
   EXPECT_EQ(read_tsv(file, {.source_column = 1, .target_column = 2, .document_column = 0, .header = true}),
             want);
@@ -118,7 +118,8 @@ TEST(Tsv, of_bad_content_names_file_line_and_byte) {
   const auto read = [&](const std::string& content) {
     return [&folder, content] { read_tsv(folder.write("a.tsv", content), {.max_line_bytes = 100}); };
   };
-  expect_error(ErrorCode::format, "a.tsv, line 2, has 1 columns; want at least 2", read("a\tb\nc\n"));
+  expect_error(ErrorCode::format, "a.tsv, line 2, has 1 columns; want 2, separated by tabs",
+               read("a\tb\nc\n"));
   expect_error(ErrorCode::format, "line 2, has byte 0xFE at position 2", read("a\tb\nc\t\xFE\n"));
   expect_error(ErrorCode::format, "line 1, has a NUL at position 1", read(std::string("a\0\tb\n", 5)));
   expect_error(ErrorCode::format, "line 1, is 201 bytes long; want at most 100",
@@ -126,6 +127,29 @@ TEST(Tsv, of_bad_content_names_file_line_and_byte) {
   expect_error(ErrorCode::io, "cannot be opened", [&] { read_tsv(folder / "none.tsv"); });
   expect_error(ErrorCode::io, "is a folder", [&] { read_tsv(folder.path()); });
   expect_error(ErrorCode::value, "columns", [&] { read_tsv(folder / "a.tsv", {.source_column = -1}); });
+}
+
+TEST(Tsv, refuses_or_skips_lines_with_other_columns_and_counts_them) {
+  const TemporaryFolder folder;
+  const auto file = folder.write("a.tsv", "one\teins\ntwo\tzwei\tmore\nthree\nfour\tvier\n");
+  expect_error(ErrorCode::format, "a.tsv, line 2, has 3 columns; want 2", [&] { read_tsv(file); });
+  TableCounts counts;
+  EXPECT_EQ(read_tsv(file, {.bad_lines = BadLines::skip}, &counts).size(), 2u);
+  EXPECT_EQ(counts.wrong_columns, 2);
+  EXPECT_EQ(read_tsv(file, {.columns = 3, .bad_lines = BadLines::skip})[0].target, "zwei");
+  expect_error(ErrorCode::value, "columns is 1", [&] { read_tsv(file, {.columns = 1}); });
+}
+
+TEST(Tsv, refuses_or_skips_blank_sides_where_text_is_wanted) {
+  const TemporaryFolder folder;
+  const auto file = folder.write("a.tsv", "one\teins\n\tzwei\nthree\t\u3000\u00a0\n");
+  EXPECT_EQ(read_tsv(file).size(), 3u);  // clean() drops and counts them
+  expect_error(ErrorCode::format, "line 2, has a blank source",
+               [&] { read_tsv(file, {.blank_sides = BlankSides::refuse}); });
+  TableCounts counts;
+  const TableOptions skip{.blank_sides = BlankSides::refuse, .bad_lines = BadLines::skip};
+  EXPECT_EQ(read_tsv(file, skip, &counts).size(), 1u);
+  EXPECT_EQ(counts.blank_sides, 2);
 }
 
 TEST(Tsv, of_damaged_content_is_read_or_refused_but_never_crashes) {

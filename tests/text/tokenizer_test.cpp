@@ -100,6 +100,49 @@ TEST(Tokenizer, names_the_largest_vocabulary_that_the_text_allows_and_it_works) 
   expect_error(ErrorCode::value, "no text", [] { Tokenizer::train({"", "  "}, {}); });
 }
 
+TEST(Tokenizer, gives_back_the_characters_that_sentencepiece_takes_for_its_own) {
+  std::vector<std::string> sentences = corpus();
+  const std::vector<std::string> special{
+      "set a▁b here", "▁▁ ▁", "level ▂▃▄▅▆▇", "▅", "\U0010FFF0 \U0010FFF1\U0010FFF2", "\U0010FFF2▁"};
+  for (int i = 0; i < 3; ++i) sentences.insert(sentences.end(), special.begin(), special.end());
+  for (const TokenizerType type : {TokenizerType::bpe, TokenizerType::unigram, TokenizerType::characters}) {
+    const int size = type == TokenizerType::characters ? 0 : 74;
+    const Tokenizer tokenizer = Tokenizer::train(sentences, {.type = type, .vocab_size = size});
+    for (const std::string& sentence : special) {
+      for (const std::int32_t id : tokenizer.encode(sentence)) EXPECT_NE(id, kUnknown) << sentence;
+      EXPECT_EQ(tokenizer.decode(tokenizer.encode(sentence)), sentence) << name_of(type);
+    }
+  }
+  const Tokenizer bytes = Tokenizer::train(corpus(), {.vocab_size = 400, .byte_fallback = true});
+  for (const std::string& sentence : special) EXPECT_EQ(bytes.decode(bytes.encode(sentence)), sentence);
+}
+
+// The mark that text is escaped is the last field before the checksum: without it, a tokenizer of before.
+TEST(Tokenizer, of_earlier_versions_loads_and_gives_the_same_ids) {
+  const TemporaryFolder folder;
+  const Tokenizer now = Tokenizer::train(corpus(), {.vocab_size = 100});
+  const std::string sealed = now.to_bytes();
+  const auto file = folder.write("before.model", sealed.substr(0, sealed.size() - 13));
+  const Tokenizer before = Tokenizer::import_model(file);
+  EXPECT_EQ(before.encode(corpus()), now.encode(corpus()));
+  EXPECT_EQ(before.decode(before.encode("the▁cell")), "the cell");  // as SentencePiece reads it
+  before.save(folder / "sealed.model");
+  EXPECT_EQ(Tokenizer::load(folder / "sealed.model").decode(before.encode("the▁cell")), "the cell");
+}
+
+TEST(Tokenizer, of_a_corpus_without_visible_text_is_an_error_that_speaks_of_the_text) {
+  for (const char* blank : {"\u3000", "\u00a0", "\u2028", "\u0085", "\u2003", "\u200b", "\ufeff", "\x01",
+                            "\ufffd", "\u00ad \u2060"}) {
+    for (const TokenizerType type : {TokenizerType::bpe, TokenizerType::unigram, TokenizerType::characters}) {
+      for (const auto how : {TokenizerNormalization::identity, TokenizerNormalization::nfkc}) {
+        expect_error(ErrorCode::value, "there is no text in the sentences", [&] {
+          Tokenizer::train({blank, blank}, {.type = type, .vocab_size = 300, .normalization = how});
+        });
+      }
+    }
+  }
+}
+
 TEST(Tokenizer, prints_nothing_while_training) {
   ::testing::internal::CaptureStderr();
   ::testing::internal::CaptureStdout();
