@@ -76,7 +76,13 @@ class Tally:
         config = json.loads((folder / "config.json").read_text())
         words = set(re.findall(r"\w+", str(refusal)))
         nested = [v for v in config.values() if isinstance(v, dict)]
-        keys = {*config, *(k for d in nested for k in d)} - {"model_type", "architectures", "dtype", "torch_dtype", "type"}
+        keys = {*config, *(k for d in nested for k in d)} - {
+            "model_type",
+            "architectures",
+            "dtype",
+            "torch_dtype",
+            "type",
+        }
         named = sorted(keys & words, key=len)
         if not named:
             self.failures.append(f"{name}: refused without naming a field of the configuration: {refusal}")
@@ -100,5 +106,5 @@ class Tally:
         return f"| {family} | {self.count} | {self.worst:.1e} | {ratio} | {text} | {refused} |"
 
 
-HEADER = """| family | configurations | worst error, float32 | bfloat16: error / transformers' | texts of 64 ids | refused fields |
+HEADER = """| family | configurations | worst float32 error | bfloat16 error / theirs | texts of 64 ids | refused fields |
 | --- | --- | --- | --- | --- | --- |"""

@@ -114,7 +114,9 @@ def distilbert(draw):
 
 def albert(draw):
     fields = dict(encoder(draw), embedding_size=draw.randint(6, 20), num_hidden_layers=draw.randint(1, 5))
-    fields |= dict(num_hidden_groups=draw.randint(1, fields["num_hidden_layers"]), inner_group_num=draw.choice([1, 1, 2]))
+    fields |= dict(
+        num_hidden_groups=draw.randint(1, fields["num_hidden_layers"]), inner_group_num=draw.choice([1, 1, 2])
+    )
     name, fields = head(draw, "Albert", fields)
     return name, "AlbertConfig", fields
 
@@ -124,7 +126,9 @@ def modernbert(draw):
     fields = encoder(draw) | dict(hidden_size=heads * width, num_attention_heads=heads)
     fields |= dict(hidden_activation=fields.pop("hidden_act"), norm_eps=fields.pop("layer_norm_eps"))
     fields |= dict(num_hidden_layers=draw.randint(1, 5), local_attention=draw.randint(0, 12))
-    fields |= {name: draw.flag() for name in ("norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias")}
+    fields |= {
+        name: draw.flag() for name in ("norm_bias", "attention_bias", "mlp_bias", "decoder_bias", "classifier_bias")
+    }
     fields |= dict(classifier_pooling=draw.choice(["cls", "mean"]), classifier_activation=draw.activation())
     fields |= dict(pad_token_id=0, bos_token_id=1, cls_token_id=1, eos_token_id=2, sep_token_id=2)
     if draw.flag():
@@ -188,7 +192,9 @@ def mistral(draw):
 
 def windows(draw, fields):
     """Qwen's two ways of saying which layers have a window."""
-    fields |= dict(use_sliding_window=draw.flag(), sliding_window=draw.randint(1, 12), max_window_layers=draw.randint(0, 3))
+    fields |= dict(
+        use_sliding_window=draw.flag(), sliding_window=draw.randint(1, 12), max_window_layers=draw.randint(0, 3)
+    )
     if fields["use_sliding_window"] and draw.flag():
         fields["layer_types"] = draw.layer_types(fields["num_hidden_layers"])
     return fields
@@ -280,8 +286,29 @@ def vit(draw):
     return draw.choice(["ViTModel", "ViTForImageClassification"]), "ViTConfig", fields
 
 
-FAMILIES = {f.__name__: f for f in (bert, roberta, xlm_roberta, distilbert, albert, modernbert, gpt2, llama, mistral,
-                                    qwen2, qwen3, gemma2, gemma3, olmo2, t5, bart, marian, vit)}
+FAMILIES = {
+    f.__name__: f
+    for f in (
+        bert,
+        roberta,
+        xlm_roberta,
+        distilbert,
+        albert,
+        modernbert,
+        gpt2,
+        llama,
+        mistral,
+        qwen2,
+        qwen3,
+        gemma2,
+        gemma3,
+        olmo2,
+        t5,
+        bart,
+        marian,
+        vit,
+    )
+}
 
 
 def draw_configuration(family, number):

@@ -39,7 +39,9 @@ DISTIL = dict(vocab_size=32, dim=12, n_layers=2, n_heads=4, hidden_dim=20, max_p
 HEADED = dict(ENCODER, num_hidden_layers=1, num_labels=3)
 DISTIL_HEADED = dict(DISTIL, n_layers=1, num_labels=3)
 ALBERT = dict(ENCODER, embedding_size=10)
-MODERN = dict(ENCODER, num_attention_heads=2, pad_token_id=0, bos_token_id=1, cls_token_id=1, eos_token_id=2, sep_token_id=2)
+MODERN = dict(
+    ENCODER, num_attention_heads=2, pad_token_id=0, bos_token_id=1, cls_token_id=1, eos_token_id=2, sep_token_id=2
+)
 GPT2 = dict(vocab_size=32, n_embd=12, n_layer=2, n_head=4, n_positions=28, n_inner=20, bos_token_id=1, eos_token_id=2)
 LLAMA = dict(CORE, hidden_size=16, num_key_value_heads=2, max_position_embeddings=64, bos_token_id=1, eos_token_id=2)
 WIDE = dict(LLAMA, head_dim=6)  # more rotary frequencies, and heads wider than the model
@@ -64,7 +66,11 @@ def rope(kind, **fields):
 MODELS = {
     "bert": ("BertModel", "BertConfig", ENCODER),
     "bert-masked": ("BertForMaskedLM", "BertConfig", ENCODER),
-    "bert-masked-untied": ("BertForMaskedLM", "BertConfig", dict(ENCODER, num_hidden_layers=1, tie_word_embeddings=False)),
+    "bert-masked-untied": (
+        "BertForMaskedLM",
+        "BertConfig",
+        dict(ENCODER, num_hidden_layers=1, tie_word_embeddings=False),
+    ),
     "bert-sequence": ("BertForSequenceClassification", "BertConfig", dict(HEADED, hidden_act="relu")),
     "bert-tokens": ("BertForTokenClassification", "BertConfig", dict(HEADED, hidden_act="gelu_new")),
     "bert-span": ("BertForQuestionAnswering", "BertConfig", dict(ENCODER, num_hidden_layers=1)),
@@ -75,40 +81,88 @@ MODELS = {
     "distilbert-sequence": ("DistilBertForSequenceClassification", "DistilBertConfig", DISTIL_HEADED),
     "albert-masked": ("AlbertForMaskedLM", "AlbertConfig", dict(ALBERT, num_hidden_layers=4, num_hidden_groups=2)),
     "albert-sequence": ("AlbertForSequenceClassification", "AlbertConfig", dict(ALBERT, num_labels=3)),
-    "modernbert-masked": ("ModernBertForMaskedLM", "ModernBertConfig",
-                          dict(MODERN, num_hidden_layers=3, local_attention=4)),
-    "modernbert-sequence": ("ModernBertForSequenceClassification", "ModernBertConfig",
-                            dict(MODERN, local_attention=6, classifier_pooling="mean", num_labels=3, norm_bias=True,
-                                 attention_bias=True, mlp_bias=True, classifier_bias=True)),
+    "modernbert-masked": (
+        "ModernBertForMaskedLM",
+        "ModernBertConfig",
+        dict(MODERN, num_hidden_layers=3, local_attention=4),
+    ),
+    "modernbert-sequence": (
+        "ModernBertForSequenceClassification",
+        "ModernBertConfig",
+        dict(
+            MODERN,
+            local_attention=6,
+            classifier_pooling="mean",
+            num_labels=3,
+            norm_bias=True,
+            attention_bias=True,
+            mlp_bias=True,
+            classifier_bias=True,
+        ),
+    ),
     "gpt2": ("GPT2LMHeadModel", "GPT2Config", GPT2),
-    "gpt2-scaled": ("GPT2LMHeadModel", "GPT2Config",
-                    dict(GPT2, n_inner=None, scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False)),
+    "gpt2-scaled": (
+        "GPT2LMHeadModel",
+        "GPT2Config",
+        dict(GPT2, n_inner=None, scale_attn_by_inverse_layer_idx=True, tie_word_embeddings=False),
+    ),
     "llama": ("LlamaForCausalLM", "LlamaConfig", LLAMA),
-    "llama-llama3": ("LlamaForCausalLM", "LlamaConfig",
-                     dict(WIDE, attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
-                          **rope("llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0))),
-    "llama-linear": ("LlamaForCausalLM", "LlamaConfig",
-                     dict(WIDE, num_hidden_layers=1, rope_parameters=dict(rope_type="linear", factor=2.5, rope_theta=5000.0))),
-    "llama-yarn": ("LlamaForCausalLM", "LlamaConfig",
-                   dict(WIDE, num_hidden_layers=1, **rope("yarn", factor=4.0, beta_fast=4.0, beta_slow=0.5))),
+    "llama-llama3": (
+        "LlamaForCausalLM",
+        "LlamaConfig",
+        dict(
+            WIDE,
+            attention_bias=True,
+            mlp_bias=True,
+            tie_word_embeddings=True,
+            **rope("llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0),
+        ),
+    ),
+    "llama-linear": (
+        "LlamaForCausalLM",
+        "LlamaConfig",
+        dict(WIDE, num_hidden_layers=1, rope_parameters=dict(rope_type="linear", factor=2.5, rope_theta=5000.0)),
+    ),
+    "llama-yarn": (
+        "LlamaForCausalLM",
+        "LlamaConfig",
+        dict(WIDE, num_hidden_layers=1, **rope("yarn", factor=4.0, beta_fast=4.0, beta_slow=0.5)),
+    ),
     "llama-shards": ("LlamaForCausalLM", "LlamaConfig", LLAMA),
-    "llama-sequence": ("LlamaForSequenceClassification", "LlamaConfig", dict(LLAMA, num_hidden_layers=1, pad_token_id=0, num_labels=3)),
+    "llama-sequence": (
+        "LlamaForSequenceClassification",
+        "LlamaConfig",
+        dict(LLAMA, num_hidden_layers=1, pad_token_id=0, num_labels=3),
+    ),
     "mistral": ("MistralForCausalLM", "MistralConfig", dict(LLAMA, sliding_window=4)),
-    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config",
-              dict(LLAMA, use_sliding_window=True, sliding_window=4, max_window_layers=1, tie_word_embeddings=True)),
+    "qwen2": (
+        "Qwen2ForCausalLM",
+        "Qwen2Config",
+        dict(LLAMA, use_sliding_window=True, sliding_window=4, max_window_layers=1, tie_word_embeddings=True),
+    ),
     "qwen3": ("Qwen3ForCausalLM", "Qwen3Config", WIDE),
-    "gemma2": ("Gemma2ForCausalLM", "Gemma2Config",
-               dict(GEMMA, attn_logit_softcapping=2.0, final_logit_softcapping=3.0)),
+    "gemma2": (
+        "Gemma2ForCausalLM",
+        "Gemma2Config",
+        dict(GEMMA, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
+    ),
     "gemma3": ("Gemma3ForCausalLM", "Gemma3TextConfig", dict(GEMMA, sliding_window_pattern=2)),
     "olmo2": ("Olmo2ForCausalLM", "Olmo2Config", dict(LLAMA, pad_token_id=0)),
     "t5": ("T5ForConditionalGeneration", "T5Config", T5),
-    "t5-gated": ("T5ForConditionalGeneration", "T5Config", dict(T5, feed_forward_proj="gated-gelu", num_decoder_layers=1)),
+    "t5-gated": (
+        "T5ForConditionalGeneration",
+        "T5Config",
+        dict(T5, feed_forward_proj="gated-gelu", num_decoder_layers=1),
+    ),
     "olmo": ("OlmoForCausalLM", "OlmoConfig", dict(LLAMA, num_hidden_layers=1, pad_token_id=0, clip_qkv=1.0)),
     "t5-encoder": ("T5EncoderModel", "T5Config", T5),
     "bart": ("BartForConditionalGeneration", "BartConfig", PAIR),
     "marian": ("MarianMTModel", "MarianConfig", MARIAN),
-    "marian-separate": ("MarianMTModel", "MarianConfig",
-                        dict(MARIAN, encoder_layers=2, decoder_layers=1, share_encoder_decoder_embeddings=False, decoder_vocab_size=36)),
+    "marian-separate": (
+        "MarianMTModel",
+        "MarianConfig",
+        dict(MARIAN, encoder_layers=2, decoder_layers=1, share_encoder_decoder_embeddings=False, decoder_vocab_size=36),
+    ),
     "vit": ("ViTModel", "ViTConfig", VIT),
     "vit-classes": ("ViTForImageClassification", "ViTConfig", dict(VIT, num_labels=3, qkv_bias=False)),
 }
@@ -185,7 +239,11 @@ def is_good(results, config):
     if "written" not in results:
         return True
     ids = results["written"].tolist()
-    return results["written.margins"].min() > 2e-3 and len(set(ids)) > (3 if config.is_encoder_decoder else 5) and not marks(config) & set(ids)
+    return (
+        results["written.margins"].min() > 2e-3
+        and len(set(ids)) > (3 if config.is_encoder_decoder else 5)
+        and not marks(config) & set(ids)
+    )
 
 
 def make(name):

@@ -31,8 +31,9 @@ CORE = dict(vocab_size_or_config_json_file=32, d_model=12, d_embed=12, n_head=2,
 CORE |= dict(tgt_len=6, ext_len=0, mem_len=4, dropout=0.0, dropatt=0.0)
 MODELS = {
     "transfo-xl": dict(CORE, cutoffs=[10, 20], div_val=2, clamp_len=5, same_length=True),
-    "transfo-xl-plain": dict(CORE, cutoffs=[], div_val=1, clamp_len=-1, same_length=False, untie_r=False,
-                             pre_lnorm=True, mem_len=8),
+    "transfo-xl-plain": dict(
+        CORE, cutoffs=[], div_val=1, clamp_len=-1, same_length=False, untie_r=False, pre_lnorm=True, mem_len=8
+    ),
 }
 
 
