@@ -1,7 +1,7 @@
 """Every family against transformers, on random configurations. Needs transformers 5.24 and torch.
 
     python tests/peers/families.py [--configurations 50] [--families llama,t5] [--out docs/families-table.md]
-    python tests/peers/families.py --transformer-xl FOLDER   also what make_transformer_xl.py made there
+    python tests/peers/families.py --transformer-xl FOLDER   also what draw_transformer_xl.py made there
 
 For each configuration a tiny model is made with random weights, saved as transformers saves it (half of the time with
 the configuration's older field names), loaded by Headway, and held to transformers in float64:

@@ -1,6 +1,6 @@
 """Random configurations of Transformer-XL with what pytorch-transformers 1.2.0 computes, for tests/peers/families.py.
 
-    python tests/peers/make_transformer_xl.py FOLDER [COUNT]
+    python tests/peers/draw_transformer_xl.py FOLDER [COUNT]
 
 by an interpreter that has pytorch-transformers 1.2.0; then `families.py --transformer-xl FOLDER` compares them."""
 
@@ -23,6 +23,8 @@ def draw_fields(draw):
     fields |= dict(div_val=draw.choice([1, 2]), clamp_len=draw.choice([-1, 3, 8]), dropout=0.0, dropatt=0.0)
     fields |= {name: draw.random() < 0.5 for name in ("pre_lnorm", "same_length", "untie_r", "tie_weight")}
     fields |= dict(proj_share_all_but_first=draw.random() < 0.5)
+    if draw.random() < 0.06:
+        fields["attn_type"] = 2  # absolute positions
     fields["cutoffs"] = sorted(draw.sample(range(4, vocabulary - 4), draw.choice([0, 1, 2])))
     if fields["div_val"] > 1 and not fields["cutoffs"]:
         fields["cutoffs"] = [vocabulary // 2]  # one cluster alone is never divided
