@@ -106,5 +106,5 @@ class Tally:
         return f"| {family} | {self.count} | {self.worst:.1e} | {ratio} | {text} | {refused} |"
 
 
-HEADER = """| family | configurations | worst float32 error | bfloat16 error / theirs | texts of 64 ids | refused fields |
+HEADER = """| family | configurations | worst error, float32 | bfloat16 error / transformers | 64 ids | refused fields |
 | --- | --- | --- | --- | --- | --- |"""
