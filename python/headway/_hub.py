@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from headway import _core
 
@@ -14,15 +15,15 @@ class Model:
         self._model = _core.HubModel(self._spec, dtype)
 
     @functools.cached_property
-    def _writer(self):
+    def _writer(self) -> Any:
         return _core.TextGenerator(self._spec, self._dtype)
 
     @functools.cached_property
-    def _embedder(self):
+    def _embedder(self) -> Any:
         return _core.Embedder(self._spec, self._dtype)
 
     @functools.cached_property
-    def _classifier(self):
+    def _classifier(self) -> Any:
         return _core.Classifier(self._spec, self._dtype)
 
     def __repr__(self) -> str:
@@ -55,20 +56,25 @@ class Model:
 
     # What the model computes.
 
-    def hidden_states(self, input, *, token_types=None, decoder_ids=None):
+    def hidden_states(self, input: Any, *, token_types: Any = None, decoder_ids: Any = None) -> Any:
         """Every hidden state of rows of ids (or of images [B, 3, height, width]): a list of float32 arrays [N, C], the
         rows one after another, as transformers lists them: what enters the first block, each block's result, the last
         one
         after the final norm. With decoder_ids a pair of lists: the encoder's and the decoder's."""
         return self._model.hidden_states(input, token_types=token_types, decoder_ids=decoder_ids)
 
-    def logits(self, input, *, token_types=None, decoder_ids=None):
+    def logits(self, input: Any, *, token_types: Any = None, decoder_ids: Any = None) -> Any:
         """What the output layer or head says, float32: [N, V] of a language model, [B, K] of a classifier, [N, K] of a
         token classifier, [N, 2] of spans. None for a model without one."""
         return self._model.logits(input, token_types=token_types, decoder_ids=decoder_ids)
 
     def generate_ids(
-        self, prompt: Sequence[int], max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0, end=()
+        self,
+        prompt: Sequence[int],
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        seed: int = 0,
+        end: Sequence[int] = (),
     ) -> list[int]:
         """New token ids after a prompt of ids; temperature 0 takes the most probable token."""
         return self._model.generate_ids(list(prompt), max_new_tokens, temperature, seed, list(end))
@@ -89,7 +95,7 @@ class Model:
         seed: int = 0,
         stop: Sequence[str] = (),
         on_text: Callable[[str], object] | None = None,
-    ):
+    ) -> Any:
         """Goes on with a text, or with each of several: the new text, or a list. What is not given is as the model's
         files
         propose; temperature 0 takes the most probable token. `on_text` is told of text as it is written (of one
@@ -106,14 +112,14 @@ class Model:
         """A conversation: `chat = model.chat(); chat("Hello")`."""
         return Chat(self._writer, system)
 
-    def perplexity(self, text: str, *, context: int = 0, stride: int = 0) -> dict:
+    def perplexity(self, text: str, *, context: int = 0, stride: int = 0) -> dict[str, float]:
         """How well the model foresees a text: perplexity, loss (a token, natural), bits_per_byte, tokens."""
         values = self._writer.perplexity(text, context, stride)
         return dict(zip(("perplexity", "loss", "bits_per_byte"), values)) | {"tokens": int(values[3])}
 
     def embed(
         self, texts: str | Iterable[str], *, normalize: bool | None = None, prompt: str = "", prompt_name: str = ""
-    ):
+    ) -> Any:
         """Vectors of texts, float32 [texts, width] (of one text: [width]), pooled and normalized as the model's files
         say."""
         one = isinstance(texts, str)
@@ -122,7 +128,9 @@ class Model:
         )
         return rows[0] if one else rows
 
-    def encode(self, sentences, batch_size: int = 32, normalize_embeddings: bool | None = None, **unused):
+    def encode(
+        self, sentences: Any, batch_size: int = 32, normalize_embeddings: bool | None = None, **unused: Any
+    ) -> Any:
         """`embed` under the name and arguments that sentence-transformers gives it. Batches are packed by tokens, so
         that
         batch_size changes nothing."""
@@ -130,7 +138,7 @@ class Model:
             raise TypeError(f"encode() does not take {', '.join(sorted(unused))}")
         return self.embed(sentences, normalize=normalize_embeddings)
 
-    def classify(self, inputs, *, shots: Sequence[tuple[str, str]] = ()):
+    def classify(self, inputs: Any, *, shots: Sequence[tuple[str, str]] = ()) -> Any:
         """Classes of a text, a pair of texts, an image file, or of several: for each a list of (label, probability),
         the most
         probable first. With shots, examples (text, label), by a language model (few-shot)."""
@@ -144,7 +152,7 @@ class Model:
             out = self._classifier([str(item) for item in items])
         return out[0] if one else out
 
-    def export(self, folder) -> None:
+    def export(self, folder: Any) -> None:
         """Writes the model as a folder that transformers loads, its side files with it."""
         _core.export_model(self._spec, str(folder))
 
@@ -152,7 +160,7 @@ class Model:
 class Chat:
     """A conversation with a model that was taught one."""
 
-    def __init__(self, writer, system: str):
+    def __init__(self, writer: Any, system: str):
         self._writer = writer
         self._conversation = _core.Conversation(writer, system)
 
@@ -183,13 +191,13 @@ class Chat:
         return self._conversation.messages
 
 
-def _told(on_text):
+def _told(on_text: Callable[[str], object] | None) -> Any:
     if on_text is None:
         return None
     return lambda _, piece: on_text(piece) is not False
 
 
-def load(spec, dtype: str = "float32") -> Model:
+def load(spec: Any, dtype: str = "float32") -> Model:
     """Loads a model from a Hugging Face folder, a .gguf file, or ORG/NAME in the local cache (HF_HUB_CACHE, HF_HOME).
 
     Args:

@@ -164,7 +164,10 @@ void bind_linear(nb::module_& m) {
             const Tensor in = import_array("Linear", "x", x);
             return run_like(x, [&] { return self(in); });
           },
-          "x"_a);
+          "x"_a)
+      .def_prop_ro("weight", &Linear::weight, "[outputs, inputs]")
+      .def_prop_ro(
+          "bias", [](const Linear& self) { return optional(self.bias()); }, "[outputs], or None");
 }
 
 void bind_norm(nb::module_& m) {

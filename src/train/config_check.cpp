@@ -31,6 +31,7 @@ const std::map<std::string_view, Range>& ranges() {
       {"vocab", whole(0)},
       {"character_coverage", {.low = 0, .high = 1, .low_end = Range::End::open}},
       {"tokens", whole(1)},
+      {"micro_batches", whole(1)},
       {"accumulate", whole(1)},
       {"steps", whole(0, kManySteps)},
       {"minutes", {.low = 0, .high = 1e9}},

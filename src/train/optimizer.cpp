@@ -51,14 +51,17 @@ Adam::Adam(std::vector<ParameterGroup> groups, const AdamOptions& options)
   require_beta("beta1", options.beta1);
   require_beta("beta2", options.beta2);
   require(options.eps > 0, "eps", options.eps, "more than 0");
-  require(options.weight_decay >= 0, "weight_decay", options.weight_decay, "0 or more");
+  require(options.weight_decay >= 0 && std::isfinite(options.weight_decay), "weight_decay",
+          options.weight_decay, "0 or more");
   require(options.clip_norm >= 0, "clip_norm", options.clip_norm, "0 or more");
   std::set<const core::GradientState*> seen;
   std::set<std::string> names;
   for (std::size_t group = 0; group < groups_.size(); ++group) {
     const ParameterGroup& g = groups_[group];
     require(g.rate_factor >= 0 && std::isfinite(g.rate_factor), "rate_factor", g.rate_factor, "0 or more");
-    if (g.weight_decay) require(*g.weight_decay >= 0, "weight_decay", *g.weight_decay, "0 or more");
+    if (g.weight_decay)
+      require(*g.weight_decay >= 0 && std::isfinite(*g.weight_decay), "weight_decay", *g.weight_decay,
+              "0 or more");
     if (g.beta1) require_beta("beta1", *g.beta1);
     if (g.beta2) require_beta("beta2", *g.beta2);
     for (const auto& [name, parameter] : groups_[group].parameters) {

@@ -139,8 +139,8 @@ void check_encoder(const HubModel& model, const Expected& want) {
     if (want.has(prefix + "logits"))
       expect_relative(encoder.scores(batch), want.at(prefix + "logits"), prefix + "logits");
     if (want.has(prefix + "pooled"))
-      expect_relative(encoder.pooled(states.back(), encoder.offsets(batch)), want.at(prefix + "pooled"),
-                      prefix + "pooled");
+      expect_relative(encoder.pooled(encoder.hidden(batch), encoder.offsets(batch)),
+                      want.at(prefix + "pooled"), prefix + "pooled");
   };
   if (!want.has("pixels")) return check(want.batch("ids", "lengths"), "");
   check({.images = want.at("pixels")}, "");

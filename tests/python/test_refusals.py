@@ -101,7 +101,7 @@ def test_a_seed_beyond_64_bits_is_refused(seed):
 
 def test_messages_are_text_whatever_they_quote():
     for size in range(70, 84):
-        with pytest.raises(hw.Error, match="Mask.parse"):
+        with pytest.raises(hw.Error, match="Mask::parse"):
             hw.Mask.parse("x" * size + "ü😀" * 20)
     with pytest.raises(hw.Error, match="has a NUL"):
         text.Tokenizer.train(["a\0b"])
@@ -109,12 +109,10 @@ def test_messages_are_text_whatever_they_quote():
         text.Tokenizer.train(["\u3000", "\u2028"])
 
 
-def test_names_with_a_nul_are_kept_apart(tmp_path):
-    arrays = {"w": np.zeros(1, np.float32), "w\0a": np.ones(2, np.float32), "w\0b": np.full(3, 2, np.float32)}
-    hw.io.save_safetensors(tmp_path / "x.safetensors", arrays, {"k\0": "v\0"})
-    loaded, metadata = hw.io.load_safetensors(tmp_path / "x.safetensors")
-    assert loaded.keys() == arrays.keys() and metadata == {"k\0": "v\0"}
-    assert all(np.array_equal(loaded[name], arrays[name]) for name in arrays)
+def test_names_with_a_nul_are_refused(tmp_path):
+    with pytest.raises(hw.Error, match="has a NUL in its name"):
+        hw.io.save_safetensors(tmp_path / "x.safetensors", {"w\0a": np.ones(2, np.float32)})
+    assert not (tmp_path / "x.safetensors").exists()
     with pytest.raises((ValueError, hw.Error)):
         hw.io.load_safetensors(str(tmp_path / "x.safetensors") + "\0y")
 

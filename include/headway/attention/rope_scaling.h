@@ -22,7 +22,7 @@ struct YarnOptions {
   std::int64_t original_length = 0;      ///< what the model was trained for
   double beta_fast = 32, beta_slow = 1;  ///< rotations over the original length: more than beta_fast keep
                                          ///< their frequency, fewer than beta_slow are divided by the factor
-  bool truncate = true;                         ///< round the borders between them to whole pairs
+  bool truncate = true;                  ///< round the borders between them to whole pairs
   std::optional<double> attention_factor = {};  ///< 0.1·ln(factor) + 1 unless given
 };
 /// YaRN (Peng et al. 2023, §3.2 and eq. 22). Error(value) for a factor or length that is not positive.

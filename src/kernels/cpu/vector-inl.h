@@ -33,7 +33,16 @@ struct Tail {
 };
 
 HWY_INLINE VF load(F32 d, const float* p, Whole) { return hn::LoadU(d, p); }
-HWY_INLINE VF load(F32 d, const float* p, Tail tail) { return hn::MaskedLoad(hn::FirstN(d, tail.n), d, p); }
+HWY_INLINE VF load(F32 d, const float* p, Tail tail) {
+#if HWY_TARGET > HWY_AVX2
+  // Before AVX2 a masked load reads the whole vector, and wants it aligned: go through a buffer.
+  HWY_ALIGN float buffer[hn::MaxLanes(F32())] = {};
+  std::memcpy(buffer, p, tail.n * sizeof(float));
+  return hn::Load(d, buffer);
+#else
+  return hn::MaskedLoad(hn::FirstN(d, tail.n), d, p);
+#endif
+}
 HWY_INLINE void store(F32 d, VF v, float* p, Whole) { hn::StoreU(v, d, p); }
 HWY_INLINE void store(F32 d, VF v, float* p, Tail tail) { hn::BlendedStore(v, hn::FirstN(d, tail.n), d, p); }
 
