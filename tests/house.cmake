@@ -20,6 +20,7 @@ house_test(layers_include_only_lower_layers COMMAND ${python} ${tests}/layering/
 house_test(layer_check_sees_every_violation COMMAND ${python} ${tests}/layering/test_check_layers.py)
 house_test(style_of_the_sources LABELS style
            COMMAND ${python} ${tests}/style/check_style.py ${PROJECT_SOURCE_DIR})
+house_test(no_static_object_is_made_under_a_guard COMMAND ${python} ${tests}/style/check_guards.py $<TARGET_FILE:headway>)
 
 # The installed copy and the README's snippets are compiled outside this build, with the same sanitizer, if any.
 set(sanitize "")

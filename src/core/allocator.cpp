@@ -126,21 +126,18 @@ class Pool {
 };
 
 // Never destroyed: tensors in static objects may outlive any order of destruction we choose.
-Pool& pool() {
-  static Pool* const instance = new Pool;
-  return *instance;
-}
+Pool& pool = *new Pool;
 
 }  // namespace
 
-MemoryStats memory_stats() { return pool().stats(); }
-void reset_peak() { pool().reset_peak(); }
-void release_cached_memory() { pool().release(); }
+MemoryStats memory_stats() { return pool.stats(); }
+void reset_peak() { pool.reset_peak(); }
+void release_cached_memory() { pool.release(); }
 
 namespace core {
-void* allocate(std::size_t bytes) { return bytes == 0 ? nullptr : pool().take(bytes); }
+void* allocate(std::size_t bytes) { return bytes == 0 ? nullptr : pool.take(bytes); }
 void deallocate(void* pointer, std::size_t bytes) noexcept {
-  if (pointer) pool().give(pointer, bytes);
+  if (pointer) pool.give(pointer, bytes);
 }
 }  // namespace core
 }  // namespace headway::inline v1

@@ -15,9 +15,9 @@ struct Registry {
 };
 
 // Never destroyed: a process may fork while it ends.
+constinit MadeOnce<Registry> the_registry;
 Registry& registry() {
-  static Registry* const instance = new Registry;
-  return *instance;
+  return the_registry.get([] { return Registry(); });
 }
 
 void before() {
@@ -48,6 +48,8 @@ void in_child() {
 // When the library is loaded: the first fork may come before the first call.
 [[maybe_unused]] const int registered = pthread_atfork(&before, &in_parent, &in_child);
 
+WaitedMutex<std::mutex> one_at_a_time;
+
 }  // namespace
 
 std::uint64_t forks() { return fork_count.load(std::memory_order_acquire); }
@@ -59,7 +61,6 @@ void at_fork(const AtFork& calls) {
 }
 
 void RenewedMutex::renew() {
-  static WaitedMutex<std::mutex> one_at_a_time;
   std::lock_guard lock(one_at_a_time);
   if (made_under_.load(std::memory_order_relaxed) == forks()) return;  // another thread was here first
   new (&mutex_) std::mutex;

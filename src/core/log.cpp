@@ -7,9 +7,9 @@
 namespace headway::inline v1 {
 namespace {
 core::RenewedMutex sink_mutex;  // held while the sink works, which may wait for anything
+constinit core::MadeOnce<LogSink> the_sink;
 LogSink& sink() {
-  static LogSink instance;
-  return instance;
+  return the_sink.get([] { return LogSink(); });
 }
 }  // namespace
 

@@ -27,9 +27,9 @@ int default_threads() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+constinit core::MadeOnce<std::atomic<int>> the_thread_count;
 std::atomic<int>& thread_count() {
-  static std::atomic<int> count{default_threads()};
-  return count;
+  return the_thread_count.get([] { return std::atomic<int>(default_threads()); });
 }
 
 void pause() {
@@ -150,22 +150,18 @@ class Pool {
 std::atomic<Pool*> current_pool{nullptr};
 
 // The threads of either team are not there in a forked child. A foreign one comes back if its owner says so.
-void forget_teams_in_children() {
-  static const bool once = [] {
-    core::at_fork({.in_child = [](void*) {
-      current_pool.store(nullptr, std::memory_order_release);
-      foreign_team.store(nullptr, std::memory_order_release);
-    }});
-    return true;
-  }();
-  (void)once;
-}
+[[maybe_unused]] const bool forgets_teams_in_children = [] {
+  core::at_fork({.in_child = [](void*) {
+    current_pool.store(nullptr, std::memory_order_release);
+    foreign_team.store(nullptr, std::memory_order_release);
+  }});
+  return true;
+}();
 
 // Never destroyed: its detached threads wait on it until the process ends, and a child's copy of its parent's
 // may have been left in any state.
 Pool& pool() {
   if (Pool* const made = current_pool.load(std::memory_order_acquire)) return *made;
-  forget_teams_in_children();
   auto* const fresh = new Pool;
   Pool* made = nullptr;
   if (current_pool.compare_exchange_strong(made, fresh, std::memory_order_acq_rel)) return *fresh;
@@ -189,10 +185,7 @@ namespace core {
 
 int thread_index() { return index_here; }
 
-void set_team(Team team) {
-  forget_teams_in_children();
-  foreign_team.store(team, std::memory_order_release);
-}
+void set_team(Team team) { foreign_team.store(team, std::memory_order_release); }
 
 void run_parallel(std::int64_t units, void (*call)(void*, std::int64_t), void* context) {
   const int team = static_cast<int>(std::min<std::int64_t>(threads(), units));

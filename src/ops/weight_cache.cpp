@@ -30,10 +30,7 @@ struct Entry {
 using Cache = std::map<Key, std::shared_ptr<Entry>>;
 
 // Guards every storage's cache; held for look-ups alone, never while something is packed.
-core::WaitedMutex<std::mutex>& cache_mutex() {
-  static core::WaitedMutex<std::mutex> mutex;
-  return mutex;
-}
+core::WaitedMutex<std::mutex> cache_mutex;
 
 View view_of(const Tensor& weight) {
   return {weight.offset(), weight.size(0), weight.size(1), weight.stride(0), weight.stride(1)};
@@ -46,7 +43,7 @@ Cache& cache_of(core::Storage& storage) {
 
 // The entry of this form; what it replaces, and other versions, go.
 std::shared_ptr<Entry> entry_of(const Tensor& weight, const Key& key) {
-  std::lock_guard lock(cache_mutex());
+  std::lock_guard lock(cache_mutex);
   Cache& cache = cache_of(weight.storage());
   std::erase_if(cache, [&](const auto& item) {
     const auto& [view, kind, type] = item.first;
@@ -165,7 +162,7 @@ PackedBytes packed_rows(const Tensor& weight, DType dtype) {
 PackedBytes packed_rows_if_any(const Tensor& weight, DType dtype) {
   std::shared_ptr<Entry> entry;
   {
-    std::lock_guard lock(cache_mutex());
+    std::lock_guard lock(cache_mutex);
     const Cache& cache = cache_of(weight.storage());
     const auto it = cache.find({view_of(weight), Form::rows, dtype});
     if (it == cache.end()) return nullptr;

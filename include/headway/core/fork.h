@@ -1,13 +1,16 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include <headway/core/export.h>
 
 /// fork() copies one thread. In the child the others are gone, and a mutex that one of them held stays taken
-/// for ever: threads are started anew there, and every lock is one of the two kinds below.
+/// for ever: threads are started anew there, and every lock is one of the two kinds below. The guard of a
+/// function's static object is such a lock, too: what is made late is a MadeOnce.
 namespace headway::inline v1::core {
 
 /// How many forks lie between this process and the one that loaded the library. What was made under another
@@ -25,8 +28,31 @@ struct AtFork {
 /// Registers for the rest of the process.
 HEADWAY_API void at_fork(const AtFork& calls);
 
+/// A value that is made on first use and never destroyed. Nobody waits: two threads may both make it, and one
+/// of the two is used. `T` must not hold a WaitedMutex, which is made when the library is loaded.
+template <typename T>
+class MadeOnce {
+ public:
+  constexpr MadeOnce() = default;
+  MadeOnce(const MadeOnce&) = delete;
+  MadeOnce& operator=(const MadeOnce&) = delete;
+
+  template <typename Make>
+  T& get(Make&& make) {
+    if (T* const made = place_.load(std::memory_order_acquire)) return *made;
+    std::unique_ptr<T> fresh(new T(std::forward<Make>(make)()));
+    T* made = nullptr;
+    if (place_.compare_exchange_strong(made, fresh.get(), std::memory_order_acq_rel)) made = fresh.release();
+    return *made;
+  }
+
+ private:
+  std::atomic<T*> place_{nullptr};
+};
+
 /// A mutex for short sections that call nobody else's code: fork() waits for it, so that the child finds it
-/// free and what it guards whole. It lives as long as the process.
+/// free and what it guards whole. It is made when the library is loaded (a fork must not find it half
+/// registered) and lives as long as the process.
 template <typename Mutex>
 class WaitedMutex : public Mutex {
  public:

@@ -28,9 +28,9 @@ namespace {
 
 using dnnl::memory;
 
+constinit core::MadeOnce<dnnl::engine> the_engine;
 dnnl::engine& engine() {
-  static dnnl::engine instance(dnnl::engine::kind::cpu, 0);
-  return instance;
+  return the_engine.get([] { return dnnl::engine(dnnl::engine::kind::cpu, 0); });
 }
 dnnl::stream& stream() {
   thread_local dnnl::stream instance(engine());
@@ -98,15 +98,12 @@ class OneThread {
 
 // oneDNN keeps what it plans in a cache of the process, under a lock of its own that a forked child would
 // find taken: fork() waits for whoever plans.
+core::WaitedMutex<std::shared_mutex> planning_mutex;
 class Planning {
  public:
-  Planning() : lock_(mutex()) {}
+  Planning() : lock_(planning_mutex) {}
 
  private:
-  static core::WaitedMutex<std::shared_mutex>& mutex() {
-    static core::WaitedMutex<std::shared_mutex> instance;
-    return instance;
-  }
   std::shared_lock<std::shared_mutex> lock_;
   OneThread one_;
 };
@@ -141,8 +138,9 @@ void append_epilogue(dnnl::post_ops& ops, Epilogue epilogue) {
 
 // oneDNN has bfloat16 products from AVX-512 on. Elsewhere operands are widened first: the same products of
 // the same rounded numbers, summed in float32 too, only no faster than float32.
+constinit core::MadeOnce<bool> bfloat16_products;
 bool has_bfloat16() {
-  static const bool has = [] {
+  return bfloat16_products.get([] {
     const auto type = memory::data_type::bf16;
     const memory::desc a({64, 64}, type, memory::dims{64, 1}), b({64, 64}, type, memory::format_tag::any);
     const memory::desc c({64, 64}, memory::data_type::f32, memory::dims{64, 1});
@@ -152,8 +150,7 @@ bool has_bfloat16() {
     } catch (const dnnl::error&) {
       return false;
     }
-  }();
-  return has;
+  });
 }
 DType multiplied_as(DType dtype) {
   return dtype == DType::bfloat16 && !has_bfloat16() ? DType::float32 : dtype;
@@ -189,27 +186,36 @@ std::shared_ptr<const Planned> build(const Product& key) {
 // anew.
 constexpr std::size_t kMostProducts = 4096;
 
+// Never destroyed: what a static object of the program's still computes at its end finds them.
+struct Products {
+  core::WaitedMutex<std::shared_mutex> mutex;
+  std::unordered_map<Product, std::shared_ptr<const Planned>, ProductHash> planned;
+};
+Products& products = *new Products;
+
 std::shared_ptr<const Planned> product(const Product& key) {
-  static core::WaitedMutex<std::shared_mutex> mutex;
-  static std::unordered_map<Product, std::shared_ptr<const Planned>, ProductHash> cache;
   {
-    std::shared_lock lock(mutex);
-    if (auto it = cache.find(key); it != cache.end()) return it->second;
+    std::shared_lock lock(products.mutex);
+    if (auto it = products.planned.find(key); it != products.planned.end()) return it->second;
   }
   auto made = build(key);
-  std::unique_lock lock(mutex);
-  if (cache.size() >= kMostProducts) cache.clear();
-  return cache.emplace(key, std::move(made)).first->second;
+  std::unique_lock lock(products.mutex);
+  if (products.planned.size() >= kMostProducts) products.planned.clear();
+  return products.planned.emplace(key, std::move(made)).first->second;
 }
 
 // Whatever the rows of A, B keeps the layout oneDNN chose for 64 of them.
+struct PackedDescs {
+  core::WaitedMutex<std::mutex> mutex;
+  std::map<std::tuple<DType, std::int64_t, std::int64_t>, memory::desc> made;
+};
+PackedDescs& packed_descs = *new PackedDescs;
+
 memory::desc packed_desc(DType dtype, std::int64_t k, std::int64_t n) {
-  static core::WaitedMutex<std::mutex> mutex;
-  static std::map<std::tuple<DType, std::int64_t, std::int64_t>, memory::desc> cache;
   const auto key = std::make_tuple(dtype, k, n);
   {
-    std::lock_guard lock(mutex);
-    if (auto it = cache.find(key); it != cache.end()) return it->second;
+    std::lock_guard lock(packed_descs.mutex);
+    if (auto it = packed_descs.made.find(key); it != packed_descs.made.end()) return it->second;
   }
   const auto type = type_of(multiplied_as(dtype));
   try {
@@ -217,8 +223,8 @@ memory::desc packed_desc(DType dtype, std::int64_t k, std::int64_t n) {
     const memory::desc b({k, n}, type, memory::format_tag::any);
     const memory::desc c({64, n}, memory::data_type::f32, memory::dims{n, 1});
     const memory::desc made = describe(a, b, memory::desc(), c, {}).weights_desc();
-    std::lock_guard lock(mutex);
-    return cache.emplace(key, made).first->second;
+    std::lock_guard lock(packed_descs.mutex);
+    return packed_descs.made.emplace(key, made).first->second;
   } catch (const dnnl::error& error) {
     fail(ErrorCode::unsupported, "gemm",
          fmt::format("oneDNN has no {} products on this CPU ({})", name_of(dtype), error.what()));

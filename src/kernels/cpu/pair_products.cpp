@@ -5,6 +5,8 @@
 
 #include <hwy/targets.h>
 
+#include <headway/core/fork.h>
+
 namespace headway::inline v1::kernels {
 namespace {
 
@@ -24,9 +26,9 @@ struct Processor {
   }
 };
 
+constinit core::MadeOnce<Processor> the_processor;
 const Processor& processor_here() {
-  static const Processor processor;
-  return processor;
+  return the_processor.get([] { return Processor(); });
 }
 
 std::atomic<PairProducts> wanted = PairProducts::best;

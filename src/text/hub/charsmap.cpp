@@ -54,8 +54,8 @@ std::int32_t count(std::string_view text) { return static_cast<std::int32_t>(cou
 }  // namespace
 
 std::string decode_base64(std::string_view text, const std::string& where) {
-  static const std::array<std::int8_t, 256> values = [] {
-    std::array<std::int8_t, 256> table;
+  static constexpr auto kValues = [] {
+    std::array<std::int8_t, 256> table{};
     table.fill(-1);
     for (std::size_t i = 0; i < kDigits.size(); ++i)
       table[static_cast<unsigned char>(kDigits[i])] = static_cast<std::int8_t>(i);
@@ -67,7 +67,7 @@ std::string decode_base64(std::string_view text, const std::string& where) {
   std::uint32_t bits = 0;
   int held = 0;
   for (const char c : text) {
-    const int value = values[static_cast<unsigned char>(c)];
+    const int value = kValues[static_cast<unsigned char>(c)];
     if (value < 0) fail_format(where, fmt::format("has '{}' among base64 digits", c));
     bits = (bits << 6 | static_cast<std::uint32_t>(value)) & 0xFFFFFF;
     held += 6;

@@ -206,30 +206,28 @@ class Sequence final : public Normalizer {
   std::vector<std::shared_ptr<const Normalizer>> steps_;
 };
 
+constexpr auto kLetters = [] {
+  std::array<char32_t, 256> table{};
+  char32_t next = 256;
+  for (char32_t b = 0; b < 256; ++b) {
+    const bool printable = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
+    table[b] = printable ? b : next++;
+  }
+  return table;
+}();
+
 }  // namespace
 
-char32_t letter_of_byte(unsigned char byte) {
-  static const std::array<char32_t, 256> letters = [] {
-    std::array<char32_t, 256> table;
-    char32_t next = 256;
-    for (char32_t b = 0; b < 256; ++b) {
-      const bool printable = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE;
-      table[b] = printable ? b : next++;
-    }
-    return table;
-  }();
-  return letters[byte];
-}
+char32_t letter_of_byte(unsigned char byte) { return kLetters[byte]; }
 
 int byte_of_letter(char32_t letter) {
-  static const std::array<std::int16_t, 0x144> bytes = [] {
-    std::array<std::int16_t, 0x144> table;
+  static constexpr auto kBytes = [] {
+    std::array<std::int16_t, 0x144> table{};
     table.fill(-1);
-    for (int b = 0; b < 256; ++b)
-      table[letter_of_byte(static_cast<unsigned char>(b))] = static_cast<std::int16_t>(b);
+    for (std::size_t b = 0; b < kLetters.size(); ++b) table[kLetters[b]] = static_cast<std::int16_t>(b);
     return table;
   }();
-  return letter < bytes.size() ? bytes[letter] : -1;
+  return letter < kBytes.size() ? kBytes[letter] : -1;
 }
 
 std::shared_ptr<const Normalizer> read_normalizer(const Json& json, const std::string& where) {
