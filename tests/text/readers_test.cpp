@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+
 #include <headway/core/generator.h>
 #include <headway/text/readers.h>
 
@@ -123,7 +125,7 @@ TEST(Tsv, of_bad_content_names_file_line_and_byte) {
   expect_error(ErrorCode::format, "line 2, has byte 0xFE at position 2", read("a\tb\nc\t\xFE\n"));
   expect_error(ErrorCode::format, "line 1, has a NUL at position 1", read(std::string("a\0\tb\n", 5)));
   expect_error(ErrorCode::format, "line 1, is 201 bytes long; want at most 100",
-               read(std::string(200, 'x') + "\t\n"));
+               read(fmt::format("{}\t\n", std::string(200, 'x'))));
   expect_error(ErrorCode::io, "cannot be opened", [&] { read_tsv(folder / "none.tsv"); });
   expect_error(ErrorCode::io, "is a folder", [&] { read_tsv(folder.path()); });
   expect_error(ErrorCode::value, "columns", [&] { read_tsv(folder / "a.tsv", {.source_column = -1}); });
