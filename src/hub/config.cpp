@@ -7,6 +7,7 @@
 
 #include <headway/attention/rope_scaling.h>
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 
 namespace headway::inline v1::hub {
 namespace {
@@ -72,8 +73,7 @@ const json& Config::at(const std::string& field) {
 
 void Config::refuse(const std::string& field, std::string_view wanted) const {
   const auto found = json_.find(field);
-  std::string got = found == json_.end() ? "absent" : found->dump();
-  if (got.size() > 60) got = got.substr(0, 57) + "...";
+  const std::string got = found == json_.end() ? "absent" : printable(found->dump(), 60);
   fail(ErrorCode::unsupported, what_, fmt::format("{} is {}; want {}", field, got, wanted));
 }
 

@@ -6,15 +6,14 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 #include <headway/io/gguf.h>
-
-#include "io/shown.h"
 
 namespace headway::inline v1::io {
 namespace {
 
 [[noreturn]] void refuse(std::string_view key, std::string_view what) {
-  fail(ErrorCode::format, "read_gguf", fmt::format("the metadata \"{}\" {}", shown(key), what));
+  fail(ErrorCode::format, "read_gguf", fmt::format("the metadata \"{}\" {}", printable(key), what));
 }
 
 const GgufValue& value_of(const GgufMetadata& metadata, std::string_view key) {

@@ -7,9 +7,9 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 #include <headway/io/gguf.h>
 
-#include "io/shown.h"
 #include "io/stored_type.h"
 
 namespace headway::inline v1::io {
@@ -67,7 +67,7 @@ class GgufReader {
   [[noreturn]] void refuse(std::string_view message) const {
     fail(ErrorCode::format, "open_gguf",
          what_.empty() ? fmt::format("{}: {}", file_->path().string(), message)
-                       : fmt::format("{}: \"{}\" {}", file_->path().string(), shown(what_), message));
+                       : fmt::format("{}: \"{}\" {}", file_->path().string(), printable(what_), message));
   }
 
   std::uint64_t left() const { return bytes_.size() - at_; }
@@ -98,7 +98,8 @@ class GgufReader {
     if (out.empty() || out.size() > kMaxName) {
       refuse(fmt::format("a {} has {} bytes; want 1 to {}", what, out.size(), kMaxName));
     }
-    if (out.find('\0') != std::string::npos) refuse(fmt::format("the {} \"{}\" has a NUL", what, shown(out)));
+    if (out.find('\0') != std::string::npos)
+      refuse(fmt::format("the {} \"{}\" has a NUL", what, printable(out)));
     return out;
   }
 

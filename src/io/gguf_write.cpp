@@ -7,11 +7,11 @@
 
 #include <headway/core/error.h>
 #include <headway/core/parallel.h>
+#include <headway/core/quote.h>
 #include <headway/io/atomic_file.h>
 #include <headway/io/gguf.h>
 
 #include "io/convert.h"
-#include "io/shown.h"
 #include "io/stored_type.h"
 #include "io/tensor_bytes.h"
 
@@ -76,7 +76,7 @@ StoredType stored_type(GgufEncoding encoding) {
 
 void check_name(std::string_view kind, std::string_view name, std::size_t limit) {
   if (name.empty() || name.size() > limit || name.find('\0') != std::string_view::npos) {
-    refuse(fmt::format("the {} \"{}\" has {} bytes; want 1 to {} without a NUL", kind, shown(name),
+    refuse(fmt::format("the {} \"{}\" has {} bytes; want 1 to {} without a NUL", kind, printable(name),
                        name.size(), limit));
   }
 }
@@ -86,7 +86,7 @@ void check(const std::vector<GgufTensor>& tensors) {
   for (const GgufTensor& entry : tensors) {
     check_name("tensor name", entry.name, kMaxName);
     const auto wrong = [&](std::string_view what, ErrorCode code = ErrorCode::value) {
-      refuse(fmt::format("tensor \"{}\" {}", shown(entry.name), what), code);
+      refuse(fmt::format("tensor \"{}\" {}", printable(entry.name), what), code);
     };
     if (!names.insert(entry.name).second) wrong("is given twice");
     if (!entry.tensor.defined()) wrong("is undefined");
@@ -159,6 +159,17 @@ std::uint64_t alignment_of(const GgufMetadata& metadata) {
 }
 
 }  // namespace
+
+GgufEncoding gguf_encoding(std::string_view name) {
+  constexpr std::pair<std::string_view, GgufEncoding> kAll[] = {{"f32", GgufEncoding::f32},
+                                                                {"f16", GgufEncoding::f16},
+                                                                {"bf16", GgufEncoding::bf16},
+                                                                {"q8_0", GgufEncoding::q8_0}};
+  for (const auto& [known, encoding] : kAll) {
+    if (name == known) return encoding;
+  }
+  refuse(fmt::format("the weights' encoding is {}; want f32, f16, bf16 or q8_0", quoted(name)));
+}
 
 void save_gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
                const std::vector<GgufTensor>& tensors) {

@@ -1,10 +1,12 @@
 #include <headway/io/image_processor.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
+#include <headway/core/quote.h>
+
 #include "io/json.h"
-#include "io/shown.h"
 
 namespace headway::inline v1::io {
 namespace {
@@ -28,7 +30,7 @@ ImageProcessorOptions defaults_of(std::string_view type) {
   if (type == "CLIP" || type == "Bit") return o;
   fail(ErrorCode::unsupported, "read_preprocessor",
        fmt::format("image processors of class \"{}\" are not read; want ViT, DeiT, Beit, CLIP, Bit or Siglip",
-                   shown(type)));
+                   printable(type)));
 }
 
 // "ViT" of "ViTImageProcessorFast" or "ViTFeatureExtractor".
@@ -143,7 +145,7 @@ class ConfigReader {
       } else if (key == "shortest_edge") {
         o.shortest_edge = side("shortest_edge", value);
       } else {
-        refuse(fmt::format("asks for \"{}\" in \"size\", which is not supported", shown(key)),
+        refuse(fmt::format("asks for \"{}\" in \"size\", which is not supported", printable(key)),
                ErrorCode::unsupported);
       }
     }
@@ -168,21 +170,21 @@ class ConfigReader {
   // What says something about Python objects, labels or the order of channels of arrays, is passed over; what
   // is switched off too. Anything else could change the pixels.
   void refuse_others() const {
-    static const std::set<std::string, std::less<>> kInert{"processor_class",
-                                                           "_processor_class",
-                                                           "_valid_processor_keys",
-                                                           "_valid_kwargs_names",
-                                                           "input_data_format",
-                                                           "return_tensors",
-                                                           "device",
-                                                           "disable_grouping",
-                                                           "reduce_labels",
-                                                           "do_reduce_labels"};
+    constexpr std::array<std::string_view, 10> kInert{"processor_class",
+                                                      "_processor_class",
+                                                      "_valid_processor_keys",
+                                                      "_valid_kwargs_names",
+                                                      "input_data_format",
+                                                      "return_tensors",
+                                                      "device",
+                                                      "disable_grouping",
+                                                      "reduce_labels",
+                                                      "do_reduce_labels"};
     for (const auto& [key, value] : json_.items()) {
-      if (known_.contains(key) || kInert.contains(key) || value.is_null()) continue;
+      if (known_.contains(key) || std::ranges::find(kInert, key) != kInert.end() || value.is_null()) continue;
       if (value.is_boolean() && !value.get<bool>()) continue;
       if (key == "data_format" && value == "channels_first") continue;
-      refuse(fmt::format("has the field \"{}\", whose function is not supported", shown(key)),
+      refuse(fmt::format("has the field \"{}\", whose function is not supported", printable(key)),
              ErrorCode::unsupported);
     }
   }

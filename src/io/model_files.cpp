@@ -5,11 +5,11 @@
 
 #include <fmt/format.h>
 
+#include <headway/core/quote.h>
 #include <headway/io/atomic_file.h>
 
 #include "io/json.h"
 #include "io/safetensors_write.h"
-#include "io/shown.h"
 
 namespace headway::inline v1::io {
 namespace {
@@ -44,11 +44,11 @@ StoredTensors open_shards(const fs::path& folder) {
   }
   std::map<std::string, std::set<std::string>> shards;
   for (const auto& [name, shard] : index["weight_map"].items()) {
-    if (!shard.is_string()) refuse(path, fmt::format("has no file name for tensor \"{}\"", shown(name)));
+    if (!shard.is_string()) refuse(path, fmt::format("has no file name for tensor \"{}\"", printable(name)));
     const auto& file = shard.get_ref<const std::string&>();
     if (!stays_in_its_folder(file)) {
-      refuse(path, fmt::format("puts tensor \"{}\" into \"{}\"; want a file beside the index", shown(name),
-                               shown(file)));
+      refuse(path, fmt::format("puts tensor \"{}\" into \"{}\"; want a file beside the index",
+                               printable(name), printable(file)));
     }
     shards[file].insert(name);
   }
@@ -56,18 +56,18 @@ StoredTensors open_shards(const fs::path& folder) {
   StoredTensors result;
   for (auto& [file, listed] : shards) {
     if (!is_file(folder / file))
-      refuse(path, fmt::format("lists the shard \"{}\", which is not there", shown(file)));
+      refuse(path, fmt::format("lists the shard \"{}\", which is not there", printable(file)));
     StoredTensors shard = open_safetensors(folder / file);
     for (StoredTensor& tensor : shard.tensors) {
       if (listed.erase(tensor.name) == 0) {
-        refuse(path, fmt::format("does not put tensor \"{}\" into {}, which has it", shown(tensor.name),
-                                 shown(file)));
+        refuse(path, fmt::format("does not put tensor \"{}\" into {}, which has it", printable(tensor.name),
+                                 printable(file)));
       }
       result.tensors.push_back(std::move(tensor));
     }
     if (!listed.empty()) {
-      refuse(path,
-             fmt::format("lists tensor \"{}\" in {}, which lacks it", shown(*listed.begin()), shown(file)));
+      refuse(path, fmt::format("lists tensor \"{}\" in {}, which lacks it", printable(*listed.begin()),
+                               printable(file)));
     }
     result.metadata.merge(shard.metadata);
   }
@@ -132,7 +132,7 @@ void save_model_files(const fs::path& folder, const std::vector<OutputTensor>& t
   std::set<std::string_view> names;
   for (const OutputTensor& entry : tensors) {
     if (!names.insert(entry.name).second) {
-      refuse_save(fmt::format("the name \"{}\" is given twice", shown(entry.name)));
+      refuse_save(fmt::format("the name \"{}\" is given twice", printable(entry.name)));
     }
   }
   const std::vector<Shard> shards = cut(tensors, options.shard_bytes);

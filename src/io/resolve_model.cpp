@@ -4,10 +4,9 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 #include <headway/io/atomic_file.h>
 #include <headway/io/model_files.h>
-
-#include "io/shown.h"
 
 namespace headway::inline v1::io {
 namespace {
@@ -15,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 [[noreturn]] void refuse(std::string_view spec, std::string_view message, ErrorCode code = ErrorCode::io) {
-  fail(code, "resolve_model", fmt::format("\"{}\" {}", shown(spec), message));
+  fail(code, "resolve_model", fmt::format("\"{}\" {}", printable(spec), message));
 }
 
 std::optional<std::string> variable(const char* name) {
@@ -101,8 +100,8 @@ fs::path in_cache(const std::string& spec, const HubId& id) {
   }
   const fs::path snapshot = folder / "snapshots" / commit;
   if (!fs::is_directory(snapshot, error)) {
-    refuse(spec,
-           fmt::format("has no snapshot \"{}\" in {}; want: {}", shown(commit), folder.string(), command));
+    refuse(spec, fmt::format("has no snapshot \"{}\" in {}; want: {}", printable(commit), folder.string(),
+                             command));
   }
   return snapshot;
 }

@@ -7,11 +7,11 @@
 #include <fmt/format.h>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 #include <headway/io/model_files.h>
 
 #include "io/safetensors_header.h"
 #include "io/safetensors_write.h"
-#include "io/shown.h"
 
 namespace headway::inline v1::io {
 namespace {
@@ -44,7 +44,7 @@ SafeTensors load_safetensors(const std::filesystem::path& path) {
   SafeTensorsHeader header = read_safetensors_header(file, "load_safetensors");
   const auto refuse = [&](std::string_view name, std::string_view what) {
     fail(ErrorCode::format, "load_safetensors",
-         fmt::format("{}: tensor \"{}\" {}", path.string(), shown(name), what));
+         fmt::format("{}: tensor \"{}\" {}", path.string(), printable(name), what));
   };
   SafeTensors result;
   result.metadata = std::move(header.metadata);

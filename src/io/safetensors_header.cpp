@@ -4,8 +4,9 @@
 #include <limits>
 #include <optional>
 
+#include <headway/core/quote.h>
+
 #include "io/json.h"
-#include "io/shown.h"
 
 namespace headway::inline v1::io {
 namespace {
@@ -49,14 +50,14 @@ class HeaderReader {
     fail(ErrorCode::format, operation_, fmt::format("{}: {}", path_, message));
   }
   [[noreturn]] void refuse(std::string_view name, std::string_view message) const {
-    refuse(fmt::format("tensor \"{}\" {}", shown(name), message));
+    refuse(fmt::format("tensor \"{}\" {}", printable(name), message));
   }
 
   void read_metadata(const Json& value, std::map<std::string, std::string>& metadata) const {
     if (!value.is_object()) refuse(fmt::format("__metadata__ is {}; want an object", value.type_name()));
     for (const auto& [key, text] : value.items()) {
       if (!text.is_string()) {
-        refuse(fmt::format("__metadata__ has {} for \"{}\"; want a text", text.type_name(), shown(key)));
+        refuse(fmt::format("__metadata__ has {} for \"{}\"; want a text", text.type_name(), printable(key)));
       }
       metadata[key] = text.get<std::string>();
     }
@@ -68,7 +69,7 @@ class HeaderReader {
     if (!value.is_object()) refuse(name, fmt::format("is {}; want an object", value.type_name()));
     for (const auto& [key, unused] : value.items()) {
       if (key != "dtype" && key != "shape" && key != "data_offsets") {
-        refuse(name, fmt::format("has the unknown key \"{}\"", shown(key)));
+        refuse(name, fmt::format("has the unknown key \"{}\"", printable(key)));
       }
     }
     HeaderEntry entry;
@@ -108,7 +109,7 @@ class HeaderReader {
     if (found == value.end() || !found->is_string()) refuse(name, "has no dtype");
     const auto& text = found->get_ref<const std::string&>();
     if (const StoredTypeInfo* type = find_safetensors_type(text)) return type;
-    refuse(name, fmt::format("has dtype \"{}\", which the format does not know", shown(text)));
+    refuse(name, fmt::format("has dtype \"{}\", which the format does not know", printable(text)));
   }
 
   std::vector<std::uint64_t> read_list(const std::string& name, const Json& value, const char* key) const {

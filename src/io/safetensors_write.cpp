@@ -6,12 +6,12 @@
 #include <memory>
 #include <set>
 
+#include <headway/core/quote.h>
 #include <headway/io/atomic_file.h>
 
 #include "io/convert.h"
 #include "io/json.h"
 #include "io/safetensors_header.h"
-#include "io/shown.h"
 #include "io/tensor_bytes.h"
 
 namespace headway::inline v1::io {
@@ -41,7 +41,7 @@ void check(const std::vector<const OutputTensor*>& chosen, std::string_view oper
   std::set<std::string_view> names{kMetadata};
   for (const OutputTensor* entry : chosen) {
     const auto refuse = [&](ErrorCode code, std::string_view what) {
-      fail(code, operation, fmt::format("tensor \"{}\" {}", shown(entry->name), what));
+      fail(code, operation, fmt::format("tensor \"{}\" {}", printable(entry->name), what));
     };
     if (!names.insert(entry->name).second)
       refuse(ErrorCode::value, "has a name that is given twice or reserved");

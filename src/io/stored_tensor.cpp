@@ -7,9 +7,9 @@
 #include <fmt/format.h>
 
 #include <headway/core/parallel.h>
+#include <headway/core/quote.h>
 
 #include "io/convert.h"
-#include "io/shown.h"
 #include "io/stored_type.h"
 
 namespace headway::inline v1::io {
@@ -21,7 +21,7 @@ constexpr std::int64_t kPiece = 1 << 10;  // of those, what is held as float32 o
 [[noreturn]] void refuse(const StoredTensor& stored, std::string_view want) {
   fail(ErrorCode::unsupported, "read_tensor",
        fmt::format("{}: tensor \"{}\" is stored as {}, which is not read as {}", stored.file->path().string(),
-                   shown(stored.name), name_of(stored.type), want));
+                   printable(stored.name), name_of(stored.type), want));
 }
 
 bool same_type(StoredType type, DType dtype) {
@@ -86,7 +86,7 @@ void check_booleans(const StoredTensor& stored, const void* data) {
   if (std::any_of(values, values + stored.bytes, [](unsigned char b) { return b > 1; })) {
     fail(ErrorCode::format, "read_tensor",
          fmt::format("{}: tensor \"{}\" holds a boolean that is neither 0 nor 1",
-                     stored.file->path().string(), shown(stored.name)));
+                     stored.file->path().string(), printable(stored.name)));
   }
 }
 
@@ -99,7 +99,7 @@ const StoredTensor* StoredTensors::find(std::string_view name) const {
 
 const StoredTensor& StoredTensors::at(std::string_view name) const {
   if (const StoredTensor* found = find(name)) return *found;
-  fail(ErrorCode::format, "read_tensor", fmt::format("there is no tensor \"{}\"", shown(name)));
+  fail(ErrorCode::format, "read_tensor", fmt::format("there is no tensor \"{}\"", printable(name)));
 }
 
 void StoredTensors::make_index() {
@@ -109,8 +109,8 @@ void StoredTensors::make_index() {
     if (is_new) continue;
     const auto& first = *tensors[place->second].file;
     fail(ErrorCode::format, "read_tensor",
-         fmt::format("tensor \"{}\" is in {} and again in {}", shown(tensors[i].name), first.path().string(),
-                     tensors[i].file->path().string()));
+         fmt::format("tensor \"{}\" is in {} and again in {}", printable(tensors[i].name),
+                     first.path().string(), tensors[i].file->path().string()));
   }
 }
 
@@ -133,8 +133,8 @@ void read_rows(const StoredTensor& stored, std::int64_t first, std::int64_t coun
   const std::int64_t rows = width == 0 ? 0 : stored.shape.numel() / width;
   if (first < 0 || count < 0 || first > rows || count > rows - first) {
     fail(ErrorCode::value, "read_rows",
-         fmt::format("rows {} to {} of tensor \"{}\", which has {}", first, first + count, shown(stored.name),
-                     rows));
+         fmt::format("rows {} to {} of tensor \"{}\", which has {}", first, first + count,
+                     printable(stored.name), rows));
   }
   read_range(stored, first * width, (first + count) * width, DType::float32, out);
 }

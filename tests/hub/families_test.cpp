@@ -75,13 +75,11 @@ void expect_states(const std::vector<Tensor>& got, const Expected& want, const s
 
 // Tokens written one by one; where the two best logits of the reference lie closer than 1e-4 its choice is
 // taken.
-void expect_written(models::LanguageModel& model, const Expected& want,
-                    const std::vector<std::int32_t>& prompt, std::int64_t memory,
+void expect_written(models::LanguageModel& model, const Expected& want, std::int64_t memory,
                     models::DecodingState& state, std::vector<std::int32_t> tokens) {
   const auto written = want.at("written").to_vector<std::int32_t>();
   const auto margins = want.at("written.margins").to_vector<float>();
   const std::string logits_name = want.has("written.logits") ? "written.logits" : "written.log_probabilities";
-  (void)prompt;
   const std::int64_t sequence = state.add(memory);
   for (std::size_t i = 0; i < written.size(); ++i) {
     const Tensor logits = model.step(state, {{.sequence = sequence, .tokens = tokens}});
@@ -123,9 +121,9 @@ void check_language_model(const HubModel& model, const Expected& want) {
   if (!want.has("written")) return;
   const auto prompt = want.facts.at("prompt").get<std::vector<std::int32_t>>();
   models::DecodingState state = lm.start();
-  if (!pair) return expect_written(lm, want, prompt, models::DecodingState::kNoMemory, state, prompt);
+  if (!pair) return expect_written(lm, want, models::DecodingState::kNoMemory, state, prompt);
   const auto memory = lm.remember(state, lm.encode(models::pack({prompt})));
-  expect_written(lm, want, prompt, memory[0], state, {*model.generation().decoder_start});
+  expect_written(lm, want, memory[0], state, {*model.generation().decoder_start});
 }
 
 void check_encoder(const HubModel& model, const Expected& want) {
@@ -177,7 +175,7 @@ void check_transformer_xl(const HubModel& model, const Expected& want) {
                     "hidden." + std::to_string(i));
   }
   const auto prompt = want.facts.at("prompt").get<std::vector<std::int32_t>>();
-  expect_written(lm, want, prompt, models::DecodingState::kNoMemory, state, prompt);
+  expect_written(lm, want, models::DecodingState::kNoMemory, state, prompt);
 }
 
 // What asks for something that is not built, and the field that says so.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 
 #include "text/utf8.h"
 
@@ -134,12 +135,9 @@ ChatTemplate ChatTemplate::detect(std::string_view jinja, const HubTokenizer& to
              !has(jinja, "<|end|>")) {
     made.format_ = ChatFormat::zephyr;
   } else {
-    std::string beginning(jinja.substr(0, 200));
-    while (find_invalid_utf8(beginning)) beginning.pop_back();
-    fail(
-        ErrorCode::unsupported, kOperation,
-        fmt::format("this chat template is not known: \"{}{}\"; want ChatML, Llama, Mistral, Gemma or Zephyr",
-                    beginning, jinja.size() > 200 ? "…" : ""));
+    fail(ErrorCode::unsupported, kOperation,
+         fmt::format("this chat template is not known: {}; want ChatML, Llama, Mistral, Gemma or Zephyr",
+                     quoted(jinja, 200)));
   }
   return made;
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <headway/core/error.h>
+#include <headway/core/quote.h>
 
 #include "text/utf8.h"
 
@@ -15,9 +16,7 @@ constexpr std::string_view kOperation = "HubTokenizer";
 constexpr int kMaxDepth = 64;
 
 std::string shown(const Json& value) {
-  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
+  return printable(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace headway::inline v1::text::hub {
 
 /// A regular expression in Oniguruma's dialect (Ruby's syntax, which `tokenizers` uses), run by ICU. The
 /// pattern is rewritten where the two differ; a construct whose meaning differs beyond that is an
-/// Error(unsupported) that names it. A few patterns of well-known tokenizers have matchers of their own.
+/// Error(unsupported) that names it.
 class Regex {
  public:
   Regex(std::string_view pattern, const std::string& where);
