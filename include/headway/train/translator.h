@@ -6,15 +6,12 @@
 #include <vector>
 
 #include <headway/models/transformer.h>
+#include <headway/text/translation.h>
 #include <headway/train/translation_config.h>
 
 namespace headway::inline v1::train {
 
-/// One way to translate a sentence.
-struct Translation {
-  std::string text;
-  double score = 0, log_probability = 0;  ///< as models::Hypothesis
-};
+using text::Translation;
 
 /// A trained model and its tokenizer: text in, text out.
 class HEADWAY_API Translator {

@@ -80,7 +80,8 @@ Best best_of(const Tensor& logits, std::int64_t k) {
 
 std::int64_t length_limit(const DecodingOptions& options, const LanguageModel& model,
                           std::size_t source_length) {
-  std::int64_t limit = std::min(options.max_length, model.max_length());
+  std::int64_t limit = options.max_length;
+  if (model.max_length() > 0) limit = std::min(limit, model.max_length());  // 0: any length
   if (options.max_length_factor > 0) {
     const double relative = options.max_length_factor * static_cast<double>(source_length);
     // Compared as doubles: a large factor must not overflow the conversion.
