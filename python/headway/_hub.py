@@ -26,6 +26,11 @@ class Model:
     def _classifier(self) -> Any:
         return _core.Classifier(self._spec, self._dtype)
 
+    @functools.cached_property
+    def tokenizer(self) -> _core.HubTokenizer:
+        """The tokenizer of the model's files."""
+        return _core.HubTokenizer.load(self._spec)
+
     def __repr__(self) -> str:
         return f"headway.load({self._spec!r}, dtype={self._dtype!r})  # {self.architecture or self.model_type}"
 
@@ -152,9 +157,13 @@ class Model:
             out = self._classifier([str(item) for item in items])
         return out[0] if one else out
 
-    def export(self, folder: Any) -> None:
-        """Writes the model as a folder that transformers loads, its side files with it."""
-        _core.export_model(self._spec, str(folder))
+    def export(self, out: Any, weights: str = "f16") -> None:
+        """Writes the model as a folder that transformers loads, its side files with it; where `out` ends in .gguf as a
+        GGUF file for llama.cpp, its matrices as `weights` say: f32, f16, bf16 or q8_0."""
+        if str(out).endswith(".gguf"):
+            _core.export_gguf(self._spec, str(out), weights)
+        else:
+            _core.export_model(self._spec, str(out))
 
 
 class Chat:

@@ -21,5 +21,6 @@ void bind_trainer(nanobind::module_& m);
 void bind_text(nanobind::module_& m);
 void bind_io(nanobind::module_& m);
 void bind_hub(nanobind::module_& m);
+void bind_hub_tokenizer(nanobind::module_& m);
 
 }  // namespace headway::python

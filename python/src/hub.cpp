@@ -161,6 +161,13 @@ void bind_model(nb::module_& m) {
         jobs::export_model(spec, folder);
       },
       "spec"_a, "folder"_a);
+  m.def(
+      "export_gguf",
+      [](const std::string& spec, const std::filesystem::path& file, const std::string& weights) {
+        const nb::gil_scoped_release release;
+        jobs::export_gguf(spec, file, io::gguf_encoding(weights));
+      },
+      "spec"_a, "file"_a, "weights"_a);
 }
 
 struct Writing {

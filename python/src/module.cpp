@@ -22,4 +22,5 @@ NB_MODULE(_core, m) {
   bind_train(m);
   bind_io(m);
   bind_hub(m);
+  bind_hub_tokenizer(m);
 }

@@ -71,7 +71,46 @@ const Architecture& architecture_of(const io::GgufFile& file, const std::string&
        fmt::format("general.architecture is \"{}\"; want one of {}", name, known));
 }
 
+const Architecture& known(const std::string& gguf) {
+  for (const Architecture& entry : kArchitectures) {
+    if (entry.gguf == gguf) return entry;
+  }
+  fail(ErrorCode::internal, "gguf", fmt::format("there is no architecture {}", gguf));
+}
+
 }  // namespace
+
+std::string gguf_architecture(const std::string& model_type) {
+  const std::string wanted = model_type == "mistral"  ? "llama"
+                             : model_type == "gemma3" ? "gemma3_text"
+                                                      : model_type;
+  for (const Architecture& entry : kArchitectures) {
+    if (entry.model_type == wanted) return std::string(entry.gguf);
+  }
+  fail(ErrorCode::unsupported, "save_gguf",
+       fmt::format("model_type is \"{}\", which GGUF files of ours do not have", model_type));
+}
+
+std::string gguf_name(const std::string& name, const std::string& architecture) {
+  const Architecture& of = known(architecture);
+  const auto find = [](const auto& table, std::string_view wanted) -> std::string_view {
+    for (const Name& entry : table) {
+      if (entry.hub == wanted) return entry.gguf;
+    }
+    return {};
+  };
+  constexpr std::string_view kLayers = "model.layers.";
+  if (!name.starts_with(kLayers)) return std::string(find(kGlobal, name));
+  const std::size_t dot = name.find('.', kLayers.size());
+  if (dot == std::string::npos) return {};
+  const std::string_view rest = std::string_view(name).substr(dot + 1);
+  std::string_view gguf = find(kLayer, rest);
+  if (gguf.empty()) gguf = of.pre_norm ? find(kPreNorms, rest) : find(kOtherNorms, rest);
+  if (gguf.empty()) return {};
+  return fmt::format("blk.{}.{}", name.substr(kLayers.size(), dot - kLayers.size()), gguf);
+}
+
+bool gguf_interleaves(const std::string& architecture) { return known(architecture).interleaved; }
 
 GgufModel describe_gguf(const io::GgufFile& file, const std::string& what) {
   const Architecture& of = architecture_of(file, what);

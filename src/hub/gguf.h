@@ -17,4 +17,11 @@ struct GgufModel {
 /// Error(unsupported) naming an architecture that is not known.
 GgufModel describe_gguf(const io::GgufFile& file, const std::string& what);
 
+/// GGUF's name for a model_type; Error(unsupported) where there is none.
+std::string gguf_architecture(const std::string& model_type);
+/// What GGUF calls a tensor that transformers calls `name`; "" where it has no name for it.
+std::string gguf_name(const std::string& name, const std::string& architecture);
+/// Whether the architecture's rows of queries and keys are in the order of interleaved rotary pairs.
+bool gguf_interleaves(const std::string& architecture);
+
 }  // namespace headway::inline v1::hub

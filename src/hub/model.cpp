@@ -16,18 +16,10 @@
 #include "hub/config.h"
 #include "hub/family.h"
 #include "hub/gguf.h"
+#include "hub/impl.h"
 #include "hub/weights.h"
 
 namespace headway::inline v1::hub {
-
-struct HubModel::Impl {
-  Family family;
-  Origin origin;
-  std::string model_type, architecture, config, generation_config;
-  GenerationDefaults generation;
-  std::vector<std::string> labels, notes;
-  std::filesystem::path path;
-};
 
 namespace {
 
@@ -59,12 +51,14 @@ GenerationDefaults generation_of(const std::string& text, const json& config) {
     const std::vector<std::int32_t> all = tokens_of(field(name));
     return all.empty() ? std::nullopt : std::optional(all.front());
   };
+  // Numbers of config.json count where there is no generation_config.json: older files have them there.
+  const json& numbers = own.is_object() ? own : config;
   const auto number = [&](const char* name) -> std::optional<double> {
-    const json value = own.is_object() && own.contains(name) ? own[name] : json();
+    const json value = numbers.contains(name) ? numbers[name] : json();
     return value.is_number() ? std::optional(value.get<double>()) : std::nullopt;
   };
   const auto integer = [&](const char* name) -> std::optional<std::int64_t> {
-    const json value = own.is_object() && own.contains(name) ? own[name] : json();
+    const json value = numbers.contains(name) ? numbers[name] : json();
     return value.is_number_integer() ? std::optional(value.get<std::int64_t>()) : std::nullopt;
   };
   GenerationDefaults out;
@@ -76,6 +70,7 @@ GenerationDefaults generation_of(const std::string& text, const json& config) {
   out.temperature = number("temperature");
   out.top_p = number("top_p");
   out.repetition_penalty = number("repetition_penalty");
+  out.length_penalty = number("length_penalty");
   out.top_k = integer("top_k");
   out.max_length = integer("max_length");
   out.beams = integer("num_beams");

@@ -3,6 +3,9 @@
 #include <array>
 #include <string_view>
 
+#include <fmt/format.h>
+
+#include <headway/core/error.h>
 #include <headway/hub/model.h>
 #include <headway/io/atomic_file.h>
 
@@ -58,6 +61,17 @@ void export_model(const std::string& spec, const std::filesystem::path& folder) 
     }
   }
   target.commit();
+}
+
+void export_gguf(const std::string& spec, const std::filesystem::path& file, io::GgufEncoding encoding) {
+  if (std::filesystem::exists(file)) {
+    fail(ErrorCode::io, "export", fmt::format("{} is there already; want a new file", file.string()));
+  }
+  const TextModel loaded = load_text_model(spec, {});
+  const models::LanguageModel* model = loaded.model.language_model();
+  const std::int64_t vocabulary = model ? model->vocabulary() : 0;
+  loaded.model.save_gguf(file, encoding,
+                         metadata_of(loaded.tokenizer.to_gguf(static_cast<std::int32_t>(vocabulary))));
 }
 
 }  // namespace headway::inline v1::jobs

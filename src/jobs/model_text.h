@@ -1,5 +1,6 @@
 #pragma once
 #include <headway/hub/model.h>
+#include <headway/io/gguf.h>
 #include <headway/text/hub_tokenizer.h>
 
 namespace headway::inline v1::jobs {
@@ -14,6 +15,9 @@ TextModel load_text_model(const std::string& spec, const hub::LoadOptions& optio
 
 /// The tokenizer of a model's folder or GGUF file.
 text::HubTokenizer tokenizer_of(const std::filesystem::path& path);
+
+/// A tokenizer's keys in a GGUF file.
+io::GgufMetadata metadata_of(const text::GgufVocabulary& vocabulary);
 
 /// Indices cut into batches of at most `tokens` tokens (a longer one goes alone), the longest first, so that
 /// sequences of like length meet.

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <headway/io/gguf.h>
 #include <headway/models/encoder.h>
 #include <headway/models/language_model.h>
 
@@ -22,7 +23,7 @@ struct GenerationDefaults {
   std::vector<std::int32_t> end;  ///< tokens that end a text
   std::optional<std::int32_t> begin, padding, decoder_start, forced_begin;
   std::vector<std::int32_t> suppressed;  ///< never written
-  std::optional<double> temperature, top_p, repetition_penalty;
+  std::optional<double> temperature, top_p, repetition_penalty, length_penalty;
   std::optional<std::int64_t> top_k, max_length, beams;
   bool sampling = false;
 };
@@ -62,6 +63,11 @@ class HEADWAY_API HubModel {
   /// their own types (shards above 5 GB). Weights that were not changed keep their bits. The folder must not
   /// exist yet.
   void save(const std::filesystem::path& folder) const;
+  /// Writes a decoder that is built like Llama as a GGUF file, with its matrices in `encoding` (rows that
+  /// Q8_0 does not divide: F16) and `tokenizer`'s keys. The file is read again before it appears.
+  /// Error(unsupported) naming what GGUF cannot say: another family, a field, a tensor.
+  void save_gguf(const std::filesystem::path& file, io::GgufEncoding encoding,
+                 const io::GgufMetadata& tokenizer = {}) const;
   /// Every hidden state of whole sequences, as transformers lists them: what enters the first block, each
   /// block's result, the last one after the final norm (a ViT's before it). Of an encoder–decoder: the
   /// decoder's, on `targets`.

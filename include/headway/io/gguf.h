@@ -68,6 +68,9 @@ HEADWAY_API GgufFile open_gguf(const std::filesystem::path& path);
 /// F32, F16, BF16, or Q8_0: blocks of 32 int8 with a float16 scale, rounded as ggml's reference does.
 enum class GgufEncoding : std::uint8_t { f32, f16, bf16, q8_0 };
 
+/// "f32", "f16", "bf16", "q8_0"; Error(value) for any other name.
+HEADWAY_API GgufEncoding gguf_encoding(std::string_view name);
+
 struct GgufTensor {
   std::string name;  ///< at most 63 bytes, as ggml allows
   Tensor tensor;     ///< floating, 1 to 4 dimensions, row-major

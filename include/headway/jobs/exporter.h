@@ -3,6 +3,7 @@
 #include <string>
 
 #include <headway/core/export.h>
+#include <headway/io/gguf.h>
 
 namespace headway::inline v1::jobs {
 
@@ -11,5 +12,11 @@ namespace headway::inline v1::jobs {
 /// sentence-transformers' modules), byte for byte. A GGUF file becomes a folder of float32 weights with
 /// tokenizer.json. The folder must not exist yet; it appears whole or not at all.
 HEADWAY_API void export_model(const std::string& spec, const std::filesystem::path& folder);
+
+/// Writes a decoder that is built like Llama, with its tokenizer, as a GGUF file that llama.cpp loads.
+/// Error(unsupported) naming what GGUF cannot say (hub::HubModel::save_gguf, text::HubTokenizer::to_gguf).
+/// The file must not exist yet.
+HEADWAY_API void export_gguf(const std::string& spec, const std::filesystem::path& file,
+                             io::GgufEncoding encoding = io::GgufEncoding::f16);
 
 }  // namespace headway::inline v1::jobs

@@ -85,6 +85,11 @@ class HEADWAY_API HubTokenizer {
   /// Error(unsupported) naming a `model` or `pre` that is not known.
   static HubTokenizer from_gguf(const GgufVocabulary& vocabulary);
 
+  /// What a GGUF file says of this tokenizer, with `size` tokens (0: its own; unused ones fill up): from a
+  /// GGUF file, from a SentencePiece BPE model (tokenizer.model), from the byte-level BPE of a
+  /// tokenizer.json. The result is tried on texts first; Error(unsupported) naming what GGUF cannot say.
+  GgufVocabulary to_gguf(std::int32_t size = 0) const;
+
   Encoding encode(std::string_view text, const EncodeOptions& options = {}) const;
   /// In parallel.
   std::vector<Encoding> encode(const std::vector<std::string>& texts,

@@ -6,6 +6,7 @@
 #include <headway/core/error.h>
 
 #include "text/hub/converters.h"
+#include "text/hub/gguf_pre_tokenizers.h"
 #include "text/hub/tokenizer_impl.h"
 #include "text/utf8.h"
 
@@ -17,53 +18,9 @@ constexpr std::string_view kOperation = "HubTokenizer::from_gguf";
 constexpr std::string_view kMark = "\u2581";
 enum GgufType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
-constexpr const char* kGpt2 = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-constexpr const char* kLlama3 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
-    R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kQwen2 =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
-    R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kTekken =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
-    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kGpt4o =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
-    R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kSymbols = R"([\p{P}\$\+<=>\^~\|`]+)";
-constexpr const char* kThreeDigits = "[0-9][0-9][0-9]";
-
-struct PreTokenizerOf {
-  std::string_view names;  // separated by blanks
-  std::vector<const char*> patterns;
-  bool whole_words = false;  // a word that is a token stays whole, whatever the merges
-  bool adds_bos = false;     // where the file does not say
-  bool composed = false;     // NFC first
-};
-
-// Names as llama.cpp's converter writes them.
-const std::vector<PreTokenizerOf>& pre_tokenizers() {
-  static const std::vector<PreTokenizerOf> all = {
-      {"gpt-2 phi-2 jina-es jina-de jina-v1-en jina-v2-es jina-v2-de jina-v2-code mpt olmo jais trillion "
-       "roberta-bpe gigachat exaone4 a.x-4.0 mellum modern-bert",
-       {kGpt2}},
-      {"smollm starcoder refact command-r codeshell exaone minerva-7b", {R"(\p{N})", kGpt2}},
-      {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2", {kLlama3}, true, true},
-      {"dbrx smaug-bpe chatglm-bpe glm4", {kLlama3}},
-      {"qwen2 deepseek-r1-qwen stablelm2 megrez kormo", {kQwen2}, false, false, true},
-      {"tekken", {kTekken}, true},
-      {"gpt-4o llama4 kanana2", {kGpt4o}},
-      {"falcon", {kSymbols, kGpt2, kThreeDigits}},
-      {"default", {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2, R"(\p{N}+)", kThreeDigits}},
-  };
-  return all;
-}
-
-const PreTokenizerOf& find_pre(const std::string& name) {
+const hub::GgufPreTokenizer& find_pre(const std::string& name) {
   const std::string wanted = fmt::format(" {} ", name);
-  for (const PreTokenizerOf& pre : pre_tokenizers()) {
+  for (const hub::GgufPreTokenizer& pre : hub::gguf_pre_tokenizers()) {
     if (!name.empty() && fmt::format(" {} ", pre.names).find(wanted) != std::string::npos) return pre;
   }
   fail(ErrorCode::unsupported, kOperation,
@@ -139,7 +96,7 @@ Json around_of(const GgufVocabulary& vocabulary, const Json& ids, bool bos, bool
 }
 
 Json from_byte_level(const GgufVocabulary& vocabulary) {
-  const PreTokenizerOf& pre = find_pre(vocabulary.pre);
+  const hub::GgufPreTokenizer& pre = find_pre(vocabulary.pre);
   const Json ids = vocabulary_of(vocabulary.tokens);
   Json steps = Json::array();
   for (const char* pattern : pre.patterns) {
@@ -258,6 +215,7 @@ HubTokenizer HubTokenizer::from_gguf(const GgufVocabulary& vocabulary) {
   config["tokenizer_class"] = "PreTrainedTokenizerFast";
   impl->files.push_back({"tokenizer.json", json.dump()});
   impl->files.push_back({"tokenizer_config.json", config.dump(2)});
+  impl->gguf = std::make_shared<const GgufVocabulary>(vocabulary);
   return HubTokenizer(std::move(impl));
 }
 

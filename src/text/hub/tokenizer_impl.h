@@ -54,6 +54,7 @@ struct HubTokenizer::Impl {
   std::string chat_template;
   std::optional<std::int64_t> model_max_length;
   std::vector<hub::File> files;
+  std::shared_ptr<const GgufVocabulary> gguf;  // what it was made from; null: something else
 
   Encoding encode(std::string_view text, const EncodeOptions& options) const;
   std::string decode(const std::vector<std::int32_t>& ids, bool skip_special) const;
