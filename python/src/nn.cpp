@@ -259,7 +259,11 @@ void bind_feed_forward(nb::module_& m) {
       .value("silu", Kind::silu, "as relu, with x·sigmoid(x)")
       .value("geglu", Kind::geglu, "as swiglu, with GELU")
       .value("geglu_tanh", Kind::geglu_tanh, "as swiglu, with GELU by tanh")
-      .value("reglu", Kind::reglu, "as swiglu, with relu");
+      .value("reglu", Kind::reglu, "as swiglu, with relu")
+      .value("quick_gelu", Kind::quick_gelu, "as relu, with x·sigmoid(1.702x)")
+      .value("quick_geglu", Kind::quick_geglu, "as swiglu, with x·sigmoid(1.702x)")
+      .value("relu2", Kind::relu2, "as relu, with its square (So et al. 2021)")
+      .value("reglu2", Kind::reglu2, "as swiglu, with relu's square");
   nb::class_<FeedForward, nn::Module> c(m, "FeedForward",
                                         "The position-wise network of a block, [..., C] to [..., C].");
   bind_options<FeedForward>(c, [](const FeedForward& self) {

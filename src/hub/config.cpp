@@ -36,6 +36,9 @@ constexpr Named kActivations[] = {
      nn::HeadActivation::gelu_tanh},
     {"silu", nn::FeedForwardKind::silu, nn::FeedForwardKind::swiglu, nn::HeadActivation::silu},
     {"swish", nn::FeedForwardKind::silu, nn::FeedForwardKind::swiglu, nn::HeadActivation::silu},
+    {"quick_gelu", nn::FeedForwardKind::quick_gelu, nn::FeedForwardKind::quick_geglu,
+     nn::HeadActivation::quick_gelu},
+    {"relu2", nn::FeedForwardKind::relu2, nn::FeedForwardKind::reglu2, nn::HeadActivation::relu2},
 };
 
 const Named* activation_named(const std::string& name) {
@@ -44,7 +47,8 @@ const Named* activation_named(const std::string& name) {
   return found == std::end(kActivations) ? nullptr : found;
 }
 
-constexpr std::string_view kKnownActivations = "relu, gelu, gelu_new, gelu_pytorch_tanh or silu";
+constexpr std::string_view kKnownActivations =
+    "relu, relu2, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu or silu";
 
 }  // namespace
 
@@ -197,7 +201,7 @@ RopeOptions Config::rope(std::int64_t dims, double base, const std::string& kind
     if (theta != fields->end() && theta->is_number()) base = theta->get<double>();
     return scaled_rope(*fields, dims, base, "rope_parameters");
   }
-  if (kind.empty() || !has("rope_local_base_freq")) base = number("rope_theta", base);
+  base = number("rope_theta", base);
   const json* scaling = find("rope_scaling");
   if (!scaling) return unscaled_rope(dims, base);
   if (!scaling->is_object()) refuse("rope_scaling", "an object");

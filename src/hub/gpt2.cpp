@@ -18,7 +18,9 @@ Family build_gpt2(Blueprint& b) {
   o.norm_eps = c.number("layer_norm_epsilon", 1e-5);
   o.scaled_attention = c.boolean("scale_attn_weights", true);
   o.scaled_by_layer = c.boolean("scale_attn_by_inverse_layer_idx", false);
-  o.tied = !b.has("lm_head.weight", prefix) && c.boolean("tie_word_embeddings", true);
+  // A model without a head has no matrix of its own for it, whatever the field says.
+  const bool bare = c.architecture() == "GPT2Model";
+  o.tied = !b.has("lm_head.weight", prefix) && (c.boolean("tie_word_embeddings", true) || bare);
   o.precision = b.precision;
   o.dropout = o.attention_dropout = 0;
   c.only("add_cross_attention", {false});

@@ -1,6 +1,7 @@
 // Llama, Mistral, Qwen 2 and 3, Gemma 2 and 3, OLMo 2: one model with other switches.
 #include <headway/models/llama.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "hub/family.h"
@@ -105,16 +106,18 @@ void read_family(Blueprint& b, const std::string& type, LlamaOptions& o) {
   if (!c.has("head_dim")) o.head_dim = 256;
   o.attention_scale = 1 / std::sqrt(c.number("query_pre_attn_scalar", 256));
   o.logit_softcap = c.number("final_logit_softcapping", 0);
-  c.only("use_bidirectional_attention", {false});
   c.ignore({"hidden_act"});
   const std::int64_t window = c.integer("sliding_window", 4096);
   if (type == "gemma2") {
     o.attention_softcap = c.number("attn_logit_softcapping", 0);
+    c.only("use_bidirectional_attention", {false});
     const RopeOptions rope = c.rope(o.head_dim, 10000);
     const auto sliding = sliding_layers(c, layers, [](std::int64_t i) { return i % 2 == 0; });
     return add_layers(o, sliding, window, rope, rope);
   }
+  // transformers has the field and does not use it: whoever sets it means something else than it computes.
   c.only("attn_logit_softcapping", {nullptr});
+  o.causal = !c.boolean("use_bidirectional_attention", false);
   o.qk_norm = nn::QkNorm::head;
   const std::string pattern = c.first_of({"sliding_window_pattern", "_sliding_window_pattern"});
   const std::int64_t every = c.integer(pattern, 6);
@@ -125,7 +128,8 @@ void read_family(Blueprint& b, const std::string& type, LlamaOptions& o) {
                                 : RopeOptions{.base = c.number("rope_local_base_freq", 10000)};
   c.ignore({"rope_local_base_freq", "rope_theta"});
   const auto sliding = sliding_layers(c, layers, [&](std::int64_t i) { return (i + 1) % every != 0; });
-  add_layers(o, sliding, window, full, local);
+  // A window of 0 on both sides leaves a position itself; in a layer it would mean none.
+  add_layers(o, sliding, o.causal ? window : std::max<std::int64_t>(1, window), full, local);
 }
 
 WeightTable table_of(const LlamaOptions& o, const std::string& prefix) {
@@ -173,6 +177,7 @@ Family build_llama(Blueprint& b) {
   const std::string architecture = c.architecture();
   if (architecture.ends_with("ForSequenceClassification")) {
     o.classes = c.labels();
+    o.logit_softcap = 0;  // it is for scores of tokens alone
   } else if (!architecture.empty() && !architecture.ends_with("ForCausalLM") &&
              !architecture.ends_with("Model")) {
     c.refuse("architectures", "a model for causal language modelling or sequence classification");

@@ -36,7 +36,7 @@ Family build_transformer_xl(Blueprint& b) {
     o.tied_projections.assign(o.cutoffs.size() + 1, true);
     o.tied_projections[0] = false;
   }
-  c.only("pre_lnorm", {false});
+  o.pre_norm = c.boolean("pre_lnorm", false);
   c.only("attn_type", {0});
   c.only("adaptive", {true});
   c.only("sample_softmax", {-1, 0});

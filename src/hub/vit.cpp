@@ -34,8 +34,7 @@ Family build_vit(Blueprint& b) {
   o.pooler = b.has(prefix + "pooler.dense.weight", prefix);
   if (o.pooler) {
     o.pooler_activation = c.head_activation("pooler_act", "tanh");
-    if (c.integer("pooler_output_size", o.model_dim) != o.model_dim)
-      c.refuse("pooler_output_size", "hidden_size, " + std::to_string(o.model_dim));
+    o.pooler_width = c.integer("pooler_output_size", o.model_dim);
   }
   c.ignore({"encoder_stride", "pooler_act", "pooler_output_size", "hidden_dropout_prob",
             "attention_probs_dropout_prob"});

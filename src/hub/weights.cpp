@@ -1,8 +1,10 @@
 #include "hub/weights.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <regex>
 #include <set>
 
@@ -107,6 +109,48 @@ const Rule* rule_for(const WeightTable& table, const std::string& ours) {
   return found == table.rules.end() ? nullptr : &*found;
 }
 
+// What a file holds beside the model's weights. Of other types than these nothing can be written (masks of
+// the oldest GPT-2 files, in bytes).
+std::optional<Kept> kept_of(const io::StoredTensor& stored, const Origin& origin,
+                            const io::StoredTensors& files) {
+  constexpr std::array kinds{io::StoredType::f64,    io::StoredType::f32, io::StoredType::f16,
+                             io::StoredType::bf16,   io::StoredType::i64, io::StoredType::i32,
+                             io::StoredType::boolean};
+  if (std::find(kinds.begin(), kinds.end(), stored.type) == kinds.end()) return std::nullopt;
+  Kept kept{.stored = stored, .alike = {}};
+  for (const auto& [name, dtype] : origin.dtypes) {
+    const io::StoredTensor& used = files.at(name);
+    if (used.type == stored.type && used.shape == stored.shape) kept.alike.push_back(used);
+  }
+  return kept;
+}
+
+// The name of the tensor that a kept one is tied to, or an empty one. Compared when it is written: bytes that
+// are not used need not be read for loading.
+std::string twin_of(const Kept& kept) {
+  const auto bytes = [](const io::StoredTensor& of) { return of.file->bytes(of.begin, of.bytes); };
+  const auto twin = std::ranges::find_if(kept.alike, [&](const io::StoredTensor& other) {
+    return std::ranges::equal(bytes(other), bytes(kept.stored));
+  });
+  return twin == kept.alike.end() ? std::string() : twin->name;
+}
+
+// The elements of a kept tensor, and the type to write them in.
+std::pair<Tensor, DType> as_it_came(const io::StoredTensor& stored) {
+  switch (stored.type) {
+    case io::StoredType::i64:
+      return {io::as(stored, DType::int64), DType::int64};
+    case io::StoredType::i32:
+      return {io::as(stored, DType::int32), DType::int32};
+    case io::StoredType::boolean:
+      return {io::as(stored, DType::boolean), DType::boolean};
+    case io::StoredType::f64:
+      return {io::as(stored, DType::float64), DType::float64};
+    default:
+      return {io::as_float32(stored), dtype_of(stored.type)};
+  }
+}
+
 }  // namespace
 
 std::vector<Rule> each_layer(const std::vector<Rule>& rules, std::int64_t layers) {
@@ -189,6 +233,8 @@ Origin bind_weights(const nn::Module& module, const WeightTable& table, const io
                        std::any_of(ignored.begin(), ignored.end(),
                                    [&](const std::regex& r) { return std::regex_match(stored.name, r); });
     if (!known) surplus.push_back(stored.name);
+    if (!known || used.contains(stored.name)) continue;
+    if (std::optional<Kept> kept = kept_of(stored, origin, files)) origin.kept.push_back(std::move(*kept));
   }
   if (!missing.empty() || !surplus.empty()) {
     fail(ErrorCode::format, what,
@@ -231,6 +277,17 @@ std::vector<io::OutputTensor> unbind_weights(const nn::Module& module, const Wei
     tensor.tensor = pieces.size() == 1 ? pieces[0] : concat(pieces, 0);
     const auto dtype = origin.dtypes.find(tensor.name);
     if (dtype != origin.dtypes.end()) tensor.dtype = dtype->second;
+  }
+  for (const Kept& kept : origin.kept) {
+    const std::string name = twin_of(kept);
+    const auto twin =
+        std::ranges::find_if(out, [&](const io::OutputTensor& tensor) { return tensor.name == name; });
+    if (twin != out.end()) {
+      out.push_back({kept.stored.name, twin->tensor, twin->dtype});
+    } else {
+      const auto [tensor, dtype] = as_it_came(kept.stored);
+      out.push_back({kept.stored.name, tensor, dtype});
+    }
   }
   return out;
 }

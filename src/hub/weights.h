@@ -39,10 +39,18 @@ struct WeightTable {
       {};  ///< regular expressions of tensors that hold nothing learned, or twice
 };
 
+/// A tensor of the file that the model does not use.
+struct Kept {
+  io::StoredTensor stored;
+  /// Those of its type and shape that the model does use: one with the same bits is tied to it.
+  std::vector<io::StoredTensor> alike;
+};
+
 /// What export needs to write a model as it came.
 struct Origin {
   std::map<std::string, std::string> names;  ///< the table's name -> the file's
   std::map<std::string, DType> dtypes;       ///< of the file's names
+  std::vector<Kept> kept;
 };
 
 /// Makes the module's parameters elements on demand of the files'. Error(format) naming what is missing,
@@ -50,7 +58,8 @@ struct Origin {
 Origin bind_weights(const nn::Module& module, const WeightTable& table, const io::StoredTensors& files,
                     const std::string& what);
 
-/// The module's parameters under the file's names and shapes, each in its type in `origin`, or float32.
+/// The module's parameters under the file's names and shapes, each in its type in `origin`, or float32; then
+/// what the model does not use: what is tied to one of them as that is now, the rest as it came.
 std::vector<io::OutputTensor> unbind_weights(const nn::Module& module, const WeightTable& table,
                                              const Origin& origin);
 

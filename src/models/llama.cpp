@@ -1,5 +1,6 @@
 #include <headway/models/llama.h>
 
+#include <headway/core/error.h>
 #include <headway/nn/initial.h>
 #include <headway/ops/linear.h>
 #include <headway/ops/pointwise.h>
@@ -28,7 +29,7 @@ Llama::Llama(const LlamaOptions& o, Generator& generator) : options_(o) {
                                          .output_bias = o.output_bias,
                                          .qk_norm = o.qk_norm,
                                          .qk_norm_options = norm},
-                           .causal = true,
+                           .causal = o.causal,
                            .feed_forward = {.model_dim = o.model_dim,
                                             .hidden = o.feed_forward_dim,
                                             .kind = o.activation,
@@ -37,7 +38,7 @@ Llama::Llama(const LlamaOptions& o, Generator& generator) : options_(o) {
                            .placement = o.placement,
                            .dropout = o.dropout};
     if (o.attention_scale > 0) block.attention.scale = o.attention_scale;
-    if (layer.window > 0) block.window = layer.window - 1;
+    if (layer.window > 0) block.window = o.causal ? layer.window - 1 : layer.window / 2;
     stack.blocks.push_back(block);
   }
   blocks_ = std::make_unique<nn::BlockStack>(stack, generator);
@@ -49,6 +50,10 @@ Llama::Llama(const LlamaOptions& o, Generator& generator) : options_(o) {
 }
 
 Tensor Llama::run(const Call& call) {
+  if (call.states && !options_.causal) {
+    fail(ErrorCode::unsupported, "Llama",
+         "its positions see those behind them (use_bidirectional_attention): it embeds, and writes nothing");
+  }
   Tensor x = (*tokens_)(call.ids);
   if (training() && options_.dropout > 0) x = dropout(x, options_.dropout, *generator());
   return (*blocks_)(x, call.input, call.states, call.observer);

@@ -47,7 +47,7 @@ TransformerXl::TransformerXl(const TransformerXlOptions& o, Generator& generator
       .causal = true,
       .feed_forward = {.model_dim = o.model_dim, .hidden = o.feed_forward_dim, .dropout = o.dropout},
       .norm = norm,
-      .placement = nn::NormPlacement::post,
+      .placement = o.pre_norm ? nn::NormPlacement::pre : nn::NormPlacement::post,
       .dropout = o.dropout};
   if (o.same_length) block.window = o.memory - 1;
   stack.blocks.assign(static_cast<std::size_t>(o.layers), block);
@@ -83,17 +83,24 @@ void TransformerXl::build_clusters(Generator& generator) {
     Cluster c{.begin = begin, .size = ends[i] - begin, .width = width};
     const auto named = [&](const char* what) { return fmt::format("clusters.{}.{}", i, what); };
     const bool projected = width != o.model_dim || o.divisor > 1;
-    c.table = add_parameter(named("table"), nn::normal_rows(c.size, width, generator));
-    if (projected)
-      c.projection = add_parameter(named("projection"), nn::xavier_uniform(o.model_dim, width, generator));
-    c.output_table =
-        o.tied ? c.table : add_parameter(named("output_table"), nn::normal_rows(c.size, width, generator));
+    const bool own = i == 0 || o.divisor > 1;
+    const std::int64_t rows = o.divisor > 1 ? c.size : o.vocabulary;
+    const auto table_named = [&](const char* what) {
+      return add_parameter(named(what), nn::normal_rows(rows, width, generator));
+    };
+    c.table = own ? table_named("table") : clusters_[0].table;
+    if (projected) {
+      c.projection =
+          own ? add_parameter(named("projection"), nn::xavier_uniform(o.model_dim, width, generator))
+              : clusters_[0].projection;
+    }
+    c.output_table = o.tied ? c.table : own ? table_named("output_table") : clusters_[0].output_table;
     const bool tied_projection = i < o.tied_projections.size() ? o.tied_projections[i] : true;
     c.output_projection =
         !projected || tied_projection
             ? c.projection
             : add_parameter(named("output_projection"), nn::xavier_uniform(o.model_dim, width, generator));
-    c.output_bias = add_parameter(named("bias"), nn::initial_zeros({c.size}));
+    c.output_bias = own ? add_parameter(named("bias"), nn::initial_zeros({rows})) : clusters_[0].output_bias;
     clusters_.push_back(c);
     begin = ends[i];
     width /= o.divisor;
@@ -114,7 +121,7 @@ Tensor TransformerXl::embed(const Tensor& ids) const {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       const std::int64_t at = tokens[i] - cluster.begin;
       if (at < 0 || at >= cluster.size) continue;
-      own.push_back(static_cast<std::int32_t>(at));
+      own.push_back(options_.divisor > 1 ? static_cast<std::int32_t>(at) : tokens[i]);
       place[i] = next++;
     }
     if (own.empty()) continue;
@@ -132,29 +139,15 @@ Position TransformerXl::position(std::size_t layer, const Tensor& distances) con
   return Position::transformer_xl(relative, of.content, of.position);
 }
 
-// Keys and values of whole sequences: zeros for the memory that they begin with, then their own rows.
-nn::BlockInput TransformerXl::context_of(const nn::BlockInput& input, const Tensor& x) const {
-  nn::BlockInput out = input;
-  out.context_offsets = {0};
-  std::vector<std::int32_t> rows;
-  for (std::size_t b = 0; b + 1 < input.offsets.size(); ++b) {
-    rows.insert(rows.end(), static_cast<std::size_t>(options_.memory), 0);
-    for (std::int64_t i = input.offsets[b]; i < input.offsets[b + 1]; ++i)
-      rows.push_back(static_cast<std::int32_t>(i + 1));
-    out.context_offsets.push_back(static_cast<std::int64_t>(rows.size()));
-  }
-  out.context = gather(concat({zeros({1, x.size(1)}, x.dtype()), x}, 0), index_of(rows));
-  return out;
-}
-
-// Sequences that have no token yet get the memory of zeros that they begin with: keys and values of 0.
-void TransformerXl::begin(const Call& call) const {
-  const Tensor nothing = zeros({options_.memory, options_.heads, options_.head_dim});
-  for (nn::BlockState& state : *call.states) {
+// Sequences that have no token yet get the memory of zeros that they begin with.
+void TransformerXl::begin(const Call& call) {
+  for (std::int64_t layer = 0; layer < options_.layers; ++layer) {
+    nn::BlockState& state = (*call.states)[static_cast<std::size_t>(layer)];
+    std::vector<std::int64_t> fresh;
     for (const std::int64_t row : call.input.rows) {
-      if (state.self.lengths()[static_cast<std::size_t>(row)] == 0)
-        state.self.append({row}, {0, options_.memory}, nothing, nothing);
+      if (state.self.lengths()[static_cast<std::size_t>(row)] == 0) fresh.push_back(row);
     }
+    if (!fresh.empty()) blocks_->block(layer).begin(state, fresh, options_.memory);
   }
 }
 
@@ -170,13 +163,13 @@ Tensor TransformerXl::run(const Call& call) {
     longest = std::max(longest, keys);
   }
   const Tensor distances = distance_rows(longest, options_.model_dim, options_.clamp);
-  const auto input_of = [&](std::int64_t layer, const nn::Stream& in) {
+  const auto input_of = [&](std::int64_t layer) {
     const auto at = static_cast<std::size_t>(layer);
     nn::BlockInput input = call.input;
     if (call.states) {
       input.state = &(*call.states)[at];
-    } else if (options_.memory > 0) {
-      input = context_of(call.input, in.sum);
+    } else {
+      input.zeros_before = options_.memory;
     }
     input.position = position(at, distances);
     return input;
@@ -198,7 +191,9 @@ Tensor TransformerXl::logits(const Tensor& hidden) const {
     const Tensor h = c.output_projection.defined()
                          ? linear(hidden, contiguous(transpose(c.output_projection, 0, 1)))
                          : hidden;
-    return std::pair(h, linear(h, c.output_table, c.output_bias));
+    const bool whole = c.output_table.size(0) == c.size;
+    const auto own = [&](const Tensor& of) { return whole ? of : slice(of, 0, c.begin, c.begin + c.size); };
+    return std::pair(h, linear(h, own(c.output_table), own(c.output_bias)));
   };
   const auto [h, first] = scores(clusters_[0]);
   if (clusters_.size() == 1) return log_softmax(first);

@@ -71,7 +71,9 @@ Vit::Vit(const VitOptions& o, Generator& generator) : options_(o) {
   add_child("blocks", *blocks_);
   if (o.pooler) {
     pooler_ = std::make_unique<nn::Linear>(
-        nn::LinearLayerOptions{.inputs = o.model_dim, .outputs = o.model_dim}, generator);
+        nn::LinearLayerOptions{.inputs = o.model_dim,
+                               .outputs = o.pooler_width > 0 ? o.pooler_width : o.model_dim},
+        generator);
     add_child("pooler", *pooler_);
   }
   if (o.head.kind == nn::HeadKind::none) return;

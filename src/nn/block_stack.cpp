@@ -69,12 +69,12 @@ Stream BlockStack::step(TransformerBlock& block, const Stream& in, const BlockIn
   return {slice(joined, 0, 0, rows), slice(joined, 0, rows, 2 * rows)};
 }
 
-Tensor BlockStack::run(const Tensor& x, const std::function<BlockInput(std::int64_t, const Stream&)>& input,
+Tensor BlockStack::run(const Tensor& x, const std::function<BlockInput(std::int64_t)>& input,
                        const LayerObserver& observer) {
   Stream stream{x, {}};
   if (observer) observer(0, x);
   for (std::int64_t layer = 0; layer < layers(); ++layer) {
-    stream = step(block(layer), stream, input(layer, stream));
+    stream = step(block(layer), stream, input(layer));
     if (observer) observer(layer + 1, block(layer).settled(stream));
   }
   const SublayerOptions how{.dropout = options_.dropout, .generator = generator()};
@@ -84,7 +84,7 @@ Tensor BlockStack::run(const Tensor& x, const std::function<BlockInput(std::int6
 Tensor BlockStack::operator()(const Tensor& x, const BlockInput& input, std::vector<BlockState>* states,
                               const LayerObserver& observer, std::vector<LayerAttention>* seen) {
   if (seen) seen->resize(static_cast<std::size_t>(layers()));
-  const auto at = [&](std::int64_t layer, const Stream&) {
+  const auto at = [&](std::int64_t layer) {
     BlockInput own = input;
     if (states) own.state = &(*states)[static_cast<std::size_t>(layer)];
     if (seen) own.seen = &(*seen)[static_cast<std::size_t>(layer)];

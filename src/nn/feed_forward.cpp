@@ -1,5 +1,6 @@
 #include <headway/nn/feed_forward.h>
 
+#include <headway/nn/task_head.h>
 #include <headway/ops/pointwise.h>
 
 namespace headway::inline v1::nn {
@@ -18,14 +19,29 @@ Activation activation_of(FeedForwardKind kind) {
     case FeedForwardKind::silu:
     case FeedForwardKind::swiglu:
       return Activation::silu;
+    case FeedForwardKind::quick_gelu:
+    case FeedForwardKind::quick_geglu:
+    case FeedForwardKind::relu2:
+    case FeedForwardKind::reglu2:
+      break;  // by `apart`
   }
   return Activation::none;
+}
+
+// Those that no product has at its end.
+Tensor apart(const Tensor& x, FeedForwardKind kind) {
+  if (kind == FeedForwardKind::quick_gelu || kind == FeedForwardKind::quick_geglu)
+    return activate(x, HeadActivation::quick_gelu);
+  if (kind == FeedForwardKind::relu2 || kind == FeedForwardKind::reglu2)
+    return activate(x, HeadActivation::relu2);
+  return x;
 }
 }  // namespace
 
 bool is_gated(FeedForwardKind kind) {
   return kind == FeedForwardKind::swiglu || kind == FeedForwardKind::geglu ||
-         kind == FeedForwardKind::geglu_tanh || kind == FeedForwardKind::reglu;
+         kind == FeedForwardKind::geglu_tanh || kind == FeedForwardKind::reglu ||
+         kind == FeedForwardKind::quick_geglu || kind == FeedForwardKind::reglu2;
 }
 
 FeedForward::FeedForward(const FeedForwardOptions& options, Generator& generator) : options_(options) {
@@ -50,7 +66,7 @@ FeedForward::FeedForward(const FeedForwardOptions& options, Generator& generator
 
 Tensor FeedForward::operator()(const Tensor& x) const {
   Tensor hidden = (*up_)(x);
-  if (gate_) hidden = mul((*gate_)(x), hidden);
+  hidden = gate_ ? mul(apart((*gate_)(x), options_.kind), hidden) : apart(hidden, options_.kind);
   if (training() && options_.dropout > 0) hidden = dropout(hidden, options_.dropout, *generator());
   return (*down_)(hidden);
 }

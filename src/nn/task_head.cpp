@@ -23,6 +23,12 @@ Tensor activate(const Tensor& x, HeadActivation activation) {
       return gelu_tanh(x);
     case HeadActivation::silu:
       return silu(x);
+    case HeadActivation::quick_gelu:
+      return scale(silu(scale(x, 1.702)), 1 / 1.702);
+    case HeadActivation::relu2: {
+      const Tensor y = relu(x);
+      return mul(y, y);
+    }
     case HeadActivation::none:
       break;
   }

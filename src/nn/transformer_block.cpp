@@ -4,6 +4,10 @@
 
 #include <fmt/format.h>
 
+#include <headway/core/factory.h>
+#include <headway/ops/embedding.h>
+#include <headway/ops/views.h>
+
 namespace headway::inline v1::nn {
 namespace {
 
@@ -60,11 +64,37 @@ Tensor TransformerBlock::attend_self(const Tensor& x, const BlockInput& input) {
   attend.query_offsets = input.offsets;
   if (input.state) return self_attention_->attend(x, input.state->self, input.rows, attend).output;
   attend.weights = input.seen ? Weights::per_head : Weights::none;
-  if (input.context.defined()) attend.key_offsets = input.context_offsets;
-  const Tensor& keys = input.context.defined() ? input.context : x;
+  Tensor keys = x;
+  if (input.zeros_before > 0) {
+    attend.key_offsets = {0};
+    std::vector<std::int32_t> order;  // of row 0, the zeros, and x's rows
+    for (std::size_t b = 0; b + 1 < input.offsets.size(); ++b) {
+      order.insert(order.end(), static_cast<std::size_t>(input.zeros_before), 0);
+      for (std::int64_t i = input.offsets[b]; i < input.offsets[b + 1]; ++i)
+        order.push_back(static_cast<std::int32_t>(i + 1));
+      attend.key_offsets.push_back(static_cast<std::int64_t>(order.size()));
+    }
+    keys =
+        gather(concat({zero_row(x.dtype()), x}, 0), from(order, {static_cast<std::int64_t>(order.size())}));
+  }
   const Attended attended = self_attention_->attend(x, keys, keys, attend);
   if (input.seen) input.seen->self = attended.weights;
   return attended.output;
+}
+
+// What self-attention reads of a row of zeros in the stream: [1, C].
+Tensor TransformerBlock::zero_row(DType dtype) const {
+  const Tensor zero = zeros({1, options_.attention.model_dim}, dtype);
+  const bool reads_normed =
+      options_.placement == NormPlacement::pre || options_.placement == NormPlacement::both;
+  return reads_normed && self_branch_.norm ? (*self_branch_.norm)(zero).output : zero;
+}
+
+void TransformerBlock::begin(BlockState& state, const std::vector<std::int64_t>& rows, std::int64_t count) {
+  std::vector<std::int64_t> offsets{0};
+  for (std::size_t i = 0; i < rows.size(); ++i) offsets.push_back(offsets.back() + count);
+  const Tensor all = gather(zero_row(DType::float32), zeros({offsets.back()}, DType::int32));
+  self_attention_->remember(all, offsets, state.self, rows);
 }
 
 Tensor TransformerBlock::attend_memory(const Tensor& x, const BlockInput& input) {

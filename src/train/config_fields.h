@@ -27,7 +27,7 @@ struct Names<nn::PositionKind> {
 };
 template <>
 struct Names<nn::FeedForwardKind> {
-  static constexpr std::array<std::pair<nn::FeedForwardKind, std::string_view>, 8> all{
+  static constexpr std::array<std::pair<nn::FeedForwardKind, std::string_view>, 12> all{
       {{nn::FeedForwardKind::relu, "relu"},
        {nn::FeedForwardKind::gelu, "gelu"},
        {nn::FeedForwardKind::swiglu, "swiglu"},
@@ -35,7 +35,11 @@ struct Names<nn::FeedForwardKind> {
        {nn::FeedForwardKind::silu, "silu"},
        {nn::FeedForwardKind::geglu, "geglu"},
        {nn::FeedForwardKind::geglu_tanh, "geglu_tanh"},
-       {nn::FeedForwardKind::reglu, "reglu"}}};
+       {nn::FeedForwardKind::reglu, "reglu"},
+       {nn::FeedForwardKind::quick_gelu, "quick_gelu"},
+       {nn::FeedForwardKind::quick_geglu, "quick_geglu"},
+       {nn::FeedForwardKind::relu2, "relu2"},
+       {nn::FeedForwardKind::reglu2, "reglu2"}}};
 };
 template <>
 struct Names<nn::Projection> {

@@ -174,5 +174,29 @@ TEST(FeedForward, each_kind_is_its_formula) {
   }
 }
 
+TEST(FeedForward, activations_that_no_product_ends_in_are_their_formulas) {
+  using Kind = FeedForwardKind;
+  const auto check = [](Kind kind, double (*formula)(double)) {
+    Generator generator(1);
+    const FeedForward network({.model_dim = 8, .hidden = 12, .kind = kind}, generator);
+    const Tensor x = randn({5, 8}, generator);
+    std::vector<Tensor> p;
+    for (const NamedParameter& parameter : network.parameters()) p.push_back(parameter.tensor);
+    const bool gated = is_gated(kind);
+    std::vector<float> values = (gated ? linear(x, p[1]) : linear(x, p[0], p[1])).to_vector<float>();
+    for (float& value : values) value = static_cast<float>(formula(value));
+    Tensor hidden = from(values, {5, 12});
+    if (gated) hidden = mul(hidden, linear(x, p[0]));
+    const Tensor want = gated ? linear(hidden, p[2]) : linear(hidden, p[2], p[3]);
+    testing::expect_close(network(x), want, DType::float32, {.steps = 8 + 12}, "y");
+  };
+  const auto quick = +[](double x) { return x / (1 + std::exp(-1.702 * x)); };
+  const auto square = +[](double x) { return x > 0 ? x * x : 0; };
+  check(Kind::quick_gelu, quick);
+  check(Kind::quick_geglu, quick);
+  check(Kind::relu2, square);
+  check(Kind::reglu2, square);
+}
+
 }  // namespace
 }  // namespace headway::nn

@@ -31,6 +31,9 @@ struct LlamaOptions {
   bool norm_unit_offset = false;  ///< norms scale by 1 + weight (Gemma)
   nn::QkNorm qk_norm = nn::QkNorm::none;
   bool qkv_bias = false, output_bias = false, feed_forward_bias = false;
+  /// false: a position sees those behind it too, its window reaches half as far to each side, and the model
+  /// embeds but writes nothing (EmbeddingGemma).
+  bool causal = true;
   double attention_scale = 0;  ///< 0: head_dim^-½
   double attention_softcap = 0, logit_softcap = 0;
   bool scaled_embedding = false;  ///< embeddings times C^½ (Gemma)

@@ -12,8 +12,9 @@ struct TransformerXlOptions {
   std::int64_t vocabulary = 0;
   std::vector<std::int64_t> cutoffs =
       {};  ///< where clusters of rarer tokens begin (Grave et al. 2017); none: one cluster
-  std::int64_t embedding_dim = 0;           ///< of the most frequent cluster; 0: C
-  std::int64_t divisor = 1;                 ///< cluster i has embedding_dim / divisor^i
+  std::int64_t embedding_dim = 0;  ///< of the most frequent cluster; 0: C
+  /// Cluster i has a table of width embedding_dim / divisor^i; with 1 all of them are rows of one.
+  std::int64_t divisor = 1;
   std::vector<bool> tied_projections = {};  ///< of each cluster: the output uses the embedding's projection
   bool tied = true;                         ///< the output layers are the embeddings
   std::int64_t model_dim = 410, heads = 10, head_dim = 41, feed_forward_dim = 2100, layers = 16;
@@ -22,6 +23,7 @@ struct TransformerXlOptions {
   std::int64_t clamp = 0;     ///< distances beyond it count as it; 0: none do
   bool same_length = false;   ///< every position sees `memory` keys, itself among them
   bool shared_biases = true;  ///< u and v are the same in all layers
+  bool pre_norm = false;      ///< norms before attention and feed-forward, not after; none at the end
   double norm_eps = 1e-5;
   double dropout = 0.1, attention_dropout = 0;
 };
@@ -38,11 +40,11 @@ class HEADWAY_API TransformerXl : public LanguageModel {
  private:
   struct Cluster {
     std::int64_t begin = 0, size = 0, width = 0;
-    Tensor table = {};              // [size, width]
+    Tensor table = {};              // [size, width]; with a divisor of 1 [V, width], the same for all
     Tensor projection = {};         // [C, width]; undefined: width is C
-    Tensor output_table = {};       // [size, width]
+    Tensor output_table = {};       // as table
     Tensor output_projection = {};  // [C, width]
-    Tensor output_bias = {};        // [size]
+    Tensor output_bias = {};        // [size] or [V]
   };
   struct Biases {
     Tensor relative_weight;    // [H·D, C], W_R
@@ -53,8 +55,7 @@ class HEADWAY_API TransformerXl : public LanguageModel {
   Tensor run(const Call& call) override;
   nn::BlockStack& decoder() override { return *blocks_; }
   void after_step(std::vector<nn::BlockState>& states, const std::vector<std::int64_t>& sequences) override;
-  nn::BlockInput context_of(const nn::BlockInput& input, const Tensor& x) const;
-  void begin(const Call& call) const;
+  void begin(const Call& call);
   Position position(std::size_t layer, const Tensor& distances) const;
 
   TransformerXlOptions options_;

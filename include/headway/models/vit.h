@@ -20,6 +20,7 @@ struct VitOptions {
   double norm_eps = 1e-12;
   bool qkv_bias = true;
   bool pooler = false;
+  std::int64_t pooler_width = 0;  ///< 0: C
   nn::HeadActivation pooler_activation = nn::HeadActivation::tanh;
   nn::TaskHeadOptions head = {};
   nn::Pooling pooling = nn::Pooling::cls;  ///< what the head reads; mean: over the patches

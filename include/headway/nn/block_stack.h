@@ -31,7 +31,7 @@ class HEADWAY_API BlockStack : public Module {
   Tensor operator()(const Tensor& x, const BlockInput& input, std::vector<BlockState>* states = nullptr,
                     const LayerObserver& observer = {}, std::vector<LayerAttention>* seen = nullptr);
   /// The same with an input of its own for each layer.
-  Tensor run(const Tensor& x, const std::function<BlockInput(std::int64_t layer, const Stream& in)>& input,
+  Tensor run(const Tensor& x, const std::function<BlockInput(std::int64_t layer)>& input,
              const LayerObserver& observer = {});
   /// Projects memories into rows of every layer's state.
   void remember(const Tensor& memory, const std::vector<std::int64_t>& offsets,

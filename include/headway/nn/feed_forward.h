@@ -15,7 +15,11 @@ enum class FeedForwardKind {
   silu,        ///< as relu, with x·sigmoid(x)
   geglu,       ///< as swiglu, with GELU: ModernBERT
   geglu_tanh,  ///< as swiglu, with GELU by tanh: T5 1.1, Gemma
-  reglu        ///< as swiglu, with relu
+  reglu,       ///< as swiglu, with relu
+  quick_gelu,  ///< as relu, with x·sigmoid(1.702x) (Hendrycks & Gimpel 2016, section 2)
+  quick_geglu,  ///< as swiglu, with the same
+  relu2,        ///< as relu, with its square (So et al. 2021, "Primer")
+  reglu2        ///< as swiglu, with the same
 };
 /// Whether a kind multiplies two projections of its input.
 HEADWAY_API bool is_gated(FeedForwardKind kind);

@@ -19,7 +19,7 @@ enum class HeadKind {
 };
 
 /// Elementwise functions between the products of a head.
-enum class HeadActivation { none, tanh, relu, gelu, gelu_tanh, silu };
+enum class HeadActivation { none, tanh, relu, gelu, gelu_tanh, silu, quick_gelu, relu2 };
 
 struct TaskHeadOptions {
   HeadKind kind = HeadKind::none;

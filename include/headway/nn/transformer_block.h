@@ -42,10 +42,9 @@ struct BlockInput {
   std::vector<std::int64_t> memory_offsets = {};  ///< [B+1]
   /// In place of the self-attention's own: a table or projection that several blocks share.
   Position position = {};
-  /// Keys and values of self-attention come from these rows before the queries' own: [M', C] at key_offsets
-  /// (Transformer-XL's memory and the rows themselves). Undefined: from the rows themselves.
-  Tensor context = {};
-  std::vector<std::int64_t> context_offsets = {};
+  /// So many rows of zeros stand before each sequence, as keys and values alone (the first memory of a
+  /// Transformer-XL). In a state's caches they are from begin() on.
+  std::int64_t zeros_before = 0;
   /// Where sequences go on: their rows of the state's caches. Evaluation only; empty: every sequence begins
   /// here.
   std::vector<std::int64_t> rows = {}, memory_rows = {};
@@ -67,6 +66,8 @@ class HEADWAY_API TransformerBlock : public Module {
   /// Projects memories into rows of state.memory, for calls with that state.
   void remember(const Tensor& memory, const std::vector<std::int64_t>& offsets, BlockState& state,
                 const std::vector<std::int64_t>& rows);
+  /// Gives sequences that have no tokens yet the keys and values of so many rows of zeros.
+  void begin(BlockState& state, const std::vector<std::int64_t>& rows, std::int64_t zeros);
   /// The stream as one tensor, as this block would add it.
   Tensor settled(const Stream& stream) const { return settle(stream, how()); }
   const BlockOptions& options() const { return options_; }
@@ -80,6 +81,7 @@ class HEADWAY_API TransformerBlock : public Module {
   SublayerOptions how() const;
   Tensor attend_self(const Tensor& x, const BlockInput& input);
   Tensor attend_memory(const Tensor& x, const BlockInput& input);
+  Tensor zero_row(DType dtype) const;
 
   BlockOptions options_;
   Branch self_branch_, cross_branch_, feed_forward_branch_;

@@ -146,7 +146,17 @@ MODELS = {
         "Gemma2Config",
         dict(GEMMA, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
     ),
+    "gemma2-sequence": (
+        "Gemma2ForSequenceClassification",
+        "Gemma2Config",
+        dict(GEMMA, num_hidden_layers=1, hidden_activation="relu2", final_logit_softcapping=0.5, num_labels=3),
+    ),
     "gemma3": ("Gemma3ForCausalLM", "Gemma3TextConfig", dict(GEMMA, sliding_window_pattern=2)),
+    "gemma3-both-ways": (
+        "Gemma3TextModel",
+        "Gemma3TextConfig",
+        dict(GEMMA, sliding_window_pattern=2, use_bidirectional_attention=True),
+    ),
     "olmo2": ("Olmo2ForCausalLM", "Olmo2Config", dict(LLAMA, pad_token_id=0)),
     "t5": ("T5ForConditionalGeneration", "T5Config", T5),
     "t5-gated": (
@@ -164,6 +174,11 @@ MODELS = {
         dict(MARIAN, encoder_layers=2, decoder_layers=1, share_encoder_decoder_embeddings=False, decoder_vocab_size=36),
     ),
     "vit": ("ViTModel", "ViTConfig", VIT),
+    "vit-pooler": (
+        "ViTModel",
+        "ViTConfig",
+        dict(VIT, num_hidden_layers=1, hidden_act="quick_gelu", pooler_output_size=7, pooler_act="relu"),
+    ),
     "vit-classes": ("ViTForImageClassification", "ViTConfig", dict(VIT, num_labels=3, qkv_bias=False)),
 }
 
@@ -193,7 +208,7 @@ def expect(name, double):
         pixels["wide.pixels"] = torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(8))
         wide = reference.run(double, None, pixels=pixels["wide.pixels"].double(), interpolate=True)
         results = reference.run(double, None, pixels=pixels["pixels"].double())
-        if name == "vit-classes":
+        if name != "vit":
             return results | {"pixels": pixels["pixels"]}
         return results | {"wide." + k: v for k, v in wide.items() if k in ("hidden.0", "hidden.2", "logits")} | pixels
     inputs = dict(rows=ROWS)

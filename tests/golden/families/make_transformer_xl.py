@@ -34,6 +34,7 @@ MODELS = {
     "transfo-xl-plain": dict(
         CORE, cutoffs=[], div_val=1, clamp_len=-1, same_length=False, untie_r=False, pre_lnorm=True, mem_len=8
     ),
+    "transfo-xl-one-table": dict(CORE, cutoffs=[10, 20], div_val=1, d_embed=8, n_layer=1, same_length=False),
 }
 
 
@@ -68,13 +69,13 @@ def expect(model):
 
 
 def write(model, prompt, count):
-    """Greedy ids, each step with the memory of the step before."""
+    """Greedy ids, each step with the memory of the step before; of a model without one each step reads everything."""
     written, rows, memory, fed = [], [], None, prompt
     for _ in range(count):
         log_probabilities, memory = segment(model, [fed], memory)[:2]
         rows.append(log_probabilities[0, -1])
-        fed = [int(rows[-1].argmax())]
-        written += fed
+        written.append(int(rows[-1].argmax()))
+        fed = written[-1:] if memory is not None else [*prompt, *written]
     rows = torch.stack(rows)
     ids = torch.tensor(written)
     return {"written": ids, "written.log_probabilities": rows, "written.margins": reference.margins(rows)}
