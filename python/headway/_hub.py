@@ -16,15 +16,15 @@ class Model:
 
     @functools.cached_property
     def _writer(self) -> Any:
-        return _core.TextGenerator(self._spec, self._dtype)
+        return _core.TextGenerator(self._model)
 
     @functools.cached_property
     def _embedder(self) -> Any:
-        return _core.Embedder(self._spec, self._dtype)
+        return _core.Embedder(self._model)
 
     @functools.cached_property
     def _classifier(self) -> Any:
-        return _core.Classifier(self._spec, self._dtype)
+        return _core.Classifier(self._model)
 
     def __repr__(self) -> str:
         return f"headway.load({self._spec!r}, dtype={self._dtype!r})  # {self.architecture or self.model_type}"
@@ -113,9 +113,13 @@ class Model:
         return Chat(self._writer, system)
 
     def perplexity(self, text: str, *, context: int = 0, stride: int = 0) -> dict[str, float]:
-        """How well the model foresees a text: perplexity, loss (a token, natural), bits_per_byte, tokens."""
+        """How well the model foresees a text: perplexity, loss (a token, natural), bits_per_byte; tokens and
+        bytes that were scored. Without a begin token the first token is given, not scored."""
         values = self._writer.perplexity(text, context, stride)
-        return dict(zip(("perplexity", "loss", "bits_per_byte"), values)) | {"tokens": int(values[3])}
+        return dict(zip(("perplexity", "loss", "bits_per_byte"), values)) | {
+            "tokens": int(values[3]),
+            "bytes": int(values[4]),
+        }
 
     def embed(
         self, texts: str | Iterable[str], *, normalize: bool | None = None, prompt: str = "", prompt_name: str = ""

@@ -15,10 +15,12 @@ namespace {
 
 struct Options {
   std::string model, out;
+  bool json = false;
 };
 
 void run(const Options& o) {
   jobs::export_model(o.model, o.out);
+  if (o.json) return put_json({{"folder", o.out}});
   put("{}\n", o.out);
 }
 
@@ -29,6 +31,7 @@ void add_export_command(CLI::App& app) {
   const auto o = std::make_shared<Options>();
   add_model(*command, o->model);
   command->add_option("out", o->out, "The new folder")->required();
+  command->add_flag("--json", o->json, "One JSON object");
   command->callback([o] { run(*o); });
 }
 

@@ -149,12 +149,12 @@ void normalize_rows(const Tensor& rows) {
 struct Embedder::Impl {
   TextModel loaded;
   Modules modules;
-  std::int64_t max_length = 0;
+  std::int64_t max_length = 0, width = 0;
   std::atomic<std::size_t> cut{0};
 
   Tensor hidden(const models::PackedBatch& batch) const {
-    if (loaded.model.encoder()) return loaded.model.encoder()->hidden(batch);
-    models::LanguageModel& model = *loaded.model.language_model();
+    if (loaded.model->encoder()) return loaded.model->encoder()->hidden(batch);
+    models::LanguageModel& model = *loaded.model->language_model();
     return model.has_encoder() ? model.encode(batch).rows : model.hidden(batch);
   }
   Tensor embed(const models::PackedBatch& batch) const {
@@ -170,8 +170,11 @@ struct Embedder::Impl {
 };
 
 Embedder::Embedder(const std::string& spec, const hub::LoadOptions& options)
-    : impl_(new Impl{.loaded = load_text_model(spec, options), .modules = {}}) {
-  const hub::HubModel& model = impl_->loaded.model;
+    : Embedder(std::make_shared<const hub::HubModel>(hub::HubModel::load(spec, options))) {}
+
+Embedder::Embedder(std::shared_ptr<const hub::HubModel> loaded)
+    : impl_(new Impl{.loaded = text_model(std::move(loaded)), .modules = {}}) {
+  const hub::HubModel& model = *impl_->loaded.model;
   if (!model.encoder() && !model.language_model())
     fail(ErrorCode::unsupported, "Embedder", fmt::format("{} does not embed text", model.path().string()));
   if (!model.is_gguf()) impl_->modules = read_modules(model.path());
@@ -183,12 +186,19 @@ Embedder::Embedder(const std::string& spec, const hub::LoadOptions& options)
   shorten(impl_->modules.max_length);
   if (impl_->modules.max_length == 0) shorten(impl_->loaded.tokenizer.model_max_length().value_or(0));
   impl_->max_length = longest;
+  // What comes out is as wide as it is: a token tells.
+  const NoGrad no_grad;
+  impl_->width = impl_->embed(models::pack({{0}})).size(1);
 }
 Embedder::~Embedder() = default;
 Embedder::Embedder(Embedder&&) noexcept = default;
 Embedder& Embedder::operator=(Embedder&&) noexcept = default;
 
 Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOptions& options) const {
+  if (options.batch_tokens < 1) {
+    fail(ErrorCode::value, "Embedder",
+         fmt::format("batch_tokens is {}; want at least 1", options.batch_tokens));
+  }
   const NoGrad no_grad;
   const Modules& modules = impl_->modules;
   std::string prompt = options.prompt;
@@ -217,7 +227,9 @@ Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOp
     if (encoding.truncated > 0) ++cut;
   }
   impl_->cut = cut;
-  Tensor out = zeros({static_cast<std::int64_t>(texts.size()), width()});
+  const auto count = static_cast<std::int64_t>(texts.size());
+  Tensor out = zeros({count, width()});
+  std::int64_t done = 0;
   for (const std::vector<std::size_t>& batch :
        batches_of(lengths, static_cast<std::size_t>(options.batch_tokens))) {
     std::vector<std::vector<std::int32_t>> ids;
@@ -230,21 +242,16 @@ Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOp
       std::copy_n(rows.data<float>() + static_cast<std::int64_t>(r) * width(), width(),
                   out.data<float>() + static_cast<std::int64_t>(batch[r]) * width());
     }
+    done += static_cast<std::int64_t>(batch.size());
+    if (options.on_progress) options.on_progress(done, count);
   }
   if (options.normalize.value_or(modules.normalize)) normalize_rows(out);
   return out;
 }
 
-std::int64_t Embedder::width() const {
-  if (!impl_->modules.dense.empty()) return impl_->modules.dense.back().weight.size(0);
-  const hub::HubModel& model = impl_->loaded.model;
-  const auto poolings = static_cast<std::int64_t>(impl_->modules.pooling.size());
-  if (model.encoder()) return poolings * model.encoder()->width();
-  const nn::NamedParameter first = model.module().parameters().front();  // the embedding
-  return poolings * first.tensor.size(-1);
-}
+std::int64_t Embedder::width() const { return impl_->width; }
 std::int64_t Embedder::max_length() const { return impl_->max_length; }
 std::size_t Embedder::cut() const { return impl_->cut; }
-const hub::HubModel& Embedder::model() const { return impl_->loaded.model; }
+const hub::HubModel& Embedder::model() const { return *impl_->loaded.model; }
 
 }  // namespace headway::inline v1::jobs

@@ -8,7 +8,7 @@ namespace headway::inline v1::jobs {
 struct Generator::Impl {
   TextModel loaded;
 
-  models::LanguageModel& language_model() const { return *loaded.model.language_model(); }
+  models::LanguageModel& language_model() const { return *loaded.model->language_model(); }
   /// Goes on with prompts of tokens.
   std::vector<std::string> write(const std::vector<std::vector<std::int32_t>>& prompts,
                                  const WriteOptions& options, const OnText& on_text) const;

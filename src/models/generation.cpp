@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
@@ -45,6 +46,7 @@ void check(const GenerationOptions& o) {
 // A text on its way.
 struct Text {
   std::size_t place = 0;
+  std::uint64_t stream = 0;  // of random words
   std::int64_t sequence = 0, limit = 0;
   std::vector<std::int32_t> next = {};  // to be given to the model
   std::set<std::int32_t> seen = {}, written_tokens = {};
@@ -97,7 +99,7 @@ std::vector<std::int32_t> choose(const Tensor& logits, const std::vector<Text>& 
       return;
     }
     const Text& text = texts[at];
-    const RandomCall stream{o.sampling->seed, text.place};
+    const RandomCall stream{o.sampling->seed, text.stream};
     out[at] = draw({.logits = logits.data<float>() + r * vocabulary,
                     .vocabulary = vocabulary,
                     .best = &best.log_probability[first],
@@ -106,6 +108,24 @@ std::vector<std::int32_t> choose(const Tensor& logits, const std::vector<Text>& 
                    *o.sampling, uniform_of(stream.words(static_cast<std::uint64_t>(text.written.size()))))
                   .token;
   });
+  return out;
+}
+
+// A prompt's own stream, wherever it stands in whichever batch: FNV-1a of its tokens. Equal prompts of one
+// call have different ones.
+std::vector<std::uint64_t> streams_of(const std::vector<std::vector<std::int32_t>>& prompts) {
+  std::vector<std::uint64_t> out;
+  std::map<std::vector<std::int32_t>, std::uint64_t> met;
+  for (const std::vector<std::int32_t>& prompt : prompts) {
+    std::uint64_t hash = 0xCBF29CE484222325;
+    for (const std::int32_t token : prompt) {
+      for (int byte = 0; byte < 4; ++byte) {
+        hash ^= (static_cast<std::uint32_t>(token) >> (8 * byte)) & 0xFF;
+        hash *= 0x100000001B3;
+      }
+    }
+    out.push_back(hash + met[prompt]++);
+  }
   return out;
 }
 
@@ -121,17 +141,20 @@ std::vector<Text> begin_texts(LanguageModel& model, DecodingState& state,
          "a model with an encoder begins a text with a token of its own; want `begin`");
   std::vector<std::int64_t> memories(prompts.size(), DecodingState::kNoMemory);
   if (model.has_encoder()) memories = model.remember(state, model.encode(pack(prompts)));
+  const std::vector<std::uint64_t> streams = streams_of(prompts);
   std::vector<Text> texts;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    Text text{
-        .place = i, .sequence = state.add(memories[i]), .next = model.has_encoder() ? begin : prompts[i]};
+    Text text{.place = i,
+              .stream = streams[i],
+              .sequence = state.add(memories[i]),
+              .next = model.has_encoder() ? begin : prompts[i]};
     text.limit = options.max_new_tokens;
     if (model.max_length() > 0) {
       const std::int64_t room = model.max_length() - static_cast<std::int64_t>(text.next.size());
-      if (room < 0) {
+      if (room < 1) {
         fail(ErrorCode::value, kOperation,
-             fmt::format("prompt {} has {} tokens; the model takes {}", i, text.next.size(),
-                         model.max_length()));
+             fmt::format("prompt {} has {} tokens; want fewer than the {} that the model takes", i,
+                         text.next.size(), model.max_length()));
       }
       text.limit = std::min(text.limit, room);
     }
@@ -152,7 +175,6 @@ std::vector<std::vector<std::int32_t>> generate(LanguageModel& model,
   DecodingState state = model.start();
   std::vector<std::vector<std::int32_t>> results(prompts.size());
   std::vector<Text> alive = begin_texts(model, state, prompts, options, begin);
-  std::erase_if(alive, [](const Text& text) { return text.limit == 0; });
   while (!alive.empty()) {
     std::vector<StepRow> rows;
     for (const Text& text : alive) rows.push_back({.sequence = text.sequence, .tokens = text.next});

@@ -26,7 +26,9 @@ using OnToken = std::function<bool(std::size_t text, std::int32_t token)>;
 /// Goes on with each prompt until an end token, the limit, or the model's own. With an encoder the prompts
 /// are sources, and texts begin with `begin` (a model's decoder_start_token_id, and what must follow it).
 /// Returns the new tokens without the end token. The same prompt, options and seed write the same in any
-/// batch. Error(value) for a prompt without tokens, or options out of range. Evaluation only.
+/// batch; where equal prompts stand in one call, that is the first of them, and the others draw anew.
+/// Error(value) for a prompt without tokens or without room behind it, or options out of range. Evaluation
+/// only.
 HEADWAY_API std::vector<std::vector<std::int32_t>> generate(
     LanguageModel& model, const std::vector<std::vector<std::int32_t>>& prompts,
     const GenerationOptions& options = {}, const OnToken& on_token = {},
