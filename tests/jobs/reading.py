@@ -6,6 +6,7 @@ usage: reading.py PROGRAM
 
 import json
 import math
+import random
 import shutil
 import struct
 
@@ -158,6 +159,16 @@ class Embed(program.Case):
                 self.assertEqual(backwards, together[::-1] + together, (family, dtype))
                 for text, row in zip(texts[:5], together):
                     self.assertEqual(self.rows(model, text, "--dtype", dtype), [row], (family, dtype))
+
+    def test_long_texts_of_a_wider_model_have_the_same_bits_too(self):
+        model = tiny_models.wide(self.folder / "wide")
+        draw = random.Random(3)
+        texts = ["".join(draw.choice(tiny_models.LETTERS) for _ in range(draw.randrange(1, 600))) for _ in range(24)]
+        for dtype in ["float32", "bfloat16"]:
+            together = self.rows(model, *texts, "--dtype", dtype)
+            self.assertEqual({len(row) for row in together}, {80})
+            for text, row in list(zip(texts, together))[:6]:
+                self.assertEqual(self.rows(model, text, "--dtype", dtype), [row], (len(text), dtype))
 
     def test_what_the_models_files_say_of_vectors_is_done(self):
         plain = self.rows(self.model, *self.texts)

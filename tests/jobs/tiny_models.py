@@ -4,6 +4,7 @@ language model whose every logit is known. Standard library alone.
 
 import json
 import math
+import random
 import shutil
 import struct
 from pathlib import Path
@@ -200,6 +201,29 @@ class Bigrams:
             if text[-1] in ends:
                 return text[len(prompt) : -1]
         return text[len(prompt) :]
+
+
+def wide(folder, **how):
+    """A GPT-2 of random weights whose products have more than one tile in every direction."""
+    draw, width, inner = random.Random(7), 80, 200
+    config = json.loads((FAMILIES / "gpt2-scaled" / "config.json").read_text())
+    config |= {"n_embd": width, "n_layer": 2, "n_inner": inner, "n_head": 5, "n_positions": 600}
+    shapes = {"wte.weight": [32, width], "wpe.weight": [600, width]}
+    for layer in range(2):
+        shapes |= {f"h.{layer}.attn.c_attn.weight": [width, 3 * width], f"h.{layer}.attn.c_attn.bias": [3 * width]}
+        shapes |= {f"h.{layer}.attn.c_proj.weight": [width, width], f"h.{layer}.attn.c_proj.bias": [width]}
+        shapes |= {f"h.{layer}.mlp.c_fc.weight": [width, inner], f"h.{layer}.mlp.c_fc.bias": [inner]}
+        shapes |= {f"h.{layer}.mlp.c_proj.weight": [inner, width], f"h.{layer}.mlp.c_proj.bias": [width]}
+        for norm in ["ln_1", "ln_2"]:
+            shapes |= {f"h.{layer}.{norm}.weight": [width], f"h.{layer}.{norm}.bias": [width]}
+    shapes |= {"ln_f.weight": [width], "ln_f.bias": [width]}
+    numbers = lambda shape: (shape, [draw.gauss(0, 0.2) for _ in range(math.prod(shape))])
+    tensors = {f"transformer.{name}": numbers(shape) for name, shape in shapes.items()}
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", config)
+    write_tensors(folder / "model.safetensors", tensors | {"lm_head.weight": numbers([32, width])})
+    write_json(folder / "tokenizer.json", tokenizer(**how))
+    return folder
 
 
 def log_softmax(logits):

@@ -31,7 +31,7 @@ class HEADWAY_API Embedder {
   Embedder(Embedder&&) noexcept;
   Embedder& operator=(Embedder&&) noexcept;
 
-  /// [texts, width()] float32. A text's vector does not depend on the others but for attention's sums.
+  /// [texts, width()] float32. A text's vector has the same bits alone and among any others.
   /// Error(format) for ill-formed UTF-8, naming the text.
   Tensor operator()(const std::vector<std::string>& texts, const EmbedOptions& options = {}) const;
   std::int64_t width() const;
