@@ -96,10 +96,9 @@ class Model:
         stop: Sequence[str] = (),
         on_text: Callable[[str], object] | None = None,
     ) -> Any:
-        """Goes on with a text, or with each of several: the new text, or a list. What is not given is as the model's files
-        propose; temperature 0 takes the most probable token. `on_text` is told of the text of one prompt as it is
-        written, whole characters; where it returns False the text ends.
-        """
+        """Goes on with a text, or with each of several: the new text, or a list. What is not given is as the model's
+        files propose; temperature 0 takes the most probable token. `on_text` is told of the text of one prompt as it
+        is written, whole characters; where it returns False the text ends."""
         writing = _core.Writing(
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed, list(stop)
         )
@@ -142,15 +141,19 @@ class Model:
         prompt_name: str | None = None,
         prompt: str | None = None,
     ) -> Any:
-        """`embed` under the name and arguments that sentence-transformers gives it: normalize_embeddings normalizes even
-        where the model's files do not. Batches are packed by tokens: batch_size and show_progress_bar change nothing."""
+        """`embed` under the name and arguments that sentence-transformers gives it: normalize_embeddings normalizes
+        even where the model's files do not. Batches are packed by tokens: batch_size and show_progress_bar change
+        nothing."""
         return self.embed(
-            sentences, normalize=True if normalize_embeddings else None, prompt=prompt or "", prompt_name=prompt_name or ""
+            sentences,
+            normalize=True if normalize_embeddings else None,
+            prompt=prompt or "",
+            prompt_name=prompt_name or "",
         )
 
     def classify(self, inputs: Any, *, shots: Sequence[tuple[str, str]] = ()) -> Any:
-        """Classes of a text, a pair of texts, an image file, or of several: for each a list of (label, probability), the
-        most probable first. With shots, examples (text, label), by a language model (few-shot)."""
+        """Classes of a text, a pair of texts, an image file, or of several: for each a list of (label, probability),
+        the most probable first. With shots, examples (text, label), by a language model (few-shot)."""
         one = isinstance(inputs, (str, tuple, os.PathLike))
         items = [inputs] if one else list(inputs)
         if shots:

@@ -186,9 +186,9 @@ void bind_writing(nb::module_& m) {
             new (self) Choices{max_new_tokens,     temperature,      top_k, top_p,          min_p,
                                repetition_penalty, presence_penalty, seed,  std::move(stop)};
           },
-           "max_new_tokens"_a, "temperature"_a = nb::none(), "top_k"_a = nb::none(), "top_p"_a = nb::none(),
-           "min_p"_a = nb::none(), "repetition_penalty"_a = nb::none(), "presence_penalty"_a = nb::none(),
-           "seed"_a = 0, "stop"_a = std::vector<std::string>{});
+          "max_new_tokens"_a, "temperature"_a = nb::none(), "top_k"_a = nb::none(), "top_p"_a = nb::none(),
+          "min_p"_a = nb::none(), "repetition_penalty"_a = nb::none(), "presence_penalty"_a = nb::none(),
+          "seed"_a = 0, "stop"_a = std::vector<std::string>{});
   nb::class_<jobs::Generator>(m, "TextGenerator", "A language model with its tokenizer.")
       .def(
           "__init__",
@@ -199,8 +199,8 @@ void bind_writing(nb::module_& m) {
           "model"_a)
       .def(
           "write",
-          [](const jobs::Generator& self, const std::vector<std::string>& prompts, const jobs::WriteChoices& writing,
-             const OnText& on_text) {
+          [](const jobs::Generator& self, const std::vector<std::string>& prompts,
+             const jobs::WriteChoices& writing, const OnText& on_text) {
             const nb::gil_scoped_release release;
             return self(prompts, self.options(writing), with_gil(on_text));
           },

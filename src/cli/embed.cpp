@@ -33,7 +33,8 @@ void run(const Options& o) {
   if (!o.out.empty()) {
     io::save_npy(o.out, rows);
     if (o.json) {
-      return put_json({{"file", o.out}, {"texts", rows.size(0)}, {"width", rows.size(1)}, {"cut", embed.cut()}});
+      return put_json(
+          {{"file", o.out}, {"texts", rows.size(0)}, {"width", rows.size(1)}, {"cut", embed.cut()}});
     }
     return put("{}: {} texts, {} wide\n", o.out, rows.size(0), rows.size(1));
   }

@@ -37,8 +37,8 @@ void add_writing(CLI::App& command, WritingOptions& o) {
   CLI::Option* temperature =
       add_number(command, "--temperature", o.choices.temperature, from_zero(),
                  "Draw, flatter the higher; 0: the most probable token (default: the model's)");
-  CLI::Option* top_k =
-      add_number(command, "--top-k", o.choices.top_k, whole(0), "Draw from the k most probable tokens; 0: all");
+  CLI::Option* top_k = add_number(command, "--top-k", o.choices.top_k, whole(0),
+                                  "Draw from the k most probable tokens; 0: all");
   CLI::Option* top_p =
       add_number(command, "--top-p", o.choices.top_p, {.low = 0, .high = 1, .low_end = Range::End::open},
                  "Draw from the fewest tokens that hold this probability");

@@ -12,14 +12,14 @@ namespace headway::inline v1::io {
 
 void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
   if (tensor.dtype() != DType::float32)
-    fail(ErrorCode::dtype, "save_npy", fmt::format("the tensor is {}; want float32", name_of(tensor.dtype())));
+    fail(ErrorCode::dtype, "save_npy",
+         fmt::format("the tensor is {}; want float32", name_of(tensor.dtype())));
   if (!tensor.is_contiguous())
     fail(ErrorCode::value, "save_npy", "the tensor is not contiguous; want one that is");
   std::string shape;
   for (std::int64_t i = 0; i < tensor.rank(); ++i) shape += fmt::format("{}, ", tensor.size(i));
   if (tensor.rank() > 1) shape.resize(shape.size() - 2);
-  std::string header =
-      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", shape);
+  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", shape);
   constexpr std::size_t kBefore = 10, kAlignment = 64;  // magic, version and length; where the data begins
   while ((kBefore + header.size() + 1) % kAlignment != 0) header += ' ';
   header += '\n';
@@ -28,7 +28,8 @@ void save_npy(const std::filesystem::path& path, const Tensor& tensor) {
   const char length[2] = {static_cast<char>(header.size() & 0xFF), static_cast<char>(header.size() >> 8)};
   file.write(length, sizeof(length));
   file.write(header);
-  if (tensor.numel() > 0) file.write(tensor.data<float>(), static_cast<std::size_t>(tensor.numel()) * sizeof(float));
+  if (tensor.numel() > 0)
+    file.write(tensor.data<float>(), static_cast<std::size_t>(tensor.numel()) * sizeof(float));
   file.commit();
 }
 

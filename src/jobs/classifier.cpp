@@ -78,9 +78,10 @@ void Classifier::Impl::read_labels() {
   for (std::int64_t i = 0; labels.empty() && i < count; ++i) labels.push_back(fmt::format("LABEL_{}", i));
   const std::string kind = problem.is_string() ? problem.get<std::string>() : "";
   if (kind == "regression") {
-    fail(ErrorCode::unsupported, "Classifier",
-         fmt::format("{}: problem_type is regression, whose numbers are no probabilities; want classification",
-                     model->path().string()));
+    fail(
+        ErrorCode::unsupported, "Classifier",
+        fmt::format("{}: problem_type is regression, whose numbers are no probabilities; want classification",
+                    model->path().string()));
   }
   exclusive = kind != "multi_label_classification" && labels.size() != 1;
 }
@@ -97,8 +98,7 @@ Classifier::Classifier(std::shared_ptr<const hub::HubModel> loaded)
     fail(ErrorCode::unsupported, "Classifier",
          fmt::format("{} is a {}; want a model for sequence or image classification (or, with examples, a "
                      "language model)",
-                     model.path().string(),
-                     architecture.empty() ? "model without a head" : architecture));
+                     model.path().string(), architecture.empty() ? "model without a head" : architecture));
   }
   if (pictures) {
     impl_->images = io::ImageProcessor::load(model.path());
@@ -155,8 +155,8 @@ std::vector<Classified> Classifier::texts(const std::vector<std::string>& texts,
       on_progress);
 }
 
-std::vector<Classified> Classifier::pairs(
-    const std::vector<std::pair<std::string, std::string>>& pairs, const OnProgress& on_progress) const {
+std::vector<Classified> Classifier::pairs(const std::vector<std::pair<std::string, std::string>>& pairs,
+                                          const OnProgress& on_progress) const {
   if (takes_images())
     fail(ErrorCode::unsupported, "Classifier", "this model classifies images; want image files");
   std::vector<text::Encoding> encoded;

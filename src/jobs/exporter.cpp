@@ -44,8 +44,7 @@ constexpr std::array<std::string_view, 18> kSideFiles{"tokenizer.json",
 std::vector<fs::path> module_folders(const fs::path& model) {
   std::vector<fs::path> out;
   if (!fs::exists(model / "modules.json")) return out;
-  const auto modules =
-      nlohmann::json::parse(io::read_file(model / "modules.json", 1 << 24), nullptr, false);
+  const auto modules = nlohmann::json::parse(io::read_file(model / "modules.json", 1 << 24), nullptr, false);
   if (!modules.is_array()) return out;
   for (const auto& entry : modules) {
     if (!entry.is_object() || !entry.contains("path") || !entry["path"].is_string()) continue;

@@ -102,7 +102,8 @@ WriteOptions Generator::options(const WriteChoices& choices) const {
   if (choices.temperature && *choices.temperature == 0) {
     if (draws)
       fail(ErrorCode::value, "Generator",
-           "temperature is 0, the most probable token, beside top_k, top_p or min_p, which draw; want one of them");
+           "temperature is 0, the most probable token, beside top_k, top_p or min_p, which draw; want one of "
+           "them");
     how.sampling.reset();
   } else if (choices.temperature || draws) {
     models::Sampling sampling = how.sampling.value_or(models::Sampling{});

@@ -63,7 +63,9 @@ class Classify(program.Case):
 
     def test_pairs_have_types(self):
         rows = list(self.golden_rows("bert-sequence"))
-        pairs = ["\t".join(" ".join(f"t{i}" for i, k in zip(ids, types) if k == n) for n in (0, 1)) for ids, types, _ in rows]
+        pairs = [
+            "\t".join(" ".join(f"t{i}" for i, k in zip(ids, types) if k == n) for n in (0, 1)) for ids, types, _ in rows
+        ]
         found = self.classes(self.model, "--pairs", *pairs)
         for got, (_, _, logits) in zip(found, rows):
             self.near(got, ranked(zip(["LABEL_0", "LABEL_1", "LABEL_2"], map(math.exp, log_softmax(logits)))))
@@ -87,7 +89,9 @@ class Classify(program.Case):
         tiny_models.write_tensors(model / "model.safetensors", tensors)
         config = json.loads((model / "config.json").read_text())
         for labels in [{"id2label": {"0": "fits"}}, {"num_labels": 1}]:
-            fields = {key: value for key, value in config.items() if key not in ("id2label", "label2id", "problem_type")}
+            fields = {
+                key: value for key, value in config.items() if key not in ("id2label", "label2id", "problem_type")
+            }
             tiny_models.write_json(model / "config.json", fields | labels)
             name = "fits" if "id2label" in labels else "LABEL_0"
             self.near(self.classes(model, text)[0], [(name, each[1])])
@@ -113,7 +117,9 @@ class Classify(program.Case):
         self.fails(run("classify", model, "--pairs", "a\tb"), "this model classifies images")
 
     def test_a_few_examples_do(self):
-        model = tiny_models.Bigrams(self.folder / "few", lambda t, n: ((7 * t + 11 * n + t * n) % 29) / 4, positions=400)
+        model = tiny_models.Bigrams(
+            self.folder / "few", lambda t, n: ((7 * t + 11 * n + t * n) % 29) / 4, positions=400
+        )
         shots = [("a fine day", "good"), ("rain", "bad"), ("fine", "good"), ("so", "in between")]
         file = self.write("shots.tsv", "".join(f"{text}\t{label}\n\n" for text, label in shots))
         texts = ["what a day", "rain again", "", "tt"]
@@ -134,8 +140,13 @@ class Classify(program.Case):
             orders.add(tuple(label for label, _ in want))
         self.assertEqual(self.classes(model.folder, "--shots", file, texts[1]), [found[1]])
         self.assertEqual(self.classes(model.folder, "--shots", file, input=b"rain again\n"), [found[1]])
-        for bad, word in [("a\tb\nc\tb\n", "have 1 labels; want at least two"), ("a\n", "an example has no tab"),
-                          ("a\t\nb\tc\n", "an example has no label"), ("", "have 0 labels"), (b"\xff\t\n", "line 1")]:
+        for bad, word in [
+            ("a\tb\nc\tb\n", "have 1 labels; want at least two"),
+            ("a\n", "an example has no tab"),
+            ("a\t\nb\tc\n", "an example has no label"),
+            ("", "have 0 labels"),
+            (b"\xff\t\n", "line 1"),
+        ]:
             self.fails(run("classify", model.folder, "--shots", self.write("bad.tsv", bad), "a"), word)
         self.fails(run("classify", model.folder, "--shots", file, "a" * 400), "400")
         self.fails(run("classify", model.folder, "--shots", file, "--pairs", "a\tb"), code=2)
@@ -147,7 +158,9 @@ class Classify(program.Case):
         self.assertEqual(done.stderr.decode(), "1 of 3 texts were cut to what the model takes\n")
         self.assertEqual(done.returncode, 0)
         masked = tiny_models.golden(self.folder / "masked", "bert-masked")
-        self.fails(run("classify", masked, "a"), "is a BertForMaskedLM; want a model for sequence or image classification")
+        self.fails(
+            run("classify", masked, "a"), "is a BertForMaskedLM; want a model for sequence or image classification"
+        )
         self.fails(run("classify", self.model, input=b"t1\n\xff\n"), "line 2")
         self.fails(run("classify", self.folder / "nowhere", "a"), "nowhere")
         self.fails(run("classify", self.model, "a", "--best", "0"), code=2)
@@ -161,7 +174,10 @@ class Export(program.Case):
         for family in ["bert-sequence", "llama-shards", "t5"]:
             model = tiny_models.golden(self.folder / family, family)
             beside = {"tokenizer_config.json": b'{"model_max_length": 16}', "vocab.txt": b"a\r\nb", "README.md": b"no"}
-            beside |= {"1_Pooling/config.json": b'{"pooling_mode_cls_token": true}', "chat_template.jinja": b"{{ poem }}"}
+            beside |= {
+                "1_Pooling/config.json": b'{"pooling_mode_cls_token": true}',
+                "chat_template.jinja": b"{{ poem }}",
+            }
             beside["sentence_roberta_config.json"] = b'{"max_seq_length": 7}'
             beside["own/deep/config.json"] = b"{}"
             for name, data in beside.items():
@@ -175,7 +191,9 @@ class Export(program.Case):
             (model / "vocab.txt").unlink()
             (model / "vocab.txt").symlink_to(blob)
             (model / "1_Pooling" / "config.json").unlink()
-            (model / "1_Pooling" / "config.json").symlink_to(self.write("blobs/pooling", beside["1_Pooling/config.json"]))
+            (model / "1_Pooling" / "config.json").symlink_to(
+                self.write("blobs/pooling", beside["1_Pooling/config.json"])
+            )
             out = self.folder / f"{family}-out"
             if family == "t5":
                 self.assertEqual(self.told("export", model, out), [{"folder": str(out)}])

@@ -77,7 +77,9 @@ class Perplexity(program.Case):
         with_return = self.told("perplexity", self.model.folder, input=b"a\r\nb")[0]
         self.assertEqual((with_return["bytes"], with_return["tokens"]), (3, 3))
         line = self.says("perplexity", self.model.folder, input=b"ab\n")
-        self.assertRegex(line, r"^perplexity \d+\.\d{4}   loss \d+\.\d{4} a token   \S+ bits per byte   2 tokens, 2 bytes\n$")
+        self.assertRegex(
+            line, r"^perplexity \d+\.\d{4}   loss \d+\.\d{4} a token   \S+ bits per byte   2 tokens, 2 bytes\n$"
+        )
 
     def test_what_is_wrong_is_one_line(self):
         model = self.model.folder
@@ -138,12 +140,16 @@ class Embed(program.Case):
         self.assertEqual({len(row) for row in rows}, {12})
         for options in [{}, {"input": "\n".join(self.texts).encode()}]:
             texts = [] if options else self.texts
-            self.assertEqual(self.says("embed", self.model, "--out", file, *texts, **options), f"{file}: 8 texts, 12 wide\n")
+            self.assertEqual(
+                self.says("embed", self.model, "--out", file, *texts, **options), f"{file}: 8 texts, 12 wide\n"
+            )
             self.assertEqual(npy(file), [[tiny_models.single(x) for x in row] for row in rows])
             file.unlink()
         lines = self.write("lines", "\r\n".join(self.texts))
         self.assertEqual(self.told("embed", self.model, "--input", lines), found)
-        self.assertEqual(self.says("embed", self.model, *self.texts), self.says("embed", self.model, *self.texts, "--json"))
+        self.assertEqual(
+            self.says("embed", self.model, *self.texts), self.says("embed", self.model, *self.texts, "--json")
+        )
         told = self.told("embed", self.model, "--out", file, "a", "abcdefghijklmnopr")
         self.assertEqual(told, [{"file": str(file), "texts": 2, "width": 12, "cut": 1}])
         self.says("embed", self.model, "--out", file, input=b"")
@@ -174,8 +180,10 @@ class Embed(program.Case):
         plain = self.rows(self.model, *self.texts)
         model = self.folder / "modules"
         shutil.copytree(self.model, model)
-        modules = [{"type": f"sentence_transformers.models.{name}", "path": path} for name, path in
-                   [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]]
+        modules = [
+            {"type": f"sentence_transformers.models.{name}", "path": path}
+            for name, path in [("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")]
+        ]
         tiny_models.write_json(model / "modules.json", modules)
         tiny_models.write_json(model / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
         normal = self.rows(model, *self.texts)
@@ -205,7 +213,9 @@ class Embed(program.Case):
         self.assertEqual(self.rows(model, "it"), self.rows(self.model, "it"))
         tiny_models.change_json(model / "config_sentence_transformers.json", default_prompt_name="passage")
         self.assertEqual(self.rows(model, "it"), self.rows(self.model, "say it"))
-        self.fails(run("embed", model, "--prompt", "poem", "it"), 'prompt_name is "poem"; this model has passage, query')
+        self.fails(
+            run("embed", model, "--prompt", "poem", "it"), 'prompt_name is "poem"; this model has passage, query'
+        )
 
     def test_how_many_texts_were_cut_is_said(self):
         full = "abcdefghijklmn"  # with two tokens around it all that the model takes
@@ -220,7 +230,9 @@ class Embed(program.Case):
         tiny_models.write_json(shorter / "sentence_bert_config.json", {"max_seq_length": 6})
         done = run("embed", shorter, full, "abcd")
         self.assertEqual(done.stderr.decode(), "1 of 2 texts have more than 6 tokens and were cut\n")
-        self.assertEqual(json.loads(done.stdout.decode().splitlines()[0])["embedding"], self.rows(self.model, "abcd")[0])
+        self.assertEqual(
+            json.loads(done.stdout.decode().splitlines()[0])["embedding"], self.rows(self.model, "abcd")[0]
+        )
 
     def test_what_is_wrong_is_one_line(self):
         out = self.folder / "never.npy"
@@ -299,7 +311,9 @@ class Search(program.Case):
             self.assertAlmostEqual(each["score"], want[place], delta=1e-6)
         self.assertEqual(self.told("search", self.model, docs, "who asks", "--best", "2"), found[:2])
         lines = self.says("search", self.model, docs, "who asks", "--best", "1").splitlines()
-        self.assertEqual(lines, [f"{scores[0]:.4f}  {found[0]['file']}:{found[0]['line']}", "        " + found[0]["text"]])
+        self.assertEqual(
+            lines, [f"{scores[0]:.4f}  {found[0]['file']}:{found[0]['line']}", "        " + found[0]["text"]]
+        )
         one = self.told("search", self.model, docs / "one.txt", "by itself")
         self.assertEqual(one[0]["text"], "by itself")
         self.assertAlmostEqual(one[0]["score"], 1, delta=1e-6)

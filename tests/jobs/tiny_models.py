@@ -63,16 +63,18 @@ def tokenizer(before=(), after=(), words=False, names=("<s>", "</s>")):
             },
         },
         "decoder": None if words else {"type": "ByteLevel"} | one,
-        "model": {"type": "WordLevel", "vocab": {name: i for i, name in enumerate(vocabulary)}, "unk_token": "t0"}
-        if words
-        else {
-            "type": "BPE",
-            "vocab": {name: i for i, name in enumerate(vocabulary)},
-            "merges": [],
-            "unk_token": "<unk>",
-            **dict.fromkeys(["dropout", "continuing_subword_prefix", "end_of_word_suffix"]),
-            **dict.fromkeys(["fuse_unk", "byte_fallback", "ignore_merges"], False),
-        },
+        "model": (
+            {"type": "WordLevel", "vocab": {name: i for i, name in enumerate(vocabulary)}, "unk_token": "t0"}
+            if words
+            else {
+                "type": "BPE",
+                "vocab": {name: i for i, name in enumerate(vocabulary)},
+                "merges": [],
+                "unk_token": "<unk>",
+                **dict.fromkeys(["dropout", "continuing_subword_prefix", "end_of_word_suffix"]),
+                **dict.fromkeys(["fuse_unk", "byte_fallback", "ignore_merges"], False),
+            }
+        ),
     }
 
 

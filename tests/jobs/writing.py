@@ -12,8 +12,6 @@ from program import run
 from tiny_models import text_of, token, tokens
 
 
-
-
 def restless(t, n):
     """Several likely next tokens, the same one after another if nothing holds it back."""
     return {0: 13.0, 1: 12.0, 2: 11.4}.get((n - t) % 24, 4 + ((7 * t + 11 * n) % 32) / 16) if n > 7 < t else -20.0
@@ -120,7 +118,16 @@ class Generate(program.Case):
         model = self.restless
         for text in ["a", "kb"]:
             texts = set()
-            for repetition, presence in [(1, 0), (1.02, 0), (1.08, 0), (2, 0), (1, 0.7), (1, 1.5), (1.05, 0.4), (1, -3)]:
+            for repetition, presence in [
+                (1, 0),
+                (1.02, 0),
+                (1.08, 0),
+                (2, 0),
+                (1, 0.7),
+                (1, 1.5),
+                (1.05, 0.4),
+                (1, -3),
+            ]:
                 ids = model.greedy(tokens(text), 25, repetition=repetition, presence=presence)
                 how = ["--greedy", "--repetition-penalty", repetition, "--presence-penalty", presence]
                 found = self.says("generate", model.folder, text, "--max-tokens", "25", *how)
@@ -185,7 +192,9 @@ class Chat(program.Case):
         second = tiny_models.chain("\ncat")
         wanted = lambda t, n: max(first(t, n), second(t, n)) - (2 if t == 3 and n == token("h") else 0)
         cls.model = tiny_models.Bigrams(cls.folder / "chat", wanted, positions=400, names=IM, lean=0.35)
-        template = "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>'}}{% endfor %}"
+        template = (
+            "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>'}}{% endfor %}"
+        )
         tiny_models.write_json(cls.model.folder / "tokenizer_config.json", {"chat_template": template})
 
     def ids(self, turns, begun=True):

@@ -14,8 +14,8 @@ struct EmbedOptions {
   std::optional<bool> normalize = {};  ///< vectors of length 1; as the model's files say unless given
   std::string prompt = {};             ///< put before every text; the model's default one unless given
   std::string prompt_name = {};        ///< or one of the model's own, "query" say
-  std::int64_t batch_tokens = 8192;    ///< tokens that are computed at once, at most; a longer text goes alone
-  OnProgress on_progress = {};         ///< told of texts
+  std::int64_t batch_tokens = 8192;  ///< tokens that are computed at once, at most; a longer text goes alone
+  OnProgress on_progress = {};       ///< told of texts
 };
 
 /// Texts to vectors by a model of the sentence-transformers kind, or any encoder (mean of its tokens, as
