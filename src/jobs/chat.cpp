@@ -38,7 +38,8 @@ std::string Chat::operator()(const std::string& message, const WriteOptions& opt
          fmt::format("the conversation has {} tokens; the model takes {}: begin a new one", prompt.size(),
                      longest));
   }
-  std::string reply = model.write({prompt}, how, on_text).front();
+  models::KeptText* kept = model.language_model().has_encoder() ? nullptr : &kept_;
+  std::string reply = model.write({prompt}, how, on_text, kept).front();
   turns.push_back({text::ChatRole::assistant, reply});
   messages_ = std::move(turns);
   return reply;

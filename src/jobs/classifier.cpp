@@ -198,9 +198,10 @@ std::vector<Classified> classify_by_examples(const Generator& model, const std::
          fmt::format("the examples have {} labels; want at least two", labels.size()));
   }
   for (const std::string& label : labels) endings.push_back(" " + label + "\n");
+  std::vector<std::string> beginnings;
+  for (const std::string& text : texts) beginnings.push_back(fmt::format("Text: {}\nLabel:", text));
   std::vector<Classified> out;
-  for (const std::string& text : texts) {
-    const auto scored = model.score_endings(fmt::format("{}Text: {}\nLabel:", examples, text), endings);
+  for (const auto& scored : model.score_endings(examples, beginnings, endings, on_progress)) {
     std::vector<double> weights;
     double largest = -INFINITY, total = 0;
     for (const Generator::Ending& ending : scored) {
@@ -211,8 +212,6 @@ std::vector<Classified> classify_by_examples(const Generator& model, const std::
     for (double& weight : weights) total += weight = std::exp(weight - largest);
     for (double& weight : weights) weight /= total;
     out.push_back(ranked(labels, weights));
-    if (on_progress)
-      on_progress(static_cast<std::int64_t>(out.size()), static_cast<std::int64_t>(texts.size()));
   }
   return out;
 }

@@ -118,7 +118,8 @@ WriteOptions Generator::options(const WriteChoices& choices) const {
 }
 
 std::vector<std::string> Generator::Impl::write(const std::vector<std::vector<std::int32_t>>& prompts,
-                                                const WriteOptions& options, const OnText& on_text) const {
+                                                const WriteOptions& options, const OnText& on_text,
+                                                models::KeptText* kept) const {
   const hub::GenerationDefaults& files = loaded.model->generation();
   models::GenerationOptions how = options.generation;
   add_missing(how.end, files.end);
@@ -141,7 +142,11 @@ std::vector<std::string> Generator::Impl::write(const std::vector<std::vector<st
     if (!piece.empty() && on_text && !on_text(text, piece)) writers[text].stop();
     return !writers[text].stopped();
   };
-  models::generate(language_model(), prompts, how, on_token, begin);
+  if (kept) {
+    models::generate(language_model(), prompts.front(), how, on_token, *kept);
+  } else {
+    models::generate(language_model(), prompts, how, on_token, begin);
+  }
   std::vector<std::string> out;
   for (std::size_t i = 0; i < writers.size(); ++i) {
     const std::string rest = writers[i].finish();
@@ -204,33 +209,6 @@ Perplexity Generator::perplexity(const std::string& text, std::int64_t context, 
   out.loss = -sum / static_cast<double>(out.tokens);
   out.perplexity = std::exp(out.loss);
   out.bits_per_byte = -sum / std::log(2.0) / static_cast<double>(std::max<std::int64_t>(1, out.bytes));
-  return out;
-}
-
-std::vector<Generator::Ending> Generator::score_endings(const std::string& beginning,
-                                                        const std::vector<std::string>& endings) const {
-  models::LanguageModel& model = impl_->language_model();
-  if (model.has_encoder())
-    fail(ErrorCode::unsupported, "score_endings", "want a decoder, not an encoder–decoder");
-  const std::vector<std::int32_t> prefix = impl_->loaded.tokenizer.encode(beginning, {.max_length = 0}).ids;
-  std::vector<Ending> out;
-  std::vector<std::vector<std::int32_t>> texts;
-  std::vector<std::size_t> common;
-  for (const std::string& ending : endings) {
-    // Tokens may join across the border: what both have in common is the beginning.
-    texts.push_back(impl_->loaded.tokenizer.encode(beginning + ending, {.max_length = 0}).ids);
-    const auto split = std::mismatch(prefix.begin(), prefix.end(), texts.back().begin(), texts.back().end());
-    common.push_back(std::max<std::size_t>(1, static_cast<std::size_t>(split.first - prefix.begin())));
-  }
-  const models::PackedBatch batch = models::pack(texts);
-  const std::vector<float> log_p = models::token_log_probabilities(model, batch);
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    Ending& ending = out.emplace_back();
-    for (std::size_t t = common[i]; t < texts[i].size(); ++t) {
-      ending.log_probability += static_cast<double>(log_p[static_cast<std::size_t>(batch.offsets[i]) + t]);
-      ++ending.tokens;
-    }
-  }
   return out;
 }
 

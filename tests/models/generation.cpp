@@ -9,6 +9,7 @@
 
 #include <headway/core/error.h>
 #include <headway/core/factory.h>
+#include <headway/models/llama.h>
 
 namespace headway {
 namespace {
@@ -32,8 +33,11 @@ class TableModel : public models::LanguageModel {
     return from(out, {hidden.size(0), vocabulary()});
   }
 
+  std::int64_t given = 0;  ///< tokens so far
+
  protected:
   Tensor run(const Call& call) override {
+    given += call.ids.numel();
     const auto ids = call.ids.to_vector<std::int32_t>();
     return from(std::vector<float>(ids.begin(), ids.end()), {static_cast<std::int64_t>(ids.size()), 1});
   }
@@ -170,6 +174,55 @@ TEST(Generation, ends_and_limits) {
   });
   EXPECT_EQ(results, (std::vector<std::vector<std::int32_t>>{{1, 2}, {4, 5, 6}, {}}));
   EXPECT_EQ(told, (std::map<std::size_t, std::vector<std::int32_t>>{{0, {1, 2}}, {1, {4, 5, 6}}}));
+}
+
+TEST(Generation, a_text_that_grows_is_computed_once) {
+  // 0 → 1 → 2 → … → 7 → 0.
+  std::vector<std::vector<float>> table(8, std::vector<float>(8, 0));
+  for (std::size_t i = 0; i < 8; ++i) table[i][(i + 1) % 8] = 5;
+  TableModel model(table);
+  models::KeptText kept;
+  const auto costs = [&](const std::vector<std::int32_t>& prompt, const std::vector<std::int32_t>& want) {
+    const std::int64_t before = model.given;
+    EXPECT_EQ(generate(model, prompt, {.max_new_tokens = 3, .end = {7}}, {}, kept), want);
+    return model.given - before;
+  };
+  EXPECT_EQ(costs({3, 3}, {4, 5, 6}), 4);        // the prompt, 4, 5
+  EXPECT_EQ(kept.known({3, 3, 4, 5, 6, 1}), 4);  // 6 was not given yet
+  EXPECT_EQ(costs({3, 3, 4, 5, 6, 5}, {6}), 3);  // 6, 5, and 6 again, after which comes the end
+  EXPECT_EQ(kept.known({3, 3, 4, 5, 6, 5, 6, 0}), 7);
+  EXPECT_EQ(costs({3, 3, 4, 5, 6, 5, 2, 6}, {}), 2);   // another reply than what was written: from the prompt
+  EXPECT_EQ(costs({3, 3, 4, 5, 6, 5, 2, 6}, {}), 8);   // nothing new: there are no logits to begin with
+  EXPECT_EQ(costs({3, 3, 4, 5, 2, 6}, {}), 6);         // changed before the end: anew
+  EXPECT_EQ(costs({3, 3, 4, 5, 2, 6, 1}, {2, 3}), 2);  // 1 and 2: the model takes no more
+  EXPECT_THROW(costs({3, 3, 4, 5, 2, 6, 1, 8}, {}), Error);
+  EXPECT_EQ(kept.known({3, 3, 4, 5, 2, 6, 1, 2}), 0);
+  const models::KeptText copy = kept;
+  EXPECT_EQ(costs({3}, {4, 5, 6}), 3);
+  EXPECT_EQ(copy.known({3, 4}), 0);
+}
+
+TEST(Generation, a_text_that_grows_is_what_it_is_at_once) {
+  Generator generator(3);
+  models::Llama model({.vocabulary = 40,
+                       .max_length = 200,
+                       .model_dim = 32,
+                       .heads = 4,
+                       .kv_heads = 2,
+                       .feed_forward_dim = 48,
+                       .layers = {{.window = 6}, {}}},
+                      generator);
+  model.eval();
+  models::KeptText kept;
+  std::vector<std::int32_t> text{5, 9, 3, 30, 7};
+  for (int turn = 0; turn < 6; ++turn) {
+    const GenerationOptions how{.max_new_tokens = 9, .end = {turn}, .repetition_penalty = 1.2};
+    const auto reply = generate(model, text, how, {}, kept);
+    EXPECT_EQ(reply, generate(model, {text}, how).front());
+    text.insert(text.end(), reply.begin(), reply.end());
+    if (turn == 3) text.resize(text.size() - 4);  // not as it was written
+    for (std::int32_t i = 0; i < 6; ++i) text.push_back((7 * i + turn) % 40);
+  }
 }
 
 TEST(Generation, what_cannot_be_written_is_refused) {

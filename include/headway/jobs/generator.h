@@ -64,6 +64,11 @@ class HEADWAY_API Generator {
   };
   std::vector<Ending> score_endings(const std::string& beginning,
                                     const std::vector<std::string>& endings) const;
+  /// The same of several texts that all begin with `shared`, which is computed once.
+  std::vector<std::vector<Ending>> score_endings(const std::string& shared,
+                                                 const std::vector<std::string>& beginnings,
+                                                 const std::vector<std::string>& endings,
+                                                 const OnProgress& on_progress = {}) const;
   /// Sampling as the model's files propose it, greedy where they do not.
   models::GenerationOptions defaults() const;
   /// The defaults with what was chosen in their place. Error(value) for temperature 0 beside top_k, top_p or
