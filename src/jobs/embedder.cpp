@@ -19,6 +19,7 @@
 #include <headway/ops/views.h>
 
 #include "jobs/model_text.h"
+#include "text/utf8.h"
 
 namespace headway::inline v1::jobs {
 namespace {
@@ -34,7 +35,8 @@ struct DenseLayer {
 struct Modules {
   std::vector<nn::Pooling> pooling{nn::Pooling::mean};
   std::vector<DenseLayer> dense;
-  bool normalize = false;
+  bool normalize = false, lower = false;
+  bool pools_prompt = true;  // the prompt's tokens count in pooling
   std::int64_t max_length = 0;
   std::map<std::string, std::string> prompts;
   std::string default_prompt;
@@ -100,6 +102,8 @@ Modules read_modules(const std::filesystem::path& folder) {
     const json config = read_json(folder / name);
     if (config.contains("max_seq_length") && config["max_seq_length"].is_number_integer())
       out.max_length = config["max_seq_length"].get<std::int64_t>();
+    if (config.contains("do_lower_case") && config["do_lower_case"].is_boolean())
+      out.lower = config["do_lower_case"].get<bool>();
   }
   if (const auto path = folder / "config_sentence_transformers.json"; std::filesystem::exists(path)) {
     const json config = read_json(path);
@@ -117,6 +121,7 @@ Modules read_modules(const std::filesystem::path& folder) {
     const std::filesystem::path at = folder / entry.value("path", "");
     if (kind == "Pooling") {
       out.pooling = read_pooling(at / "config.json");
+      out.pools_prompt = read_json(at / "config.json").value("include_prompt", true);
     } else if (kind == "Dense") {
       out.dense.push_back(read_dense(at));
     } else if (kind == "Normalize") {
@@ -214,12 +219,17 @@ Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOp
     }
     prompt = found->second;
   }
-  std::vector<std::string> prompted;
-  if (!prompt.empty()) {
-    for (const std::string& text : texts) prompted.push_back(prompt + text);
+  if (!prompt.empty() && !modules.pools_prompt) {
+    fail(ErrorCode::unsupported, "Embedder",
+         "this model pools without the prompt's tokens (include_prompt is false), which is not built");
+  }
+  std::vector<std::string> changed;
+  if (!prompt.empty() || modules.lower) {
+    for (const std::string& text : texts)
+      changed.push_back(modules.lower ? text::lower(prompt + text) : prompt + text);
   }
   const std::vector<text::Encoding> encoded = impl_->loaded.tokenizer.encode(
-      prompt.empty() ? texts : prompted, {.max_length = std::max<std::int64_t>(0, impl_->max_length)});
+      changed.empty() ? texts : changed, {.max_length = std::max<std::int64_t>(0, impl_->max_length)});
   std::vector<std::size_t> lengths;
   std::size_t cut = 0;
   for (const text::Encoding& encoding : encoded) {
@@ -250,6 +260,7 @@ Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOp
 }
 
 std::int64_t Embedder::width() const { return impl_->width; }
+bool Embedder::has_prompt(const std::string& name) const { return impl_->modules.prompts.contains(name); }
 std::int64_t Embedder::max_length() const { return impl_->max_length; }
 std::size_t Embedder::cut() const { return impl_->cut; }
 const hub::HubModel& Embedder::model() const { return *impl_->loaded.model; }

@@ -47,6 +47,10 @@ void read_passages(const fs::path& file, std::vector<Passage>& out) {
   close();
 }
 
+std::string prompt_of(const Embedder& embedder, const char* name) {
+  return embedder.has_prompt(name) ? name : "";
+}
+
 }  // namespace
 
 std::vector<Passage> passages_of(const fs::path& folder_or_file) {
@@ -63,12 +67,14 @@ Searcher::Searcher(const Embedder& embedder, std::vector<Passage> passages, cons
     : embedder_(&embedder), passages_(std::move(passages)) {
   std::vector<std::string> texts;
   for (const Passage& passage : passages_) texts.push_back(passage.text);
-  rows_ = embedder(texts, {.normalize = true, .on_progress = on_progress});
+  rows_ = embedder(
+      texts, {.normalize = true, .prompt_name = prompt_of(embedder, "document"), .on_progress = on_progress});
   cut_ = embedder.cut();
 }
 
 std::vector<Searcher::Found> Searcher::operator()(const std::string& question, std::size_t best) const {
-  const Tensor asked = (*embedder_)({question}, {.normalize = true});
+  const Tensor asked =
+      (*embedder_)({question}, {.normalize = true, .prompt_name = prompt_of(*embedder_, "query")});
   const std::int64_t width = rows_.size(1);
   std::vector<Found> found;
   for (std::size_t i = 0; i < passages_.size(); ++i) {

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 
 import program
+import tiny_gguf
 import tiny_models
 from program import run
 from tiny_models import FAMILIES, log_softmax, read_tensors, tokens
@@ -214,6 +215,33 @@ class Export(program.Case):
                 how = ["abc", "--max-tokens", "9"]
                 self.assertEqual(self.says("generate", out, *how), self.says("generate", model, *how))
             self.fails(run("export", model, out), "exists; want a new name")
+
+    def test_a_gguf_file_is_the_same_model_and_becomes_a_folder(self):
+        for family in ["llama", "qwen2", "qwen3"]:
+            folder = tiny_models.golden(self.folder / f"hub-{family}", family)
+            tiny_models.change_json(folder / "config.json", use_sliding_window=False, layer_types=None)
+            model = tiny_gguf.write(self.folder / f"{family}.gguf", family)
+            out = self.folder / f"folder-{family}"
+            self.assertEqual(self.says("export", model, out), f"{out}\n")
+            weights = [read_tensors(path / "model.safetensors") for path in (folder, out)]
+            self.assertEqual(*weights)
+            for how in [["generate", "abc", "k", "--max-tokens", "20", "--json"], ["embed", "abc", "so m"]]:
+                command, *rest = how
+                want = self.says(command, folder, *rest)
+                self.assertEqual(self.says(command, model, *rest), want, family)
+                self.assertEqual(self.says(command, out, *rest), want, family)
+
+    def test_what_a_folder_cannot_say_is_not_written(self):
+        factors = [("rope_freqs.weight", ([2], [1.0, 8.0]))]
+        model = tiny_gguf.write(self.folder / "factors.gguf", "llama", factors)
+        plain = tiny_gguf.write(self.folder / "plain.gguf", "llama")
+        text = ["abcdefghijklmnop", "--max-tokens", "30"]
+        self.assertNotEqual(self.says("generate", model, *text), self.says("generate", plain, *text))
+        self.fails(run("export", model, self.folder / "never"), "rope_freqs")
+        gemma = tiny_gguf.write(self.folder / "gemma.gguf", "gemma3")
+        self.says("generate", gemma, *text)
+        self.fails(run("export", gemma, self.folder / "never"), "norms have 1 added")
+        self.assertFalse((self.folder / "never").exists())
 
     def test_nothing_is_left_half_written(self):
         model = tiny_models.golden(self.folder / "model", "llama")

@@ -217,6 +217,22 @@ class Embed(program.Case):
             run("embed", model, "--prompt", "poem", "it"), 'prompt_name is "poem"; this model has passage, query'
         )
 
+    def test_texts_are_lowered_where_the_files_say_so(self):
+        model = self.folder / "lower"
+        shutil.copytree(self.model, model)
+        self.assertNotEqual(self.rows(model, "AB Ä"), self.rows(model, "ab ä"))
+        tiny_models.write_json(model / "sentence_bert_config.json", {"do_lower_case": True})
+        self.assertEqual(self.rows(model, "AB Ä"), self.rows(self.model, "ab ä"))
+
+    def test_pooling_without_the_prompt_is_refused(self):
+        model = self.folder / "without"
+        shutil.copytree(self.model, model)
+        tiny_models.write_json(model / "modules.json", [{"type": "sentence_transformers.models.Pooling", "path": "1"}])
+        tiny_models.write_json(model / "1" / "config.json", {"pooling_mode": "mean", "include_prompt": False})
+        tiny_models.write_json(model / "config_sentence_transformers.json", {"prompts": {"query": "ask "}})
+        self.assertEqual(self.rows(model, "a"), self.rows(self.model, "a"))
+        self.fails(run("embed", model, "a", "--prompt", "query"), "include_prompt is false")
+
     def test_how_many_texts_were_cut_is_said(self):
         full = "abcdefghijklmn"  # with two tokens around it all that the model takes
         done = run("embed", self.model, full, full + "o", full * 3, "a")
@@ -317,6 +333,16 @@ class Search(program.Case):
         one = self.told("search", self.model, docs / "one.txt", "by itself")
         self.assertEqual(one[0]["text"], "by itself")
         self.assertAlmostEqual(one[0]["score"], 1, delta=1e-6)
+
+    def test_the_models_prompts_stand_before_question_and_passages(self):
+        model = self.folder / "prompts"
+        shutil.copytree(self.model, model)
+        prompts = {"prompts": {"query": "ask ", "document": "say "}, "default_prompt_name": "query"}
+        tiny_models.write_json(model / "config_sentence_transformers.json", prompts)
+        rows = [self.told("embed", self.model, text)[0]["embedding"] for text in ["ask who", "say ask me"]]
+        want = sum(a * b for a, b in zip(*rows)) / length(rows[0]) / length(rows[1])
+        found = self.told("search", model, self.docs / "three.rst", "who")
+        self.assertAlmostEqual(found[0]["score"], want, delta=1e-6)
 
     def test_what_was_cut_is_said(self):
         done = run("search", self.model, self.docs / "long.txt", "word")

@@ -60,7 +60,8 @@ class HEADWAY_API HubModel {
 
   /// Writes config.json as it was read, generation_config.json, and the weights under their own names in
   /// their own types (shards above 5 GB). Weights that were not changed keep their bits. The folder must not
-  /// exist yet.
+  /// exist yet. Error(unsupported) for a GGUF file with what config.json cannot say: rope_freqs, norms with 1
+  /// added (Gemma).
   void save(const std::filesystem::path& folder) const;
   /// Every hidden state of whole sequences, as transformers lists them: what enters the first block, each
   /// block's result, the last one after the final norm (a ViT's before it). Of an encoder–decoder: the

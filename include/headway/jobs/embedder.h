@@ -35,6 +35,8 @@ class HEADWAY_API Embedder {
   /// Error(format) for ill-formed UTF-8, naming the text.
   Tensor operator()(const std::vector<std::string>& texts, const EmbedOptions& options = {}) const;
   std::int64_t width() const;
+  /// Whether the model's files have a prompt of this name.
+  bool has_prompt(const std::string& name) const;
   /// Tokens of a text that are read, at most.
   std::int64_t max_length() const;
   /// How many texts of the last call were cut to that.

@@ -20,7 +20,8 @@ struct Passage {
 /// Error(value) where there is none.
 HEADWAY_API std::vector<Passage> passages_of(const std::filesystem::path& folder_or_file);
 
-/// Exact search: every passage is compared with the question.
+/// Exact search: every passage is compared with the question. Where the model's files have prompts of these
+/// names, "query" stands before the question and "document" before the passages.
 class HEADWAY_API Searcher {
  public:
   struct Found {
