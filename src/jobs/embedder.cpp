@@ -11,6 +11,7 @@
 #include <headway/autograd/tape.h>
 #include <headway/core/factory.h>
 #include <headway/core/parallel.h>
+#include <headway/core/quote.h>
 #include <headway/io/atomic_file.h>
 #include <headway/io/model_files.h>
 #include <headway/models/t5.h>
@@ -48,8 +49,33 @@ json read_json(const std::filesystem::path& path) {
   return out;
 }
 
+[[noreturn]] void refuse(const std::filesystem::path& path, const char* name, const json& value,
+                         const char* wanted) {
+  fail(ErrorCode::format, path.string(),
+       fmt::format("{} is {}; want {}", name, quoted(value.dump()), wanted));
+}
+
+json read_object(const std::filesystem::path& path) {
+  json out = read_json(path);
+  if (!out.is_object()) fail(ErrorCode::format, path.string(), "is not a JSON object");
+  return out;
+}
+
+// A field that may be absent or null.
+bool flag(const json& config, const std::filesystem::path& path, const char* name, bool otherwise) {
+  if (!config.contains(name) || config[name].is_null()) return otherwise;
+  if (!config[name].is_boolean()) refuse(path, name, config[name], "true or false");
+  return config[name].get<bool>();
+}
+std::string text_field(const json& config, const std::filesystem::path& path, const char* name,
+                       const char* otherwise) {
+  if (!config.contains(name) || config[name].is_null()) return otherwise;
+  if (!config[name].is_string()) refuse(path, name, config[name], "text");
+  return config[name].get<std::string>();
+}
+
 std::vector<nn::Pooling> read_pooling(const std::filesystem::path& path) {
-  const json config = read_json(path);
+  const json config = read_object(path);
   std::vector<nn::Pooling> out;
   if (config.contains("pooling_mode") && config["pooling_mode"].is_string()) {  // sentence-transformers 5
     const std::string mode = config["pooling_mode"].get<std::string>();
@@ -61,7 +87,7 @@ std::vector<nn::Pooling> read_pooling(const std::filesystem::path& path) {
            fmt::format("pooling_mode is \"{}\"; want cls, mean or lasttoken", mode));
     return {found->second};
   }
-  const auto asks = [&](const char* name) { return config.value(name, false); };
+  const auto asks = [&](const char* name) { return flag(config, path, name, false); };
   for (const char* name :
        {"pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens"}) {
     if (asks(name))
@@ -77,18 +103,20 @@ std::vector<nn::Pooling> read_pooling(const std::filesystem::path& path) {
 }
 
 DenseLayer read_dense(const std::filesystem::path& folder) {
-  const json config = read_json(folder / "config.json");
+  const std::filesystem::path path = folder / "config.json";
+  const json config = read_object(path);
   const io::StoredTensors files = io::open_model_files(folder);
   DenseLayer layer{.weight = io::as_float32(files.at("linear.weight")), .bias = {}};
-  if (config.value("bias", true)) layer.bias = io::as_float32(files.at("linear.bias"));
-  const std::string name = config.value("activation_function", "torch.nn.modules.activation.Tanh");
+  if (flag(config, path, "bias", true)) layer.bias = io::as_float32(files.at("linear.bias"));
+  const std::string name =
+      text_field(config, path, "activation_function", "torch.nn.modules.activation.Tanh");
   const std::map<std::string, nn::HeadActivation> known{{"Tanh", nn::HeadActivation::tanh},
                                                         {"ReLU", nn::HeadActivation::relu},
                                                         {"GELU", nn::HeadActivation::gelu},
                                                         {"Identity", nn::HeadActivation::none}};
   const auto found = known.find(name.substr(name.rfind('.') + 1));
   if (found == known.end()) {
-    fail(ErrorCode::unsupported, (folder / "config.json").string(),
+    fail(ErrorCode::unsupported, path.string(),
          fmt::format("activation_function is {}; want Tanh, ReLU, GELU or Identity", name));
   }
   layer.activation = found->second;
@@ -99,14 +127,13 @@ Modules read_modules(const std::filesystem::path& folder) {
   Modules out;
   for (const char* name : {"sentence_bert_config.json", "sentence_roberta_config.json"}) {
     if (!std::filesystem::exists(folder / name)) continue;
-    const json config = read_json(folder / name);
+    const json config = read_object(folder / name);
     if (config.contains("max_seq_length") && config["max_seq_length"].is_number_integer())
       out.max_length = config["max_seq_length"].get<std::int64_t>();
-    if (config.contains("do_lower_case") && config["do_lower_case"].is_boolean())
-      out.lower = config["do_lower_case"].get<bool>();
+    out.lower = flag(config, folder / name, "do_lower_case", false);
   }
   if (const auto path = folder / "config_sentence_transformers.json"; std::filesystem::exists(path)) {
-    const json config = read_json(path);
+    const json config = read_object(path);
     if (config.contains("prompts") && config["prompts"].is_object()) {
       for (const auto& [name, prompt] : config["prompts"].items()) {
         if (prompt.is_string()) out.prompts[name] = prompt.get<std::string>();
@@ -116,18 +143,22 @@ Modules read_modules(const std::filesystem::path& folder) {
       out.default_prompt = config["default_prompt_name"].get<std::string>();
   }
   if (!std::filesystem::exists(folder / "modules.json")) return out;
-  for (const json& entry : read_json(folder / "modules.json")) {
-    const std::string type = entry.value("type", ""), kind = type.substr(type.rfind('.') + 1);
-    const std::filesystem::path at = folder / entry.value("path", "");
+  const std::filesystem::path list = folder / "modules.json";
+  const json modules = read_json(list);
+  if (!modules.is_array()) fail(ErrorCode::format, list.string(), "is not a list of modules");
+  for (const json& entry : modules) {
+    if (!entry.is_object()) refuse(list, "a module", entry, "an object");
+    const std::string type = text_field(entry, list, "type", ""), kind = type.substr(type.rfind('.') + 1);
+    const std::filesystem::path at = folder / text_field(entry, list, "path", "");
     if (kind == "Pooling") {
       out.pooling = read_pooling(at / "config.json");
-      out.pools_prompt = read_json(at / "config.json").value("include_prompt", true);
+      out.pools_prompt = flag(read_object(at / "config.json"), at / "config.json", "include_prompt", true);
     } else if (kind == "Dense") {
       out.dense.push_back(read_dense(at));
     } else if (kind == "Normalize") {
       out.normalize = true;
     } else if (kind != "Transformer") {
-      fail(ErrorCode::unsupported, (folder / "modules.json").string(),
+      fail(ErrorCode::unsupported, list.string(),
            fmt::format("has a module {}; want Transformer, Pooling, Dense and Normalize", type));
     }
   }
@@ -225,8 +256,11 @@ Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOp
   }
   std::vector<std::string> changed;
   if (!prompt.empty() || modules.lower) {
-    for (const std::string& text : texts)
-      changed.push_back(modules.lower ? text::lower(prompt + text) : prompt + text);
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      if (modules.lower && text::find_invalid_utf8(texts[i]))
+        text::require_utf8(texts[i], "Embedder", fmt::format("text {}", i));
+      changed.push_back(modules.lower ? text::lower(prompt + texts[i]) : prompt + texts[i]);
+    }
   }
   const std::vector<text::Encoding> encoded = impl_->loaded.tokenizer.encode(
       changed.empty() ? texts : changed, {.max_length = std::max<std::int64_t>(0, impl_->max_length)});

@@ -143,7 +143,8 @@ Text begin_text(const LanguageModel& model, const std::vector<std::int32_t>& tok
   return text;
 }
 
-std::vector<Text> begin_texts(LanguageModel& model, DecodingState& state,
+// Texts that no sequence holds yet.
+std::vector<Text> begin_texts(const LanguageModel& model,
                               const std::vector<std::vector<std::int32_t>>& prompts,
                               const GenerationOptions& options, const std::vector<std::int32_t>& begin) {
   for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -153,14 +154,11 @@ std::vector<Text> begin_texts(LanguageModel& model, DecodingState& state,
   if (model.has_encoder() && begin.empty())
     fail(ErrorCode::value, kOperation,
          "a model with an encoder begins a text with a token of its own; want `begin`");
-  std::vector<std::int64_t> memories(prompts.size(), DecodingState::kNoMemory);
-  if (model.has_encoder()) memories = model.remember(state, model.encode(pack(prompts)));
   std::map<std::vector<std::int32_t>, std::uint64_t> met;
   std::vector<Text> texts;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     Text text = begin_text(model, model.has_encoder() ? begin : prompts[i], options, i);
     text.stream = stream_of(prompts[i]) + met[prompts[i]]++;
-    text.sequence = state.add(memories[i]);
     texts.push_back(std::move(text));
   }
   return texts;
@@ -179,9 +177,24 @@ class TextWriter {
   TextWriter(LanguageModel& model, const GenerationOptions& options, const OnToken& on_token)
       : model_(model), options_(options), on_token_(on_token) {}
 
-  std::vector<std::vector<std::int32_t>> write(DecodingState& state, std::vector<Text> alive) const {
-    std::vector<std::vector<std::int32_t>> results(alive.size());
-    while (!alive.empty()) {
+  std::vector<std::vector<std::int32_t>> write(const std::vector<std::vector<std::int32_t>>& prompts,
+                                               const std::vector<std::int32_t>& begin) const {
+    std::vector<Text> waiting = begin_texts(model_, prompts, options_, begin), alive;
+    std::vector<std::vector<std::int32_t>> results(prompts.size());
+    DecodingState state = model_.start();
+    std::size_t next = 0;
+    while (next < waiting.size() || !alive.empty()) {
+      const std::size_t stop = next + admitted(prompts, next, alive.size());
+      std::vector<std::int64_t> memories(stop - next, DecodingState::kNoMemory);
+      if (model_.has_encoder() && stop > next) {
+        memories = model_.remember(
+            state, model_.encode(pack({prompts.begin() + static_cast<std::ptrdiff_t>(next),
+                                       prompts.begin() + static_cast<std::ptrdiff_t>(stop)})));
+      }
+      for (const std::int64_t memory : memories) {
+        alive.push_back(std::move(waiting[next++]));
+        alive.back().sequence = state.add(memory);
+      }
       std::vector<StepRow> rows;
       for (const Text& text : alive) rows.push_back({.sequence = text.sequence, .tokens = text.next});
       const std::vector<std::int32_t> chosen = choose(model_.step(state, rows), alive, options_);
@@ -192,7 +205,9 @@ class TextWriter {
           still.push_back(std::move(text));
           continue;
         }
+        const std::int64_t memory = state.memory(text.sequence);
         state.drop(text.sequence);
+        if (memory != DecodingState::kNoMemory) state.forget(memory);
         results[text.place] = std::move(text.written);
       }
       alive = std::move(still);
@@ -203,6 +218,19 @@ class TextWriter {
   std::vector<std::int32_t> write(const std::vector<std::int32_t>& prompt, KeptText& kept) const;
 
  private:
+  // How many of the prompts from `next` on may join as many texts as are `alive`: what is computed at once is
+  // held below some tokens and rows. Their number changes no bit of any.
+  static std::size_t admitted(const std::vector<std::vector<std::int32_t>>& prompts, std::size_t next,
+                              std::size_t alive) {
+    constexpr std::size_t kRows = 64, kTokens = 8192;
+    std::size_t count = 0, tokens = 0;
+    while (next + count < prompts.size() && alive + count < kRows) {
+      tokens += prompts[next + count].size();
+      if (count > 0 && tokens > kTokens) break;
+      ++count;
+    }
+    return count;
+  }
   bool goes_on(Text& text, std::int32_t token) const {
     if (std::find(options_.end.begin(), options_.end.end(), token) != options_.end.end()) return false;
     text.written.push_back(token);
@@ -269,9 +297,7 @@ std::vector<std::vector<std::int32_t>> generate(LanguageModel& model,
                                                 const std::vector<std::int32_t>& begin) {
   check(options);
   const NoGrad no_grad;
-  DecodingState state = model.start();
-  return TextWriter(model, options, on_token)
-      .write(state, begin_texts(model, state, prompts, options, begin));
+  return TextWriter(model, options, on_token).write(prompts, begin);
 }
 
 std::vector<std::int32_t> generate(LanguageModel& model, const std::vector<std::int32_t>& prompt,

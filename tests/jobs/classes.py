@@ -71,6 +71,10 @@ class Classify(program.Case):
         for got, (_, _, logits) in zip(found, rows):
             self.near(got, ranked(zip(["LABEL_0", "LABEL_1", "LABEL_2"], map(math.exp, log_softmax(logits)))))
         self.assertEqual(self.classes(self.model, "--pairs", input="\n".join(pairs).encode()), found)
+        # Of a pair that is too long the longer text is cut.
+        done = run("classify", self.model, "--pairs", "--json", "t5 t6\t" + "t7 " * 20, "t5 t6\t" + "t7 " * 14)
+        self.assertEqual(done.stderr.decode(), "1 of 2 texts were cut to what the model takes\n")
+        self.assertEqual(len({json.dumps(json.loads(line)["classes"]) for line in done.stdout.splitlines()}), 1)
         self.fails(run("classify", self.model, "--pairs", pairs[0], "t5 t6"), 'a pair has no tab: "t5 t6"')
 
     def test_classes_that_do_not_exclude_one_another(self):

@@ -224,6 +224,35 @@ class Embed(program.Case):
         tiny_models.write_json(model / "sentence_bert_config.json", {"do_lower_case": True})
         self.assertEqual(self.rows(model, "AB Ä"), self.rows(self.model, "ab ä"))
 
+        self.fails(run("embed", model, "A\udcff"), "text 0 has byte 0xFF")
+
+    def test_damaged_files_beside_a_model_are_named(self):
+        good = {"type": "sentence_transformers.models.Pooling", "path": "1"}
+        for name, value, words in [
+            ("modules.json", {}, ["modules.json", "is not a list of modules"]),
+            ("modules.json", [1], ["modules.json", 'a module is "1"; want an object']),
+            ("modules.json", [{"type": 3}], ["modules.json", 'type is "3"; want text']),
+            ("modules.json", [good | {"type": "a.b.Poem"}], ["modules.json", "has a module a.b.Poem"]),
+            ("modules.json", [good | {"path": "gone"}], ["gone/config.json"]),
+            ("1/config.json", [], ["1/config.json", "is not a JSON object"]),
+            ("1/config.json", {"pooling_mode_cls_token": 1}, ["1/config.json", 'is "1"; want true or false']),
+            ("1/config.json", {"pooling_mode": "poem"}, ["1/config.json", "want cls, mean or lasttoken"]),
+            ("1/config.json", {}, ["1/config.json", "asks for no pooling"]),
+            ("sentence_bert_config.json", "text", ["sentence_bert_config.json", "is not a JSON object"]),
+            ("config_sentence_transformers.json", [], ["config_sentence_transformers.json", "is not a JSON object"]),
+        ]:
+            model = self.folder / "damaged"
+            shutil.rmtree(model, ignore_errors=True)
+            shutil.copytree(self.model, model)
+            tiny_models.write_json(model / "modules.json", [good])
+            tiny_models.write_json(model / "1" / "config.json", {"pooling_mode": "mean"})
+            self.says("embed", model, "a")
+            tiny_models.write_json(model / name, value)
+            self.fails(run("embed", model, "a"), *words)
+        (model / "config_sentence_transformers.json").unlink()
+        (model / "modules.json").write_text("[{")
+        self.fails(run("embed", model, "a"), "modules.json", "is not JSON")
+
     def test_pooling_without_the_prompt_is_refused(self):
         model = self.folder / "without"
         shutil.copytree(self.model, model)

@@ -68,6 +68,16 @@ class Generate(program.Case):
             self.assertEqual(back[1:-1], together[1:-1])
             self.assertEqual(together[0] == together[-1], "--greedy" in how)  # the same prompt again draws anew
 
+    def test_more_texts_than_are_written_at_once(self):
+        for family in ["t5", "llama"]:
+            model = tiny_models.golden(self.folder / f"many-{family}", family)
+            texts = ["".join("abcdefghij"[i // 10**k % 10] for k in range(1 + i % 4)) for i in range(150)]
+            how = ["generate", model, "--max-tokens", "6"]
+            together = [each["text"] for each in self.told(*how, "--lines", input="\n".join(texts).encode())]
+            self.assertEqual(len(together), 150)
+            for i in [0, 63, 64, 65, 100, 149]:
+                self.assertEqual(self.told(*how, texts[i])[0]["text"], together[i], (family, i))
+
     def test_characters_come_whole(self):
         model = self.umlaut.folder
         self.assertEqual(self.says("generate", model, "c"), "äb\n")

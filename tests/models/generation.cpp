@@ -33,11 +33,12 @@ class TableModel : public models::LanguageModel {
     return from(out, {hidden.size(0), vocabulary()});
   }
 
-  std::int64_t given = 0;  ///< tokens so far
+  std::int64_t given = 0, most = 0;  ///< tokens so far; at once
 
  protected:
   Tensor run(const Call& call) override {
     given += call.ids.numel();
+    most = std::max(most, call.ids.numel());
     const auto ids = call.ids.to_vector<std::int32_t>();
     return from(std::vector<float>(ids.begin(), ids.end()), {static_cast<std::int64_t>(ids.size()), 1});
   }
@@ -174,6 +175,23 @@ TEST(Generation, ends_and_limits) {
   });
   EXPECT_EQ(results, (std::vector<std::vector<std::int32_t>>{{1, 2}, {4, 5, 6}, {}}));
   EXPECT_EQ(told, (std::map<std::size_t, std::vector<std::int32_t>>{{0, {1, 2}}, {1, {4, 5, 6}}}));
+}
+
+TEST(Generation, many_texts_are_not_computed_at_once) {
+  TableModel model = constant(kLogits);
+  std::vector<std::vector<std::int32_t>> prompts;
+  for (std::int32_t i = 0; i < 1000; ++i) prompts.push_back({i % 8, i / 8 % 8, i / 64 % 8});
+  const GenerationOptions how{.max_new_tokens = 5, .end = {3}, .sampling = Sampling{.seed = 2}};
+  std::vector<std::size_t> told(prompts.size());
+  const auto texts = generate(model, prompts, how, [&](std::size_t text, std::int32_t) {
+    ++told[text];
+    return true;
+  });
+  EXPECT_EQ(model.most, 64 * 3);
+  for (const std::size_t i : {0U, 63U, 64U, 500U})
+    EXPECT_EQ(generate(model, {prompts[i]}, how).front(), texts[i]);
+  for (std::size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(told[i], texts[i].size());
+  EXPECT_TRUE(generate(model, std::vector<std::vector<std::int32_t>>{}, how).empty());
 }
 
 TEST(Generation, a_text_that_grows_is_computed_once) {

@@ -87,6 +87,33 @@ def test_encode_takes_what_sentence_transformers_takes(folder, tmp_path):
         plain.encode(TEXTS, convert_to_tensor=True)
 
 
+def test_dense_layers_follow_pooling(folder, tmp_path):
+    model = tmp_path / "dense"
+    shutil.copytree(folder / "bert", model)
+    draw = np.random.default_rng(2)
+    weights, bias = draw.standard_normal((5, 24)).astype(np.float32), draw.standard_normal(5).astype(np.float32)
+    kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), ("Dense", "2_Dense")]
+    modules = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in kinds]
+    tiny_models.write_json(model / "modules.json", modules)
+    pooling = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}
+    tiny_models.write_json(model / "1_Pooling" / "config.json", pooling)
+    ids = [1, *tokens("some"), 2]
+    hidden = hw.load(model).hidden_states([ids])[-1]
+    pooled = np.concatenate([hidden[0], hidden.mean(axis=0)])
+    for kind, function in [("Tanh", np.tanh), ("ReLU", lambda x: np.maximum(x, 0)), ("Identity", lambda x: x)]:
+        name = "torch.nn.modules.linear.Identity" if kind == "Identity" else f"torch.nn.modules.activation.{kind}"
+        for has_bias in (True, False):
+            config = {"in_features": 24, "out_features": 5, "bias": has_bias, "activation_function": name}
+            tiny_models.write_json(model / "2_Dense" / "config.json", config)
+            tensors = {"linear.weight": ([5, 24], weights.ravel())} | ({"linear.bias": ([5], bias)} if has_bias else {})
+            tiny_models.write_tensors(model / "2_Dense" / "model.safetensors", tensors)
+            want = function(weights @ pooled + (bias if has_bias else 0))
+            np.testing.assert_allclose(hw.load(model).embed("some"), want, atol=1e-5)
+    tiny_models.change_json(model / "2_Dense" / "config.json", activation_function="torch.nn.Poem")
+    with pytest.raises(hw.Error, match="activation_function is torch.nn.Poem"):
+        hw.load(model).embed("some")
+
+
 def test_generate_is_greedy_on_logits(folder):
     model = hw.load(folder / "llama")
     for text in ["abc", "some text"]:
