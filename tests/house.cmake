@@ -48,6 +48,16 @@ if(TARGET headway_cli)
     PASS_REGULAR_EXPRESSION "headway: Mask::parse: 'causal & windo.3, 0.' at 'windo.3, 0.'; want all, causal")
 endif()
 
+# Whole jobs with other people's models.
+if(TARGET headway_cli)
+  set(jobs ${tests}/jobs)
+  house_test(commands_that_write_text COMMAND ${python} ${jobs}/writing.py $<TARGET_FILE:headway_cli>)
+  house_test(commands_that_read_text COMMAND ${python} ${jobs}/reading.py $<TARGET_FILE:headway_cli>)
+  house_test(commands_that_classify_and_export COMMAND ${python} ${jobs}/classes.py $<TARGET_FILE:headway_cli>)
+  house_test(page_of_jobs_runs
+             COMMAND ${python} ${jobs}/page.py $<TARGET_FILE:headway_cli> ${PROJECT_SOURCE_DIR}/docs/jobs.md)
+endif()
+
 # A mutation is a small bug put in on purpose; each must turn a test red. Quick: the list still fits the sources.
 house_test(mutations_fit_the_sources
            COMMAND ${python} ${tests}/mutations/run.py --source ${PROJECT_SOURCE_DIR} --check)

@@ -1,6 +1,7 @@
 """Models of other people, from their own files."""
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,15 +17,15 @@ class Model:
 
     @functools.cached_property
     def _writer(self) -> Any:
-        return _core.TextGenerator(self._spec, self._dtype)
+        return _core.TextGenerator(self._model)
 
     @functools.cached_property
     def _embedder(self) -> Any:
-        return _core.Embedder(self._spec, self._dtype)
+        return _core.Embedder(self._model)
 
     @functools.cached_property
     def _classifier(self) -> Any:
-        return _core.Classifier(self._spec, self._dtype)
+        return _core.Classifier(self._model)
 
     @functools.cached_property
     def tokenizer(self) -> _core.HubTokenizer:
@@ -64,8 +65,7 @@ class Model:
     def hidden_states(self, input: Any, *, token_types: Any = None, decoder_ids: Any = None) -> Any:
         """Every hidden state of rows of ids (or of images [B, 3, height, width]): a list of float32 arrays [N, C], the
         rows one after another, as transformers lists them: what enters the first block, each block's result, the last
-        one
-        after the final norm. With decoder_ids a pair of lists: the encoder's and the decoder's."""
+        one after the final norm. With decoder_ids a pair of lists: the encoder's and the decoder's."""
         return self._model.hidden_states(input, token_types=token_types, decoder_ids=decoder_ids)
 
     def logits(self, input: Any, *, token_types: Any = None, decoder_ids: Any = None) -> Any:
@@ -102,14 +102,14 @@ class Model:
         on_text: Callable[[str], object] | None = None,
     ) -> Any:
         """Goes on with a text, or with each of several: the new text, or a list. What is not given is as the model's
-        files
-        propose; temperature 0 takes the most probable token. `on_text` is told of text as it is written (of one
-        prompt).
-        """
+        files propose; temperature 0 takes the most probable token. `on_text` is told of the text of one prompt as it
+        is written, whole characters; where it returns False the text ends."""
         writing = _core.Writing(
             max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, seed, list(stop)
         )
         one = isinstance(prompt, str)
+        if on_text is not None and not one:
+            raise TypeError("on_text is told of one text; prompt is a list of them")
         texts = self._writer.write([prompt] if one else list(prompt), writing, _told(on_text))
         return texts[0] if one else texts
 
@@ -118,9 +118,13 @@ class Model:
         return Chat(self._writer, system)
 
     def perplexity(self, text: str, *, context: int = 0, stride: int = 0) -> dict[str, float]:
-        """How well the model foresees a text: perplexity, loss (a token, natural), bits_per_byte, tokens."""
+        """How well the model foresees a text: perplexity, loss (a token, natural), bits_per_byte; tokens and
+        bytes that were scored. Without a begin token the first token is given, not scored."""
         values = self._writer.perplexity(text, context, stride)
-        return dict(zip(("perplexity", "loss", "bits_per_byte"), values)) | {"tokens": int(values[3])}
+        return dict(zip(("perplexity", "loss", "bits_per_byte"), values)) | {
+            "tokens": int(values[3]),
+            "bytes": int(values[4]),
+        }
 
     def embed(
         self, texts: str | Iterable[str], *, normalize: bool | None = None, prompt: str = "", prompt_name: str = ""
@@ -134,27 +138,35 @@ class Model:
         return rows[0] if one else rows
 
     def encode(
-        self, sentences: Any, batch_size: int = 32, normalize_embeddings: bool | None = None, **unused: Any
+        self,
+        sentences: str | Iterable[str],
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = False,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
     ) -> Any:
-        """`embed` under the name and arguments that sentence-transformers gives it. Batches are packed by tokens, so
-        that
-        batch_size changes nothing."""
-        if unused:
-            raise TypeError(f"encode() does not take {', '.join(sorted(unused))}")
-        return self.embed(sentences, normalize=normalize_embeddings)
+        """`embed` under the name and arguments that sentence-transformers gives it: normalize_embeddings normalizes
+        even where the model's files do not. Batches are packed by tokens: batch_size and show_progress_bar change
+        nothing."""
+        return self.embed(
+            sentences,
+            normalize=True if normalize_embeddings else None,
+            prompt=prompt or "",
+            prompt_name=prompt_name or "",
+        )
 
     def classify(self, inputs: Any, *, shots: Sequence[tuple[str, str]] = ()) -> Any:
         """Classes of a text, a pair of texts, an image file, or of several: for each a list of (label, probability),
-        the most
-        probable first. With shots, examples (text, label), by a language model (few-shot)."""
-        one = isinstance(inputs, (str, tuple))
+        the most probable first. With shots, examples (text, label), by a language model (few-shot)."""
+        one = isinstance(inputs, (str, tuple, os.PathLike))
         items = [inputs] if one else list(inputs)
         if shots:
             out = self._writer.classify(list(shots), items)
-        elif items and isinstance(items[0], tuple):
+        elif items and all(isinstance(item, tuple) for item in items):
             out = self._classifier.pairs(items)
         else:
-            out = self._classifier([str(item) for item in items])
+            out = self._classifier([os.fspath(item) for item in items])
         return out[0] if one else out
 
     def export(self, out: Any, weights: str = "f16") -> None:
@@ -177,7 +189,7 @@ class Chat:
         self,
         message: str,
         *,
-        max_new_tokens: int = 512,
+        max_new_tokens: int = 256,
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -213,8 +225,7 @@ def load(spec: Any, dtype: str = "float32") -> Model:
         dtype: of activations and packed weights, "float32" or "bfloat16".
     Raises:
         Error: (unsupported) naming the configuration's field that asks for what is not built; (format) naming tensors
-        that
-            are missing, surplus or of another shape; (io) where nothing is there.
+            that are missing, surplus or of another shape; (io) where nothing is there.
     """
     return Model(spec, dtype)
 

@@ -9,6 +9,7 @@
 #include <nanobind/stl/function.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -170,35 +171,6 @@ void bind_model(nb::module_& m) {
       "spec"_a, "file"_a, "weights"_a);
 }
 
-struct Writing {
-  std::int64_t max_new_tokens;
-  std::optional<double> temperature;
-  std::optional<std::int64_t> top_k;
-  std::optional<double> top_p, min_p, repetition_penalty, presence_penalty;
-  std::uint64_t seed;
-  std::vector<std::string> stop;
-};
-
-jobs::WriteOptions write_options(const jobs::Generator& model, const Writing& w) {
-  jobs::WriteOptions out{.generation = model.defaults(), .stop = w.stop};
-  models::GenerationOptions& how = out.generation;
-  how.max_new_tokens = w.max_new_tokens;
-  if (w.repetition_penalty) how.repetition_penalty = *w.repetition_penalty;
-  if (w.presence_penalty) how.presence_penalty = *w.presence_penalty;
-  if (w.temperature && *w.temperature == 0) {
-    how.sampling.reset();
-  } else if (w.temperature || w.top_k || w.top_p || w.min_p) {
-    models::Sampling sampling = how.sampling.value_or(models::Sampling{});
-    if (w.temperature) sampling.temperature = *w.temperature;
-    if (w.top_k) sampling.top_k = *w.top_k;
-    if (w.top_p) sampling.top_p = *w.top_p;
-    if (w.min_p) sampling.min_p = *w.min_p;
-    how.sampling = sampling;
-  }
-  if (how.sampling) how.sampling->seed = w.seed;
-  return out;
-}
-
 using OnText = std::optional<std::function<bool(std::size_t, std::string)>>;
 
 jobs::OnText with_gil(const OnText& on_text) {
@@ -210,27 +182,34 @@ jobs::OnText with_gil(const OnText& on_text) {
 }
 
 void bind_writing(nb::module_& m) {
-  nb::class_<Writing>(m, "Writing", "How a text is written.")
-      .def(nb::init<std::int64_t, std::optional<double>, std::optional<std::int64_t>, std::optional<double>,
-                    std::optional<double>, std::optional<double>, std::optional<double>, std::uint64_t,
-                    std::vector<std::string>>(),
-           "max_new_tokens"_a, "temperature"_a = nb::none(), "top_k"_a = nb::none(), "top_p"_a = nb::none(),
-           "min_p"_a = nb::none(), "repetition_penalty"_a = nb::none(), "presence_penalty"_a = nb::none(),
-           "seed"_a = 0, "stop"_a = std::vector<std::string>{});
+  using Choices = jobs::WriteChoices;
+  nb::class_<Choices>(m, "Writing", "How a text is written.")
+      .def(
+          "__init__",
+          [](Choices* self, std::int64_t max_new_tokens, std::optional<double> temperature,
+             std::optional<std::int64_t> top_k, std::optional<double> top_p, std::optional<double> min_p,
+             std::optional<double> repetition_penalty, std::optional<double> presence_penalty,
+             std::uint64_t seed, std::vector<std::string> stop) {
+            new (self) Choices{max_new_tokens,     temperature,      top_k, top_p,          min_p,
+                               repetition_penalty, presence_penalty, seed,  std::move(stop)};
+          },
+          "max_new_tokens"_a, "temperature"_a = nb::none(), "top_k"_a = nb::none(), "top_p"_a = nb::none(),
+          "min_p"_a = nb::none(), "repetition_penalty"_a = nb::none(), "presence_penalty"_a = nb::none(),
+          "seed"_a = 0, "stop"_a = std::vector<std::string>{});
   nb::class_<jobs::Generator>(m, "TextGenerator", "A language model with its tokenizer.")
       .def(
           "__init__",
-          [](jobs::Generator* self, const std::string& spec, const std::string& dtype) {
+          [](jobs::Generator* self, std::shared_ptr<hub::HubModel> model) {
             const nb::gil_scoped_release release;
-            new (self) jobs::Generator(spec, load_options(dtype));
+            new (self) jobs::Generator(std::move(model));
           },
-          "spec"_a, "dtype"_a = "float32")
+          "model"_a)
       .def(
           "write",
-          [](const jobs::Generator& self, const std::vector<std::string>& prompts, const Writing& writing,
-             const OnText& on_text) {
+          [](const jobs::Generator& self, const std::vector<std::string>& prompts,
+             const jobs::WriteChoices& writing, const OnText& on_text) {
             const nb::gil_scoped_release release;
-            return self(prompts, write_options(self, writing), with_gil(on_text));
+            return self(prompts, self.options(writing), with_gil(on_text));
           },
           "prompts"_a, "writing"_a, "on_text"_a = nb::none())
       .def(
@@ -239,7 +218,8 @@ void bind_writing(nb::module_& m) {
              std::int64_t stride) {
             const nb::gil_scoped_release release;
             const jobs::Perplexity p = self.perplexity(text, context, stride);
-            return std::vector<double>{p.perplexity, p.loss, p.bits_per_byte, static_cast<double>(p.tokens)};
+            return std::vector<double>{p.perplexity, p.loss, p.bits_per_byte, static_cast<double>(p.tokens),
+                                       static_cast<double>(p.bytes)};
           },
           "text"_a, "context"_a = 0, "stride"_a = 0)
       .def(
@@ -261,9 +241,9 @@ void bind_writing(nb::module_& m) {
       .def(
           "__call__",
           [](jobs::Chat& self, const jobs::Generator& model, const std::string& message,
-             const Writing& writing, const OnText& on_text) {
+             const jobs::WriteChoices& writing, const OnText& on_text) {
             const nb::gil_scoped_release release;
-            return self(message, write_options(model, writing), with_gil(on_text));
+            return self(message, model.options(writing), with_gil(on_text));
           },
           "model"_a, "message"_a, "writing"_a, "on_text"_a = nb::none())
       .def_prop_ro("messages", [](const jobs::Chat& self) {
@@ -278,11 +258,11 @@ void bind_vectors(nb::module_& m) {
   nb::class_<jobs::Embedder>(m, "Embedder", "Texts to vectors.")
       .def(
           "__init__",
-          [](jobs::Embedder* self, const std::string& spec, const std::string& dtype) {
+          [](jobs::Embedder* self, std::shared_ptr<hub::HubModel> model) {
             const nb::gil_scoped_release release;
-            new (self) jobs::Embedder(spec, load_options(dtype));
+            new (self) jobs::Embedder(std::move(model));
           },
-          "spec"_a, "dtype"_a = "float32")
+          "model"_a)
       .def(
           "__call__",
           [](const jobs::Embedder& self, const std::vector<std::string>& texts, std::optional<bool> normalize,
@@ -305,11 +285,11 @@ void bind_vectors(nb::module_& m) {
   nb::class_<jobs::Classifier>(m, "Classifier", "Texts, pairs or images to classes.")
       .def(
           "__init__",
-          [](jobs::Classifier* self, const std::string& spec, const std::string& dtype) {
+          [](jobs::Classifier* self, std::shared_ptr<hub::HubModel> model) {
             const nb::gil_scoped_release release;
-            new (self) jobs::Classifier(spec, load_options(dtype));
+            new (self) jobs::Classifier(std::move(model));
           },
-          "spec"_a, "dtype"_a = "float32")
+          "model"_a)
       .def(
           "__call__",
           [](const jobs::Classifier& self, const std::vector<std::string>& inputs) {

@@ -25,7 +25,9 @@ void run(const Options& o) {
       prompts = read_lines(o.input);
     } else {
       prompts = {read_text(o.input)};
-      while (prompts[0].ends_with('\n')) prompts[0].pop_back();  // the file's last line end is not the text's
+      // The end of the file's last line is not the text's.
+      if (prompts[0].ends_with('\n')) prompts[0].pop_back();
+      if (prompts[0].ends_with('\r')) prompts[0].pop_back();
     }
   }
   const jobs::WriteOptions how = write_options(o, model);
@@ -37,7 +39,13 @@ void run(const Options& o) {
     });
     return put("\n");
   }
-  const std::vector<std::string> texts = model(prompts, how);
+  JobProgress progress("generating");
+  std::int64_t pieces = 0;
+  const std::vector<std::string> texts =
+      model(prompts, how, [&, tell = progress.callback()](std::size_t, const std::string&) {
+        tell(++pieces, 0);
+        return true;
+      });
   for (std::size_t i = 0; i < texts.size(); ++i) {
     if (o.json) {
       put_json({{"prompt", prompts[i]}, {"text", texts[i]}});

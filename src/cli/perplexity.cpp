@@ -19,7 +19,8 @@ struct Options {
 void run(const Options& o) {
   const jobs::Generator model(o.model, load_options(o.dtype));
   tell_notes(model.model());
-  const jobs::Perplexity p = model.perplexity(read_text(o.file), o.context, o.stride);
+  JobProgress progress("tokens");
+  const jobs::Perplexity p = model.perplexity(read_text(o.file), o.context, o.stride, progress.callback());
   if (o.json) {
     return put_json({{"perplexity", p.perplexity},
                      {"loss", p.loss},

@@ -1,4 +1,5 @@
 #pragma once
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -7,16 +8,15 @@
 
 #include <headway/jobs/generator.h>
 
-// What `generate`, `chat` and `classify --shots` have in common.
+#include "cli/progress.h"
+
+// What the commands that run other people's models have in common.
 namespace headway::cli {
 
 struct WritingOptions {
   std::string model, dtype = "float32";
-  std::optional<std::int64_t> max_tokens, top_k;
-  std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty;
-  std::uint64_t seed = 0;
+  jobs::WriteChoices choices;
   bool greedy = false;
-  std::vector<std::string> stop;
 };
 
 /// "--dtype float32|bfloat16".
@@ -29,9 +29,21 @@ void add_writing(CLI::App& command, WritingOptions& options);
 jobs::WriteOptions write_options(const WritingOptions& options, const jobs::Generator& model);
 /// Lines of `file`, or of standard input where it is "" or "-".
 std::vector<std::string> read_lines(const std::string& file);
-/// The whole of `file`, or of standard input where it is "-".
+/// The whole of `file`, or of standard input where it is "" or "-", byte for byte.
 std::string read_text(const std::string& file);
 /// One line on standard error for fields of the configuration that were passed over.
 void tell_notes(const hub::HubModel& model);
+
+/// How far a job has come, on standard error, once it has taken a moment. Short ones say nothing.
+class JobProgress {
+ public:
+  explicit JobProgress(std::string label) : label_(std::move(label)) {}
+  jobs::OnProgress callback();
+
+ private:
+  std::string label_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::optional<Progress> shown_;
+};
 
 }  // namespace headway::cli

@@ -170,6 +170,7 @@ GgufModel describe_gguf(const io::GgufFile& file, const std::string& what) {
   }
   GgufModel out;
   out.interleaved = of.interleaved;
+  out.added_to_norms = of.gguf.starts_with("gemma");
   for (io::StoredTensor tensor : file.tensors.tensors) {
     if (tensor.name == "rope_freqs.weight") {
       const Tensor factors = io::as_float32(tensor);

@@ -9,8 +9,9 @@ namespace headway::inline v1::hub {
 /// A GGUF file in the terms of config.json and of the names that transformers gives its tensors.
 struct GgufModel {
   std::string config;
-  io::StoredTensors tensors;  ///< renamed
-  bool interleaved = false;   ///< rows of queries and keys are in the order of interleaved rotary pairs
+  io::StoredTensors tensors;    ///< renamed
+  bool interleaved = false;     ///< rows of queries and keys are in the order of interleaved rotary pairs
+  bool added_to_norms = false;  ///< 1, which transformers adds when it computes (Gemma)
   std::vector<double> rope_factors;  ///< wavelengths are multiplied by these (llama.cpp's rope_freqs)
 };
 

@@ -11,6 +11,7 @@ struct HubModel::Impl {
   std::string model_type, architecture, config, generation_config;
   GenerationDefaults generation;
   std::vector<std::string> labels, notes;
+  std::string unsaid;  // of a GGUF file, what transformers would compute otherwise
   std::filesystem::path path;
 };
 

@@ -148,6 +148,8 @@ HubModel HubModel::load(const std::string& spec, const LoadOptions& options) {
   }
   impl->origin = bind_weights(*impl->family.module, impl->family.table, files, impl->path.string());
   impl->notes = config.unread();
+  if (!gguf.rope_factors.empty()) impl->unsaid = "rope_freqs scale the rotary frequencies one by one";
+  if (gguf.added_to_norms) impl->unsaid = "norms have 1 added to their weights";
   impl->labels = labels_of(config.document());
   impl->generation = generation_of(impl->generation_config, config.document());
   return HubModel(std::move(impl));
@@ -165,6 +167,11 @@ const std::vector<std::string>& HubModel::notes() const { return impl_->notes; }
 const std::filesystem::path& HubModel::path() const { return impl_->path; }
 
 void HubModel::save(const std::filesystem::path& folder) const {
+  if (!impl_->unsaid.empty()) {
+    fail(ErrorCode::unsupported, "HubModel::save",
+         fmt::format("{}: {}, which config.json cannot say; want the folder that it was made from",
+                     path().string(), impl_->unsaid));
+  }
   io::AtomicFolder target(folder);
   io::write_file(target.path() / "config.json", impl_->config);
   if (!impl_->generation_config.empty())

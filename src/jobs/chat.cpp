@@ -30,7 +30,7 @@ std::string Chat::operator()(const std::string& message, const WriteOptions& opt
   std::vector<text::ChatMessage> turns = messages_;
   turns.push_back({text::ChatRole::user, message});
   WriteOptions how = options;
-  how.generation.end = format_.end_ids(model.loaded.tokenizer, model.loaded.model.generation().end);
+  how.generation.end = format_.end_ids(model.loaded.tokenizer, model.loaded.model->generation().end);
   const std::vector<std::int32_t> prompt = format_.encode(model.loaded.tokenizer, turns);
   const std::int64_t longest = model.language_model().max_length();
   if (longest > 0 && static_cast<std::int64_t>(prompt.size()) >= longest) {
@@ -38,7 +38,8 @@ std::string Chat::operator()(const std::string& message, const WriteOptions& opt
          fmt::format("the conversation has {} tokens; the model takes {}: begin a new one", prompt.size(),
                      longest));
   }
-  std::string reply = model.write({prompt}, how, on_text).front();
+  models::KeptText* kept = model.language_model().has_encoder() ? nullptr : &kept_;
+  std::string reply = model.write({prompt}, how, on_text, kept).front();
   turns.push_back({text::ChatRole::assistant, reply});
   messages_ = std::move(turns);
   return reply;

@@ -11,6 +11,7 @@
 #include <headway/autograd/tape.h>
 #include <headway/core/factory.h>
 #include <headway/core/parallel.h>
+#include <headway/core/quote.h>
 #include <headway/io/atomic_file.h>
 #include <headway/io/model_files.h>
 #include <headway/models/t5.h>
@@ -19,6 +20,7 @@
 #include <headway/ops/views.h>
 
 #include "jobs/model_text.h"
+#include "text/utf8.h"
 
 namespace headway::inline v1::jobs {
 namespace {
@@ -34,7 +36,8 @@ struct DenseLayer {
 struct Modules {
   std::vector<nn::Pooling> pooling{nn::Pooling::mean};
   std::vector<DenseLayer> dense;
-  bool normalize = false;
+  bool normalize = false, lower = false;
+  bool pools_prompt = true;  // the prompt's tokens count in pooling
   std::int64_t max_length = 0;
   std::map<std::string, std::string> prompts;
   std::string default_prompt;
@@ -46,8 +49,33 @@ json read_json(const std::filesystem::path& path) {
   return out;
 }
 
+[[noreturn]] void refuse(const std::filesystem::path& path, const char* name, const json& value,
+                         const char* wanted) {
+  fail(ErrorCode::format, path.string(),
+       fmt::format("{} is {}; want {}", name, quoted(value.dump()), wanted));
+}
+
+json read_object(const std::filesystem::path& path) {
+  json out = read_json(path);
+  if (!out.is_object()) fail(ErrorCode::format, path.string(), "is not a JSON object");
+  return out;
+}
+
+// A field that may be absent or null.
+bool flag(const json& config, const std::filesystem::path& path, const char* name, bool otherwise) {
+  if (!config.contains(name) || config[name].is_null()) return otherwise;
+  if (!config[name].is_boolean()) refuse(path, name, config[name], "true or false");
+  return config[name].get<bool>();
+}
+std::string text_field(const json& config, const std::filesystem::path& path, const char* name,
+                       const char* otherwise) {
+  if (!config.contains(name) || config[name].is_null()) return otherwise;
+  if (!config[name].is_string()) refuse(path, name, config[name], "text");
+  return config[name].get<std::string>();
+}
+
 std::vector<nn::Pooling> read_pooling(const std::filesystem::path& path) {
-  const json config = read_json(path);
+  const json config = read_object(path);
   std::vector<nn::Pooling> out;
   if (config.contains("pooling_mode") && config["pooling_mode"].is_string()) {  // sentence-transformers 5
     const std::string mode = config["pooling_mode"].get<std::string>();
@@ -59,7 +87,7 @@ std::vector<nn::Pooling> read_pooling(const std::filesystem::path& path) {
            fmt::format("pooling_mode is \"{}\"; want cls, mean or lasttoken", mode));
     return {found->second};
   }
-  const auto asks = [&](const char* name) { return config.value(name, false); };
+  const auto asks = [&](const char* name) { return flag(config, path, name, false); };
   for (const char* name :
        {"pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens"}) {
     if (asks(name))
@@ -75,18 +103,20 @@ std::vector<nn::Pooling> read_pooling(const std::filesystem::path& path) {
 }
 
 DenseLayer read_dense(const std::filesystem::path& folder) {
-  const json config = read_json(folder / "config.json");
+  const std::filesystem::path path = folder / "config.json";
+  const json config = read_object(path);
   const io::StoredTensors files = io::open_model_files(folder);
   DenseLayer layer{.weight = io::as_float32(files.at("linear.weight")), .bias = {}};
-  if (config.value("bias", true)) layer.bias = io::as_float32(files.at("linear.bias"));
-  const std::string name = config.value("activation_function", "torch.nn.modules.activation.Tanh");
+  if (flag(config, path, "bias", true)) layer.bias = io::as_float32(files.at("linear.bias"));
+  const std::string name =
+      text_field(config, path, "activation_function", "torch.nn.modules.activation.Tanh");
   const std::map<std::string, nn::HeadActivation> known{{"Tanh", nn::HeadActivation::tanh},
                                                         {"ReLU", nn::HeadActivation::relu},
                                                         {"GELU", nn::HeadActivation::gelu},
                                                         {"Identity", nn::HeadActivation::none}};
   const auto found = known.find(name.substr(name.rfind('.') + 1));
   if (found == known.end()) {
-    fail(ErrorCode::unsupported, (folder / "config.json").string(),
+    fail(ErrorCode::unsupported, path.string(),
          fmt::format("activation_function is {}; want Tanh, ReLU, GELU or Identity", name));
   }
   layer.activation = found->second;
@@ -97,12 +127,13 @@ Modules read_modules(const std::filesystem::path& folder) {
   Modules out;
   for (const char* name : {"sentence_bert_config.json", "sentence_roberta_config.json"}) {
     if (!std::filesystem::exists(folder / name)) continue;
-    const json config = read_json(folder / name);
+    const json config = read_object(folder / name);
     if (config.contains("max_seq_length") && config["max_seq_length"].is_number_integer())
       out.max_length = config["max_seq_length"].get<std::int64_t>();
+    out.lower = flag(config, folder / name, "do_lower_case", false);
   }
   if (const auto path = folder / "config_sentence_transformers.json"; std::filesystem::exists(path)) {
-    const json config = read_json(path);
+    const json config = read_object(path);
     if (config.contains("prompts") && config["prompts"].is_object()) {
       for (const auto& [name, prompt] : config["prompts"].items()) {
         if (prompt.is_string()) out.prompts[name] = prompt.get<std::string>();
@@ -112,17 +143,22 @@ Modules read_modules(const std::filesystem::path& folder) {
       out.default_prompt = config["default_prompt_name"].get<std::string>();
   }
   if (!std::filesystem::exists(folder / "modules.json")) return out;
-  for (const json& entry : read_json(folder / "modules.json")) {
-    const std::string type = entry.value("type", ""), kind = type.substr(type.rfind('.') + 1);
-    const std::filesystem::path at = folder / entry.value("path", "");
+  const std::filesystem::path list = folder / "modules.json";
+  const json modules = read_json(list);
+  if (!modules.is_array()) fail(ErrorCode::format, list.string(), "is not a list of modules");
+  for (const json& entry : modules) {
+    if (!entry.is_object()) refuse(list, "a module", entry, "an object");
+    const std::string type = text_field(entry, list, "type", ""), kind = type.substr(type.rfind('.') + 1);
+    const std::filesystem::path at = folder / text_field(entry, list, "path", "");
     if (kind == "Pooling") {
       out.pooling = read_pooling(at / "config.json");
+      out.pools_prompt = flag(read_object(at / "config.json"), at / "config.json", "include_prompt", true);
     } else if (kind == "Dense") {
       out.dense.push_back(read_dense(at));
     } else if (kind == "Normalize") {
       out.normalize = true;
     } else if (kind != "Transformer") {
-      fail(ErrorCode::unsupported, (folder / "modules.json").string(),
+      fail(ErrorCode::unsupported, list.string(),
            fmt::format("has a module {}; want Transformer, Pooling, Dense and Normalize", type));
     }
   }
@@ -149,12 +185,12 @@ void normalize_rows(const Tensor& rows) {
 struct Embedder::Impl {
   TextModel loaded;
   Modules modules;
-  std::int64_t max_length = 0;
+  std::int64_t max_length = 0, width = 0;
   std::atomic<std::size_t> cut{0};
 
   Tensor hidden(const models::PackedBatch& batch) const {
-    if (loaded.model.encoder()) return loaded.model.encoder()->hidden(batch);
-    models::LanguageModel& model = *loaded.model.language_model();
+    if (loaded.model->encoder()) return loaded.model->encoder()->hidden(batch);
+    models::LanguageModel& model = *loaded.model->language_model();
     return model.has_encoder() ? model.encode(batch).rows : model.hidden(batch);
   }
   Tensor embed(const models::PackedBatch& batch) const {
@@ -170,8 +206,11 @@ struct Embedder::Impl {
 };
 
 Embedder::Embedder(const std::string& spec, const hub::LoadOptions& options)
-    : impl_(new Impl{.loaded = load_text_model(spec, options), .modules = {}}) {
-  const hub::HubModel& model = impl_->loaded.model;
+    : Embedder(std::make_shared<const hub::HubModel>(hub::HubModel::load(spec, options))) {}
+
+Embedder::Embedder(std::shared_ptr<const hub::HubModel> loaded)
+    : impl_(new Impl{.loaded = text_model(std::move(loaded)), .modules = {}}) {
+  const hub::HubModel& model = *impl_->loaded.model;
   if (!model.encoder() && !model.language_model())
     fail(ErrorCode::unsupported, "Embedder", fmt::format("{} does not embed text", model.path().string()));
   if (!model.is_gguf()) impl_->modules = read_modules(model.path());
@@ -183,12 +222,19 @@ Embedder::Embedder(const std::string& spec, const hub::LoadOptions& options)
   shorten(impl_->modules.max_length);
   if (impl_->modules.max_length == 0) shorten(impl_->loaded.tokenizer.model_max_length().value_or(0));
   impl_->max_length = longest;
+  // What comes out is as wide as it is: a token tells.
+  const NoGrad no_grad;
+  impl_->width = impl_->embed(models::pack({{0}})).size(1);
 }
 Embedder::~Embedder() = default;
 Embedder::Embedder(Embedder&&) noexcept = default;
 Embedder& Embedder::operator=(Embedder&&) noexcept = default;
 
 Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOptions& options) const {
+  if (options.batch_tokens < 1) {
+    fail(ErrorCode::value, "Embedder",
+         fmt::format("batch_tokens is {}; want at least 1", options.batch_tokens));
+  }
   const NoGrad no_grad;
   const Modules& modules = impl_->modules;
   std::string prompt = options.prompt;
@@ -204,12 +250,20 @@ Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOp
     }
     prompt = found->second;
   }
-  std::vector<std::string> prompted;
-  if (!prompt.empty()) {
-    for (const std::string& text : texts) prompted.push_back(prompt + text);
+  if (!prompt.empty() && !modules.pools_prompt) {
+    fail(ErrorCode::unsupported, "Embedder",
+         "this model pools without the prompt's tokens (include_prompt is false), which is not built");
+  }
+  std::vector<std::string> changed;
+  if (!prompt.empty() || modules.lower) {
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      if (modules.lower && text::find_invalid_utf8(texts[i]))
+        text::require_utf8(texts[i], "Embedder", fmt::format("text {}", i));
+      changed.push_back(modules.lower ? text::lower(prompt + texts[i]) : prompt + texts[i]);
+    }
   }
   const std::vector<text::Encoding> encoded = impl_->loaded.tokenizer.encode(
-      prompt.empty() ? texts : prompted, {.max_length = std::max<std::int64_t>(0, impl_->max_length)});
+      changed.empty() ? texts : changed, {.max_length = std::max<std::int64_t>(0, impl_->max_length)});
   std::vector<std::size_t> lengths;
   std::size_t cut = 0;
   for (const text::Encoding& encoding : encoded) {
@@ -217,7 +271,9 @@ Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOp
     if (encoding.truncated > 0) ++cut;
   }
   impl_->cut = cut;
-  Tensor out = zeros({static_cast<std::int64_t>(texts.size()), width()});
+  const auto count = static_cast<std::int64_t>(texts.size());
+  Tensor out = zeros({count, width()});
+  std::int64_t done = 0;
   for (const std::vector<std::size_t>& batch :
        batches_of(lengths, static_cast<std::size_t>(options.batch_tokens))) {
     std::vector<std::vector<std::int32_t>> ids;
@@ -230,21 +286,17 @@ Tensor Embedder::operator()(const std::vector<std::string>& texts, const EmbedOp
       std::copy_n(rows.data<float>() + static_cast<std::int64_t>(r) * width(), width(),
                   out.data<float>() + static_cast<std::int64_t>(batch[r]) * width());
     }
+    done += static_cast<std::int64_t>(batch.size());
+    if (options.on_progress) options.on_progress(done, count);
   }
   if (options.normalize.value_or(modules.normalize)) normalize_rows(out);
   return out;
 }
 
-std::int64_t Embedder::width() const {
-  if (!impl_->modules.dense.empty()) return impl_->modules.dense.back().weight.size(0);
-  const hub::HubModel& model = impl_->loaded.model;
-  const auto poolings = static_cast<std::int64_t>(impl_->modules.pooling.size());
-  if (model.encoder()) return poolings * model.encoder()->width();
-  const nn::NamedParameter first = model.module().parameters().front();  // the embedding
-  return poolings * first.tensor.size(-1);
-}
+std::int64_t Embedder::width() const { return impl_->width; }
+bool Embedder::has_prompt(const std::string& name) const { return impl_->modules.prompts.contains(name); }
 std::int64_t Embedder::max_length() const { return impl_->max_length; }
 std::size_t Embedder::cut() const { return impl_->cut; }
-const hub::HubModel& Embedder::model() const { return impl_->loaded.model; }
+const hub::HubModel& Embedder::model() const { return *impl_->loaded.model; }
 
 }  // namespace headway::inline v1::jobs

@@ -16,10 +16,12 @@ class Writer {
   Writer(const text::HubTokenizer& tokenizer, const std::vector<std::string>& stop)
       : decoder_(tokenizer), stop_(stop) {}
 
-  // The piece that may be shown now; `stopped()` afterwards tells whether a stop word was met.
+  // The piece that may be shown now; stopped() afterwards tells whether a stop word was met.
   std::string push(std::int32_t token) { return release(decoder_.push(token), false); }
   std::string finish() { return stopped_ ? std::string() : release(decoder_.finish(), true); }
   bool stopped() const { return stopped_; }
+  // What is held back is not the text's.
+  void stop() { stopped_ = true; }
   const std::string& text() const { return shown_; }
 
  private:
@@ -62,20 +64,23 @@ void add_missing(std::vector<std::int32_t>& to, const std::vector<std::int32_t>&
 }  // namespace
 
 Generator::Generator(const std::string& spec, const hub::LoadOptions& options)
-    : impl_(new Impl{load_text_model(spec, options)}) {
-  if (!impl_->loaded.model.language_model()) {
+    : Generator(std::make_shared<const hub::HubModel>(hub::HubModel::load(spec, options))) {}
+
+Generator::Generator(std::shared_ptr<const hub::HubModel> model) {
+  if (!model->language_model()) {
     fail(ErrorCode::unsupported, "Generator",
          fmt::format("{} is a {}, which writes no text; want a decoder or an encoder–decoder",
-                     impl_->loaded.model.path().string(), impl_->loaded.model.model_type()));
+                     model->path().string(), model->model_type()));
   }
+  impl_.reset(new Impl{text_model(std::move(model))});
 }
 Generator::~Generator() = default;
 Generator::Generator(Generator&&) noexcept = default;
 Generator& Generator::operator=(Generator&&) noexcept = default;
-const hub::HubModel& Generator::model() const { return impl_->loaded.model; }
+const hub::HubModel& Generator::model() const { return *impl_->loaded.model; }
 
 models::GenerationOptions Generator::defaults() const {
-  const hub::GenerationDefaults& of = impl_->loaded.model.generation();
+  const hub::GenerationDefaults& of = impl_->loaded.model->generation();
   models::GenerationOptions out;
   out.suppress = of.suppressed;
   out.repetition_penalty = of.repetition_penalty.value_or(1);
@@ -87,9 +92,35 @@ models::GenerationOptions Generator::defaults() const {
   return out;
 }
 
+WriteOptions Generator::options(const WriteChoices& choices) const {
+  WriteOptions out{.generation = defaults(), .stop = choices.stop};
+  models::GenerationOptions& how = out.generation;
+  if (choices.max_tokens) how.max_new_tokens = *choices.max_tokens;
+  if (choices.repetition_penalty) how.repetition_penalty = *choices.repetition_penalty;
+  if (choices.presence_penalty) how.presence_penalty = *choices.presence_penalty;
+  const bool draws = choices.top_k || choices.top_p || choices.min_p;
+  if (choices.temperature && *choices.temperature == 0) {
+    if (draws)
+      fail(ErrorCode::value, "Generator",
+           "temperature is 0, the most probable token, beside top_k, top_p or min_p, which draw; want one of "
+           "them");
+    how.sampling.reset();
+  } else if (choices.temperature || draws) {
+    models::Sampling sampling = how.sampling.value_or(models::Sampling{});
+    if (choices.temperature) sampling.temperature = *choices.temperature;
+    if (choices.top_k) sampling.top_k = *choices.top_k;
+    if (choices.top_p) sampling.top_p = *choices.top_p;
+    if (choices.min_p) sampling.min_p = *choices.min_p;
+    how.sampling = sampling;
+  }
+  if (how.sampling) how.sampling->seed = choices.seed;
+  return out;
+}
+
 std::vector<std::string> Generator::Impl::write(const std::vector<std::vector<std::int32_t>>& prompts,
-                                                const WriteOptions& options, const OnText& on_text) const {
-  const hub::GenerationDefaults& files = loaded.model.generation();
+                                                const WriteOptions& options, const OnText& on_text,
+                                                models::KeptText* kept) const {
+  const hub::GenerationDefaults& files = loaded.model->generation();
   models::GenerationOptions how = options.generation;
   add_missing(how.end, files.end);
   add_missing(how.end, loaded.tokenizer.end_ids());
@@ -108,10 +139,14 @@ std::vector<std::string> Generator::Impl::write(const std::vector<std::vector<st
   for (std::size_t i = 0; i < prompts.size(); ++i) writers.emplace_back(loaded.tokenizer, options.stop);
   const auto on_token = [&](std::size_t text, std::int32_t token) {
     const std::string piece = writers[text].push(token);
-    const bool goes_on = piece.empty() || !on_text || on_text(text, piece);
-    return goes_on && !writers[text].stopped();
+    if (!piece.empty() && on_text && !on_text(text, piece)) writers[text].stop();
+    return !writers[text].stopped();
   };
-  models::generate(language_model(), prompts, how, on_token, begin);
+  if (kept) {
+    models::generate(language_model(), prompts.front(), how, on_token, *kept);
+  } else {
+    models::generate(language_model(), prompts, how, on_token, begin);
+  }
   std::vector<std::string> out;
   for (std::size_t i = 0; i < writers.size(); ++i) {
     const std::string rest = writers[i].finish();
@@ -126,8 +161,8 @@ std::vector<std::string> Generator::operator()(const std::vector<std::string>& p
   std::vector<std::vector<std::int32_t>> ids;
   for (const text::Encoding& encoding : impl_->loaded.tokenizer.encode(prompts, {.max_length = 0})) {
     ids.push_back(encoding.ids);
-    if (ids.back().empty() && impl_->loaded.model.generation().begin)
-      ids.back().push_back(*impl_->loaded.model.generation().begin);
+    if (ids.back().empty() && impl_->loaded.model->generation().begin)
+      ids.back().push_back(*impl_->loaded.model->generation().begin);
   }
   return impl_->write(ids, options, on_text);
 }
@@ -137,13 +172,14 @@ std::string Generator::operator()(const std::string& prompt, const WriteOptions&
   return (*this)(std::vector<std::string>{prompt}, options, on_text).front();
 }
 
-Perplexity Generator::perplexity(const std::string& text, std::int64_t context, std::int64_t stride) const {
+Perplexity Generator::perplexity(const std::string& text, std::int64_t context, std::int64_t stride,
+                                 const OnProgress& on_progress) const {
   models::LanguageModel& model = impl_->language_model();
   if (model.has_encoder())
     fail(ErrorCode::unsupported, "perplexity",
          "an encoder–decoder foresees no text by itself; want a decoder");
-  std::vector<std::int32_t> ids = impl_->loaded.tokenizer.encode(text, {.max_length = 0}).ids;
-  // Where the tokenizer puts no begin token before a text, the first token has nothing to be foreseen from.
+  const text::Encoding encoding = impl_->loaded.tokenizer.encode(text, {.max_length = 0});
+  const std::vector<std::int32_t>& ids = encoding.ids;
   const std::int64_t limit = model.max_length() > 0 ? model.max_length() : 4096;
   if (context == 0) context = limit;
   if (stride == 0) stride = std::max<std::int64_t>(1, context / 2);
@@ -155,7 +191,8 @@ Perplexity Generator::perplexity(const std::string& text, std::int64_t context, 
   }
   if (ids.size() < 2)
     fail(ErrorCode::value, "perplexity", "the text has fewer than two tokens; want more text");
-  Perplexity out{.bytes = static_cast<std::int64_t>(text.size())};
+  // Where the tokenizer puts no begin token before a text, its first token has nothing to be foreseen from.
+  Perplexity out{.bytes = static_cast<std::int64_t>(text.size() - encoding.offsets.front().end)};
   double sum = 0;
   const auto count = static_cast<std::int64_t>(ids.size());
   std::int64_t scored = 1;  // the first token is given
@@ -167,37 +204,11 @@ Perplexity Generator::perplexity(const std::string& text, std::int64_t context, 
       sum += static_cast<double>(log_p[static_cast<std::size_t>(scored - begin)]);
       ++out.tokens;
     }
+    if (on_progress) on_progress(scored, count);
   }
   out.loss = -sum / static_cast<double>(out.tokens);
   out.perplexity = std::exp(out.loss);
   out.bits_per_byte = -sum / std::log(2.0) / static_cast<double>(std::max<std::int64_t>(1, out.bytes));
-  return out;
-}
-
-std::vector<Generator::Ending> Generator::score_endings(const std::string& beginning,
-                                                        const std::vector<std::string>& endings) const {
-  models::LanguageModel& model = impl_->language_model();
-  if (model.has_encoder())
-    fail(ErrorCode::unsupported, "score_endings", "want a decoder, not an encoder–decoder");
-  const std::vector<std::int32_t> prefix = impl_->loaded.tokenizer.encode(beginning, {.max_length = 0}).ids;
-  std::vector<Ending> out;
-  std::vector<std::vector<std::int32_t>> texts;
-  std::vector<std::size_t> common;
-  for (const std::string& ending : endings) {
-    // Tokens may join across the border: what both have in common is the beginning.
-    texts.push_back(impl_->loaded.tokenizer.encode(beginning + ending, {.max_length = 0}).ids);
-    const auto split = std::mismatch(prefix.begin(), prefix.end(), texts.back().begin(), texts.back().end());
-    common.push_back(std::max<std::size_t>(1, static_cast<std::size_t>(split.first - prefix.begin())));
-  }
-  const models::PackedBatch batch = models::pack(texts);
-  const std::vector<float> log_p = models::token_log_probabilities(model, batch);
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    Ending& ending = out.emplace_back();
-    for (std::size_t t = common[i]; t < texts[i].size(); ++t) {
-      ending.log_probability += static_cast<double>(log_p[static_cast<std::size_t>(batch.offsets[i]) + t]);
-      ++ending.tokens;
-    }
-  }
   return out;
 }
 

@@ -85,8 +85,11 @@ text::HubTokenizer load_tokenizer(const std::string& spec) {
 }
 
 TextModel load_text_model(const std::string& spec, const hub::LoadOptions& options) {
-  hub::HubModel model = hub::HubModel::load(spec, options);
-  text::HubTokenizer tokenizer = tokenizer_of(model.path());
+  return text_model(std::make_shared<const hub::HubModel>(hub::HubModel::load(spec, options)));
+}
+
+TextModel text_model(std::shared_ptr<const hub::HubModel> model) {
+  text::HubTokenizer tokenizer = tokenizer_of(model->path());
   return {std::move(model), std::move(tokenizer)};
 }
 

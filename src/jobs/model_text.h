@@ -1,4 +1,6 @@
 #pragma once
+#include <memory>
+
 #include <headway/hub/model.h>
 #include <headway/io/gguf.h>
 #include <headway/text/hub_tokenizer.h>
@@ -7,11 +9,13 @@ namespace headway::inline v1::jobs {
 
 /// A model with the tokenizer of its files.
 struct TextModel {
-  hub::HubModel model;
+  std::shared_ptr<const hub::HubModel> model;
   text::HubTokenizer tokenizer;
 };
 /// Error(io) or Error(format) where model or tokenizer is missing or damaged.
 TextModel load_text_model(const std::string& spec, const hub::LoadOptions& options);
+/// The same of a model that is loaded.
+TextModel text_model(std::shared_ptr<const hub::HubModel> model);
 
 /// The tokenizer of a model's folder or GGUF file.
 text::HubTokenizer tokenizer_of(const std::filesystem::path& path);

@@ -82,12 +82,12 @@ struct Translator::Impl {
   std::string prefix;
   models::DecodingOptions defaults;
 
-  models::LanguageModel& language_model() const { return *loaded.model.language_model(); }
+  models::LanguageModel& language_model() const { return *loaded.model->language_model(); }
 };
 
 Translator::Translator(const std::string& spec, std::string_view task, const hub::LoadOptions& options)
     : impl_(new Impl{load_text_model(spec, options), {}, {}}) {
-  const hub::HubModel& model = impl_->loaded.model;
+  const hub::HubModel& model = *impl_->loaded.model;
   if (!model.language_model() || !model.language_model()->has_encoder())
     refuse(model, "which translates nothing; want an encoder–decoder: Marian or T5");
   const json settings = task_of(model, task);
@@ -98,7 +98,7 @@ Translator::Translator(const std::string& spec, std::string_view task, const hub
 Translator::~Translator() = default;
 Translator::Translator(Translator&&) noexcept = default;
 Translator& Translator::operator=(Translator&&) noexcept = default;
-const hub::HubModel& Translator::model() const { return impl_->loaded.model; }
+const hub::HubModel& Translator::model() const { return *impl_->loaded.model; }
 const models::DecodingOptions& Translator::defaults() const { return impl_->defaults; }
 
 std::vector<std::string> Translator::tasks(const hub::HubModel& model) {

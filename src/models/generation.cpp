@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -45,6 +47,7 @@ void check(const GenerationOptions& o) {
 // A text on its way.
 struct Text {
   std::size_t place = 0;
+  std::uint64_t stream = 0;  // of random words
   std::int64_t sequence = 0, limit = 0;
   std::vector<std::int32_t> next = {};  // to be given to the model
   std::set<std::int32_t> seen = {}, written_tokens = {};
@@ -97,7 +100,7 @@ std::vector<std::int32_t> choose(const Tensor& logits, const std::vector<Text>& 
       return;
     }
     const Text& text = texts[at];
-    const RandomCall stream{o.sampling->seed, text.place};
+    const RandomCall stream{o.sampling->seed, text.stream};
     out[at] = draw({.logits = logits.data<float>() + r * vocabulary,
                     .vocabulary = vocabulary,
                     .best = &best.log_probability[first],
@@ -109,7 +112,39 @@ std::vector<std::int32_t> choose(const Tensor& logits, const std::vector<Text>& 
   return out;
 }
 
-std::vector<Text> begin_texts(LanguageModel& model, DecodingState& state,
+// A prompt's own stream of random words, wherever it stands in whichever batch: FNV-1a of its tokens.
+std::uint64_t stream_of(const std::vector<std::int32_t>& prompt) {
+  std::uint64_t hash = 0xCBF29CE484222325;
+  for (const std::int32_t token : prompt) {
+    for (int byte = 0; byte < 4; ++byte) {
+      hash ^= (static_cast<std::uint32_t>(token) >> (8 * byte)) & 0xFF;
+      hash *= 0x100000001B3;
+    }
+  }
+  return hash;
+}
+
+// A text that begins with these tokens.
+Text begin_text(const LanguageModel& model, const std::vector<std::int32_t>& tokens,
+                const GenerationOptions& options, std::size_t place = 0) {
+  Text text{.place = place, .stream = stream_of(tokens), .limit = options.max_new_tokens, .next = tokens};
+  if (tokens.empty())
+    fail(ErrorCode::value, kOperation, fmt::format("prompt {} has no tokens; want at least one", place));
+  if (model.max_length() > 0) {
+    const std::int64_t room = model.max_length() - static_cast<std::int64_t>(tokens.size());
+    if (room < 1) {
+      fail(ErrorCode::value, kOperation,
+           fmt::format("prompt {} has {} tokens; want fewer than the {} that the model takes", place,
+                       tokens.size(), model.max_length()));
+    }
+    text.limit = std::min(text.limit, room);
+  }
+  text.seen.insert(tokens.begin(), tokens.end());
+  return text;
+}
+
+// Texts that no sequence holds yet.
+std::vector<Text> begin_texts(const LanguageModel& model,
                               const std::vector<std::vector<std::int32_t>>& prompts,
                               const GenerationOptions& options, const std::vector<std::int32_t>& begin) {
   for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -119,29 +154,142 @@ std::vector<Text> begin_texts(LanguageModel& model, DecodingState& state,
   if (model.has_encoder() && begin.empty())
     fail(ErrorCode::value, kOperation,
          "a model with an encoder begins a text with a token of its own; want `begin`");
-  std::vector<std::int64_t> memories(prompts.size(), DecodingState::kNoMemory);
-  if (model.has_encoder()) memories = model.remember(state, model.encode(pack(prompts)));
+  std::map<std::vector<std::int32_t>, std::uint64_t> met;
   std::vector<Text> texts;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    Text text{
-        .place = i, .sequence = state.add(memories[i]), .next = model.has_encoder() ? begin : prompts[i]};
-    text.limit = options.max_new_tokens;
-    if (model.max_length() > 0) {
-      const std::int64_t room = model.max_length() - static_cast<std::int64_t>(text.next.size());
-      if (room < 0) {
-        fail(ErrorCode::value, kOperation,
-             fmt::format("prompt {} has {} tokens; the model takes {}", i, text.next.size(),
-                         model.max_length()));
-      }
-      text.limit = std::min(text.limit, room);
-    }
-    text.seen.insert(text.next.begin(), text.next.end());
+    Text text = begin_text(model, model.has_encoder() ? begin : prompts[i], options, i);
+    text.stream = stream_of(prompts[i]) + met[prompts[i]]++;
     texts.push_back(std::move(text));
   }
   return texts;
 }
 
+// Whether `text` begins with `beginning` and has more.
+bool goes_beyond(const std::vector<std::int32_t>& text, const std::vector<std::int32_t>& beginning) {
+  return text.size() > beginning.size() && std::equal(beginning.begin(), beginning.end(), text.begin());
+}
+
 }  // namespace
+
+// Writes texts to their ends.
+class TextWriter {
+ public:
+  TextWriter(LanguageModel& model, const GenerationOptions& options, const OnToken& on_token)
+      : model_(model), options_(options), on_token_(on_token) {}
+
+  std::vector<std::vector<std::int32_t>> write(const std::vector<std::vector<std::int32_t>>& prompts,
+                                               const std::vector<std::int32_t>& begin) const {
+    std::vector<Text> waiting = begin_texts(model_, prompts, options_, begin), alive;
+    std::vector<std::vector<std::int32_t>> results(prompts.size());
+    DecodingState state = model_.start();
+    std::size_t next = 0;
+    while (next < waiting.size() || !alive.empty()) {
+      const std::size_t stop = next + admitted(prompts, next, alive.size());
+      std::vector<std::int64_t> memories(stop - next, DecodingState::kNoMemory);
+      if (model_.has_encoder() && stop > next) {
+        memories = model_.remember(
+            state, model_.encode(pack({prompts.begin() + static_cast<std::ptrdiff_t>(next),
+                                       prompts.begin() + static_cast<std::ptrdiff_t>(stop)})));
+      }
+      for (const std::int64_t memory : memories) {
+        alive.push_back(std::move(waiting[next++]));
+        alive.back().sequence = state.add(memory);
+      }
+      std::vector<StepRow> rows;
+      for (const Text& text : alive) rows.push_back({.sequence = text.sequence, .tokens = text.next});
+      const std::vector<std::int32_t> chosen = choose(model_.step(state, rows), alive, options_);
+      std::vector<Text> still;
+      for (std::size_t r = 0; r < alive.size(); ++r) {
+        Text& text = alive[r];
+        if (goes_on(text, chosen[r])) {
+          still.push_back(std::move(text));
+          continue;
+        }
+        const std::int64_t memory = state.memory(text.sequence);
+        state.drop(text.sequence);
+        if (memory != DecodingState::kNoMemory) state.forget(memory);
+        results[text.place] = std::move(text.written);
+      }
+      alive = std::move(still);
+    }
+    return results;
+  }
+
+  std::vector<std::int32_t> write(const std::vector<std::int32_t>& prompt, KeptText& kept) const;
+
+ private:
+  // How many of the prompts from `next` on may join as many texts as are `alive`: what is computed at once is
+  // held below some tokens and rows. Their number changes no bit of any.
+  static std::size_t admitted(const std::vector<std::vector<std::int32_t>>& prompts, std::size_t next,
+                              std::size_t alive) {
+    constexpr std::size_t kRows = 64, kTokens = 8192;
+    std::size_t count = 0, tokens = 0;
+    while (next + count < prompts.size() && alive + count < kRows) {
+      tokens += prompts[next + count].size();
+      if (count > 0 && tokens > kTokens) break;
+      ++count;
+    }
+    return count;
+  }
+  bool goes_on(Text& text, std::int32_t token) const {
+    if (std::find(options_.end.begin(), options_.end.end(), token) != options_.end.end()) return false;
+    text.written.push_back(token);
+    if (on_token_ && !on_token_(text.place, token)) return false;
+    if (static_cast<std::int64_t>(text.written.size()) >= text.limit) return false;
+    text.seen.insert(token);
+    text.written_tokens.insert(token);
+    text.next = {token};
+    return true;
+  }
+  LanguageModel& model_;
+  const GenerationOptions& options_;
+  const OnToken& on_token_;
+};
+
+std::vector<std::int32_t> TextWriter::write(const std::vector<std::int32_t>& prompt, KeptText& kept) const {
+  KeptText now = std::exchange(kept, {});
+  KeptText::Place from;
+  const std::int64_t known = now.known(prompt);
+  for (const KeptText::Place& place : now.places_) {
+    const bool longest = static_cast<std::int64_t>(place.tokens.size()) == known;
+    if (longest && from.tokens.empty() && goes_beyond(prompt, place.tokens)) {
+      from = place;
+    } else {
+      now.state_.drop(place.sequence);
+    }
+  }
+  if (from.tokens.empty()) {
+    now.state_ = model_.start();
+    from.sequence = now.state_.add();
+  }
+  Text text = begin_text(model_, prompt, options_);
+  text.sequence = from.sequence;
+  text.next.assign(prompt.begin() + known, prompt.end());
+  now.places_.clear();
+  std::vector<std::int32_t> given = prompt;
+  for (bool writes = true; writes;) {
+    const Tensor logits = model_.step(now.state_, {{.sequence = text.sequence, .tokens = text.next}});
+    if (now.places_.empty())
+      now.places_.push_back({now.state_.fork(text.sequence), prompt});
+    else
+      given.push_back(text.next.front());
+    std::vector<Text> one{std::move(text)};
+    const std::int32_t token = choose(logits, one, options_).front();
+    text = std::move(one.front());
+    writes = goes_on(text, token);
+  }
+  now.places_.push_back({text.sequence, std::move(given)});
+  kept = std::move(now);
+  return text.written;
+}
+
+std::int64_t KeptText::known(const std::vector<std::int32_t>& prompt) const {
+  std::size_t longest = 0;
+  for (const Place& place : places_) {
+    if (goes_beyond(prompt, place.tokens)) longest = std::max(longest, place.tokens.size());
+  }
+  return static_cast<std::int64_t>(longest);
+}
 
 std::vector<std::vector<std::int32_t>> generate(LanguageModel& model,
                                                 const std::vector<std::vector<std::int32_t>>& prompts,
@@ -149,33 +297,17 @@ std::vector<std::vector<std::int32_t>> generate(LanguageModel& model,
                                                 const std::vector<std::int32_t>& begin) {
   check(options);
   const NoGrad no_grad;
-  DecodingState state = model.start();
-  std::vector<std::vector<std::int32_t>> results(prompts.size());
-  std::vector<Text> alive = begin_texts(model, state, prompts, options, begin);
-  std::erase_if(alive, [](const Text& text) { return text.limit == 0; });
-  while (!alive.empty()) {
-    std::vector<StepRow> rows;
-    for (const Text& text : alive) rows.push_back({.sequence = text.sequence, .tokens = text.next});
-    const std::vector<std::int32_t> chosen = choose(model.step(state, rows), alive, options);
-    std::vector<Text> still;
-    for (std::size_t r = 0; r < alive.size(); ++r) {
-      Text& text = alive[r];
-      const bool ends = std::find(options.end.begin(), options.end.end(), chosen[r]) != options.end.end();
-      if (!ends) text.written.push_back(chosen[r]);
-      const bool stops = !ends && on_token && !on_token(text.place, chosen[r]);
-      if (ends || stops || static_cast<std::int64_t>(text.written.size()) >= text.limit) {
-        results[text.place] = std::move(text.written);
-        state.drop(text.sequence);
-        continue;
-      }
-      text.seen.insert(chosen[r]);
-      text.written_tokens.insert(chosen[r]);
-      text.next = {chosen[r]};
-      still.push_back(std::move(text));
-    }
-    alive = std::move(still);
-  }
-  return results;
+  return TextWriter(model, options, on_token).write(prompts, begin);
+}
+
+std::vector<std::int32_t> generate(LanguageModel& model, const std::vector<std::int32_t>& prompt,
+                                   const GenerationOptions& options, const OnToken& on_token,
+                                   KeptText& kept) {
+  check(options);
+  if (model.has_encoder())
+    fail(ErrorCode::unsupported, kOperation, "a model with an encoder keeps no text; want a decoder");
+  const NoGrad no_grad;
+  return TextWriter(model, options, on_token).write(prompt, kept);
 }
 
 std::vector<float> token_log_probabilities(LanguageModel& model, const PackedBatch& batch) {

@@ -46,6 +46,16 @@ def test_the_readmes_block_runs():
     run((ROOT / "README.md").read_text(), "README.md")
 
 
+def test_the_page_of_jobs_runs_on_tiny_models(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tests" / "jobs")
+    import page
+
+    page.make_models(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert snippets((ROOT / "docs" / "jobs.md").read_text())
+    run((ROOT / "docs" / "jobs.md").read_text(), "docs/jobs.md")
+
+
 def test_a_block_that_fails_or_says_something_else_is_seen():
     with pytest.raises(ZeroDivisionError):
         run("```python\n1 / 0\n```\n", "broken")

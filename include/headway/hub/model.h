@@ -61,7 +61,8 @@ class HEADWAY_API HubModel {
 
   /// Writes config.json as it was read, generation_config.json, and the weights under their own names in
   /// their own types (shards above 5 GB). Weights that were not changed keep their bits. The folder must not
-  /// exist yet.
+  /// exist yet. Error(unsupported) for a GGUF file with what config.json cannot say: rope_freqs, norms with 1
+  /// added (Gemma).
   void save(const std::filesystem::path& folder) const;
   /// Writes a decoder that is built like Llama as a GGUF file, with its matrices in `encoding` (rows that
   /// Q8_0 does not divide: F16) and `tokenizer`'s keys. The file is read again before it appears.

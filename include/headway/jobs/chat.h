@@ -8,7 +8,8 @@
 namespace headway::inline v1::jobs {
 
 /// A conversation with a model that was taught one. The format is told from the model's own template
-/// (text::ChatTemplate::detect).
+/// (text::ChatTemplate::detect). What the model has computed of the conversation is kept: a turn costs its
+/// own tokens, not those before it.
 class HEADWAY_API Chat {
  public:
   /// `generator` outlives the chat. Error(unsupported) where the model's files have no template, or one that
@@ -26,6 +27,7 @@ class HEADWAY_API Chat {
   const Generator* generator_;
   text::ChatTemplate format_;
   std::vector<text::ChatMessage> messages_;
+  models::KeptText kept_;
 };
 
 }  // namespace headway::inline v1::jobs

@@ -28,6 +28,10 @@ Encoding HubTokenizer::encode(std::string_view text, const EncodeOptions& option
 
 std::vector<Encoding> HubTokenizer::encode(const std::vector<std::string>& texts,
                                            const EncodeOptions& options) const {
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (find_invalid_utf8(texts[i]))
+      require_utf8(texts[i], "HubTokenizer::encode", fmt::format("text {}", i));
+  }
   std::vector<Encoding> out(texts.size());
   constexpr std::int64_t kTogether = 16;
   core::parallel_ranges(
