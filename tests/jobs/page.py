@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import program
+import tiny_gguf
 import tiny_models
 from program import run
 
@@ -36,9 +37,7 @@ def make_models(folder):
     tiny_models.golden(folder / "opus-mt-en-de", "marian")
     task = {"task_specific_params": {"translation_en_to_de": {"prefix": "to german: "}}}
     tiny_models.change_json(tiny_models.golden(folder / "t5-small", "t5") / "config.json", **task)
-    llama = tiny_models.golden(folder / "Llama-3.2-1B", "llama") / "tokenizer.json"
-    words = json.loads(llama.read_text())["pre_tokenizer"] | {"use_regex": True}
-    tiny_models.change_json(llama, pre_tokenizer=words)
+    tiny_gguf.write(folder / "SmolLM2-135M.Q4_1.gguf", "llama")
     (folder / "photo.ppm").write_bytes(b"P6 2 2 255\n" + bytes(range(12)))
     (folder / "notes").mkdir()
     (folder / "notes" / "one.md").write_text("the key\n\nis here\n")
