@@ -205,6 +205,9 @@ std::vector<Classified> classify_by_examples(const Generator& model, const std::
     std::vector<double> weights;
     double largest = -INFINITY, total = 0;
     for (const Generator::Ending& ending : scored) {
+      if (ending.tokens == 0)
+        fail(ErrorCode::value, "classify_by_examples",
+             "a label has no tokens; want text that the tokenizer has");
       weights.push_back(ending.log_probability /
                         static_cast<double>(std::max<std::int64_t>(1, ending.tokens)));
       largest = std::max(largest, weights.back());

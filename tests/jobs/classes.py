@@ -153,6 +153,9 @@ class Classify(program.Case):
             (b"\xff\t\n", "line 1"),
         ]:
             self.fails(run("classify", model.folder, "--shots", self.write("bad.tsv", bad), "a"), word)
+        words = tiny_models.golden(self.folder / "words", "llama", words=True)
+        blank = self.write("blank.tsv", "a\t \nb\tc\n")
+        self.fails(run("classify", words, "--shots", blank, "a"), "a label has no tokens")
         self.fails(run("classify", model.folder, "--shots", file, "a" * 400), "400")
         self.fails(run("classify", model.folder, "--shots", file, "--pairs", "a\tb"), code=2)
         self.fails(run("classify", self.model, "--shots", file, "a"), "writes no text")

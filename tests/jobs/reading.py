@@ -173,6 +173,8 @@ class Embed(program.Case):
         for dtype in ["float32", "bfloat16"]:
             together = self.rows(model, *texts, "--dtype", dtype)
             self.assertEqual({len(row) for row in together}, {80})
+            for threads in ["1", "3"]:
+                self.assertEqual(self.rows(model, *texts, "--dtype", dtype, "--threads", threads), together)
             for text, row in list(zip(texts, together))[:6]:
                 self.assertEqual(self.rows(model, text, "--dtype", dtype), [row], (len(text), dtype))
 

@@ -5,6 +5,8 @@ usage: writing.py PROGRAM
 """
 
 import json
+import os
+import subprocess
 
 import program
 import tiny_models
@@ -234,6 +236,21 @@ class Chat(program.Case):
             lines = "\n".join(messages[:2]) + "\n\n" + "\n".join(messages[2:])
             self.assertEqual(self.says(*how, input=lines.encode()), replies)
             self.assertEqual({each["assistant"] for each in want}, {"hey", "cat"})  # both, or it proves nothing
+
+    def test_a_person_goes_on_after_an_error(self):
+        person, terminal = os.openpty()
+        call = [program.PROGRAM, "chat", self.model.folder, "--greedy"]
+        with subprocess.Popen(call, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as chat:
+            os.close(terminal)
+            os.write(person, b"hi\n" + b"b" * 400 + b"\nhi\n\x04")
+            told, errors = chat.communicate(timeout=60)
+        os.close(person)
+        want = self.conversation(["hi", "hi"])
+        self.assertEqual(told.decode(), "".join(each["assistant"] + "\n" for each in want))
+        first, second = errors.decode().splitlines()
+        self.assertEqual(first, "One turn a line; Ctrl-D ends.")
+        self.assertIn("begin a new one", second)
+        self.assertEqual(chat.returncode, 0)
 
     def test_options_of_writing_hold_for_every_turn(self):
         how = ["chat", self.model.folder, "--greedy", "hi", "hi"]
