@@ -123,6 +123,19 @@ TEST(AttentionScores, of_every_stage_are_what_its_definition_says) {
   }
 }
 
+// Scores are below 10, and carry some ten roundings of that size (as above). Nothing is of the cap's size.
+TEST(AttentionScores, far_below_the_cap_are_not_rounded_to_what_it_is) {
+  Call call = call_of(DType::float32, 70, 130, Mask());
+  call.options.softcap = 1000;
+  const auto raw = expected(call).raw;
+  std::vector<double> want;
+  for (const double score : raw) {
+    ASSERT_LT(std::abs(score), 10);
+    want.push_back(1000 * std::tanh(score / 1000));
+  }
+  expect_values(at_stage(call, Scores::capped), want, 10 * 10 * 0x1p-24, "capped");
+}
+
 TEST(AttentionScores, may_be_averaged_over_heads) {
   const Call call = call_of(DType::float32, 70, 130, Mask::causal());
   for (const Scores stage : {Scores::raw, Scores::capped, Scores::masked, Scores::softmaxed}) {

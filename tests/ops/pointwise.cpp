@@ -110,6 +110,17 @@ std::vector<OpCase> mul_small() { return pairs(mul); }
 OpCase mul_large() { return large_pair(mul); }
 HEADWAY_OP_SUITE(mul, mul_small, mul_large)
 
+// Two roundings at most, and a polynomial's 1e-7.
+TEST(Pointwise, tanh_of_small_numbers_is_right_to_their_own_rounding) {
+  std::vector<float> values;
+  for (float x = 1e-6f; x < 2; x *= 1.03f) values.insert(values.end(), {x, -x});
+  const auto got = tanh(from(values, {static_cast<std::int64_t>(values.size())})).to_vector<float>();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double want = std::tanh(static_cast<double>(values[i]));
+    EXPECT_NEAR(got[i], want, 3e-7 * std::abs(want)) << values[i];
+  }
+}
+
 TEST(Pointwise, extremes_do_not_become_nan) {
   const float inf = std::numeric_limits<float>::infinity();
   const auto x = from<float>({-inf, -200.f, -90.f, -0.f, 90.f, 200.f, inf}, {7});

@@ -40,6 +40,7 @@ class Draw(random.Random):
         kind = self.choice(["default", "linear", "llama3", "yarn"]) if scaled else "default"
         if scaled and self.rare():
             kind = self.choice(["dynamic", "longrope"])
+            kind = kind if head_dim > 2 else "longrope"  # of two columns transformers divides by 0
         fields = dict(rope_type=kind, rope_theta=self.theta())
         if kind != "default":
             fields["factor"] = self.choice([1.0, 1.5, 4.0, 8.0])
@@ -96,6 +97,8 @@ def bert(draw):
 
 def roberta(draw, prefix="Roberta"):
     name, fields = head(draw, prefix, dict(encoder(draw), pad_token_id=draw.randint(0, 3)))
+    if draw.rare():
+        fields["is_decoder"] = True
     return name, prefix + "Config", fields
 
 
@@ -259,6 +262,8 @@ def pair(draw):
         fields |= {f"{side}_layers": draw.randint(1, 3), f"{side}_ffn_dim": draw.randint(3, 48)}
         fields[f"{side}_attention_heads"] = draw.choice(divisors)
     fields |= dict(activation_function=draw.activation(), scale_embedding=draw.flag())
+    if draw.rare():
+        fields["tie_word_embeddings"] = False
     return fields | dict(eos_token_id=None, forced_eos_token_id=None, pad_token_id=1, decoder_start_token_id=2)
 
 

@@ -7,6 +7,7 @@
 #define HEADWAY_KERNELS_CPU_ACTIVATION_INL_H_
 #endif
 
+#include <kernels/cpu/tanh-inl.h>
 #include <kernels/cpu/vector-inl.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -42,10 +43,12 @@ HWY_INLINE VF sigmoid(VF x) {
   return hn::Div(one, hn::Add(one, exp_of(hn::Neg(x))));
 }
 
-// 2·sigmoid(2x) - 1
+// 2·sigmoid(2x) - 1, or x·(1 + x²·P(x²))
 HWY_INLINE VF tanh_of(VF x) {
   const F32 d;
-  return hn::MulSub(hn::Set(d, 2.0f), sigmoid(hn::Add(x, x)), hn::Set(d, 1.0f));
+  const VF far = hn::MulSub(hn::Set(d, 2.0f), sigmoid(hn::Add(x, x)), hn::Set(d, 1.0f));
+  const VF near = hn::MulAdd(x, small_tanh_excess(hn::Mul(x, x)), x);
+  return hn::IfThenElse(hn::Lt(hn::Abs(x), hn::Set(d, kSmallForTanh)), near, far);
 }
 
 HWY_INLINE VF relu_of(VF x) {  // NaN stays NaN

@@ -8,6 +8,7 @@
 #endif
 
 #include "kernels/cpu/attention_tile-inl.h"
+#include "kernels/cpu/tanh-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace headway::inline v1::kernels::HWY_NAMESPACE {
@@ -139,18 +140,22 @@ inline void hide_pairs(const QueryBlock& block, const Tile& tile, float* scores)
 }
 
 // Of scores in units of log 2: cap·tanh(x / cap) = cap - 2·cap / (e^(2x / cap) + 1), whose error is below
-// 2e-7 of the cap.
+// 2e-7 of the cap. Of scores far below the cap that would be much: Gemma 2's cap is 50.
 struct Softcap {
-  Floats cap, twice, rate;
+  Floats cap, twice, rate, inverse;
   explicit Softcap(double softcap)
       : cap(hn::Set(FloatTag(), static_cast<float>(softcap) * kLog2e)),
         twice(hn::Add(cap, cap)),
-        rate(hn::Set(FloatTag(), 2.f / static_cast<float>(softcap))) {}
+        rate(hn::Set(FloatTag(), 2.f / static_cast<float>(softcap))),
+        inverse(hn::Set(FloatTag(), 1.f / (static_cast<float>(softcap) * kLog2e))) {}
   HWY_INLINE Floats of(Floats x) const {
     const FloatTag f;
     // x86's min gives its second operand where one is NaN.
     const Floats power = exp2(hn::Min(hn::Set(f, 64.f), hn::Mul(x, rate)));
-    return hn::Sub(cap, hn::Div(twice, hn::Add(power, hn::Set(f, 1.f))));
+    const Floats far = hn::Sub(cap, hn::Div(twice, hn::Add(power, hn::Set(f, 1.f))));
+    const Floats u = hn::Mul(x, inverse);
+    const Floats near = hn::MulAdd(x, small_tanh_excess(hn::Mul(u, u)), x);
+    return hn::IfThenElse(hn::Lt(hn::Abs(u), hn::Set(f, kSmallForTanh)), near, far);
   }
 };
 
@@ -159,12 +164,11 @@ inline void cap_scores(const AttentionArgs& a, const QueryBlock& block, const Ti
                        float* slopes) {
   const FloatTag f;
   const Softcap softcap(a.softcap);
-  const Floats inverse = hn::Set(f, 1.f / (static_cast<float>(a.softcap) * kLog2e));
   for_scores(block, tile, scores, [&](float* at, std::int64_t, int) HWY_ATTR {
     const Floats y = softcap.of(hn::LoadU(f, at));
     hn::StoreU(y, f, at);
     if (!slopes) return;
-    const Floats tanh = hn::Mul(y, inverse);
+    const Floats tanh = hn::Mul(y, softcap.inverse);
     hn::StoreU(hn::NegMulAdd(tanh, tanh, hn::Set(f, 1.f)), f, slopes + (at - scores));
   });
 }
