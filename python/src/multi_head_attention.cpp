@@ -80,6 +80,11 @@ Options attention_keywords(const MultiHeadAttention& self) {
   return of;
 }
 
+// By headway._convert, which knows the other libraries' layers without needing them.
+nb::object converted(const char* function, nb::handle layer) {
+  return nb::module_::import_("headway._convert").attr(function)(layer);
+}
+
 void bind_attention_layer(nb::module_& m) {
   nb::enum_<nn::Projection>(m, "Projection",
                             "How queries, keys and values are made. Equal weights give equal results.")
@@ -172,6 +177,30 @@ void bind_attention_layer(nb::module_& m) {
       .def("to", &MultiHeadAttention::to, "projection"_a,
            "Changes the layout of the weights without changing the function. Gradients are dropped, "
            "parameters renewed.")
+      .def_static(
+          "from_torch", [](nb::handle layer) { return converted("from_torch", layer); }, "layer"_a,
+          nb::sig("def from_torch(layer: object) -> MultiHeadAttention"),
+          "A torch.nn.MultiheadAttention with copies of its weights. Ours takes [B, T, C] whatever the "
+          "layer's "
+          "batch_first "
+          "says.\n\nRaises:\n    Error: (unsupported) naming add_bias_kv or add_zero_attn.")
+      .def_static(
+          "from_keras", [](nb::handle layer) { return converted("from_keras", layer); }, "layer"_a,
+          nb::sig("def from_keras(layer: object) -> MultiHeadAttention"),
+          "A keras.layers.MultiHeadAttention that was built, with copies of its weights. Keras calls it with "
+          "(query, value, "
+          "key), ours with (query, key, value).\n\n"
+          "Raises:\n    Error: (unsupported) naming attention_axes or output_shape.")
+      .def(
+          "to_torch", [](nb::handle self) { return converted("to_torch", self); },
+          nb::sig("def to_torch(self) -> object"),
+          "A torch.nn.MultiheadAttention of batch_first=True with copies of the weights.\n\n"
+          "Raises:\n    Error: (unsupported) naming the option that PyTorch's layer does not have.")
+      .def(
+          "to_keras", [](nb::handle self) { return converted("to_keras", self); },
+          nb::sig("def to_keras(self) -> object"),
+          "A keras.layers.MultiHeadAttention with copies of the weights.\n\n"
+          "Raises:\n    Error: (unsupported) naming the option that Keras's layer does not have.")
       .def("head", &MultiHeadAttention::head, "index"_a, nb::keep_alive<0, 1>(), "One head's parameters.");
 }
 
