@@ -229,8 +229,8 @@ Attended MultiHeadAttention::attend(const Tensor& query, const Tensor& key, cons
     const Tensor kv = linear(key, rows_of_role(weights_, 1, 2), rows_of_role(biases_, 1, 2));
     return finish(attention_combined(q, kv, layout_, call), query);
   }
-  // The order of the projections is the order in which their gradients are summed: training's bits are of this
-  // one.
+  // The order of the projections is the order in which their gradients are summed: training's bits are of
+  // this one.
   Heads heads;
   heads.value = project_role(value, 2);
   heads.key = project_role(key, 1);
