@@ -146,7 +146,8 @@ TEST_F(Translating, beams_find_what_is_at_least_as_probable) {
   options.beam_size = 1;
   const double greedy = translator.translations({ids}, options)[0][0].log_probability;
   options.beam_size = 8;
-  EXPECT_GE(translator.translations({ids}, options)[0][0].log_probability, greedy - 1e-6);
+  EXPECT_GE(translator.translations({ids}, options)[0][0].log_probability,
+            greedy - 1e-4);  // two roundings of the same sum
 }
 
 TEST_F(Translating, a_blank_sentence_is_an_empty_translation_whatever_the_prefix) {

@@ -46,7 +46,7 @@ struct Hypothesis {
 
 /// Translates sentences: for each, its hypotheses, best first, in the order of the input. Sentences are
 /// sorted by length and decoded in batches with cached keys and values; finished ones leave the batch. The
-/// composition of batches changes nothing but the rounding of sums in matrix products. An empty source gives
+/// composition of batches changes no bit of a result. An empty source gives
 /// one empty hypothesis. Beam search: each step extends beam_size hypotheses to the 2·beam_size best
 /// continuations; those of the first beam_size that end are set aside and replaced by the next that do not; a
 /// sentence is done with beam_size·patience finished ones (α = 0: as soon as the best one ended) or at its
