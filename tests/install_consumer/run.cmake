@@ -33,6 +33,27 @@ run(${CMAKE_COMMAND} -S ${SOURCE} -B ${WORK}/build -G Ninja -DCMAKE_BUILD_TYPE=R
     -DCMAKE_FIND_USE_PACKAGE_REGISTRY=OFF "-DCMAKE_CXX_FLAGS=${SANITIZE}")
 run(${CMAKE_COMMAND} --build ${WORK}/build)
 run(${WORK}/build/consumer)
+
+# A published model, tiny, with a vocabulary beside it.
+file(COPY ${SOURCE}/../golden/families/bert/ DESTINATION ${WORK}/model)
+string(REPLACE " " "\n" vocabulary
+       "[PAD] [UNK] [CLS] [SEP] [MASK] a b c d e f g h i j k l m n o p q r s t u v w x y z ##a")
+file(WRITE ${WORK}/model/vocab.txt "${vocabulary}\n")
+run(${WORK}/build/embedder ${WORK}/model)
+# What such a program needs beside itself: its libraries and theirs, without the C++ runtime.
+execute_process(COMMAND ldd ${WORK}/build/embedder OUTPUT_VARIABLE needed)
+string(REGEX MATCHALL "=> [^ ]+" paths "${needed}")
+set(bytes 0)
+foreach(path IN LISTS paths)
+  string(SUBSTRING "${path}" 3 -1 path)
+  if(path MATCHES "lib(c|m|stdc\\+\\+|gcc_s|pthread|dl|rt)\\.so")
+    continue()
+  endif()
+  file(SIZE "${path}" size)
+  math(EXPR bytes "${bytes} + ${size}")
+endforeach()
+math(EXPR megabytes "${bytes} / 1000000")
+message(STATUS "an embedding program needs ${megabytes} MB of libraries")
 if(EXISTS ${WORK}/prefix/bin/headway)
   run(${WORK}/prefix/bin/headway --help)
 endif()
