@@ -159,8 +159,7 @@ GgufModel describe_gguf(const io::GgufFile& file, const std::string& what) {
     }
   }
   if (of.gguf.starts_with("gemma")) {
-    config["query_pre_attn_scalar"] =
-        meta.number(key("attention.key_length"), static_cast<double>(width / heads));
+    config["query_pre_attn_scalar"] = config["head_dim"];
     // llama.cpp's converter has added the 1 to the norms' weights.
     config["norm_unit_offset"] = false;
     if (meta.has(key("attn_logit_softcapping")))

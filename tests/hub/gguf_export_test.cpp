@@ -8,6 +8,7 @@
 
 #include <headway/autograd/tape.h>
 #include <headway/core/error.h>
+#include <headway/core/factory.h>
 #include <headway/hub/model.h>
 
 #include "io/temporary.h"
@@ -108,6 +109,18 @@ TEST(GgufExportRefuses, what_the_format_cannot_say_and_leaves_nothing_behind) {
   EXPECT_THAT(refusal(kFamilies / "qwen2", file), HasSubstr("GGUF cannot say the window of layer 1"));
   EXPECT_THAT(refusal(kFamilies / "gemma2", file), HasSubstr("GGUF cannot say the scale of attention"));
   EXPECT_TRUE(fs::is_empty(folder.path()));
+}
+
+TEST(GgufFiles, a_model_without_heads_is_an_error) {
+  const test::TemporaryFolder folder;
+  const json scale = {{"query_pre_attn_scalar", 6}};
+  HubModel::load(model_of(folder.path(), "gemma2", scale).string())
+      .save_gguf(folder / "whole.gguf", io::GgufEncoding::f32);
+  io::GgufMetadata metadata = io::open_gguf(folder / "whole.gguf").metadata;
+  metadata.values["gemma2.attention.head_count"] = std::uint32_t{0};
+  metadata.values.erase("gemma2.attention.key_length");
+  io::save_gguf(folder / "broken.gguf", metadata, {{"token_embd.weight", zeros({4, 4})}});
+  EXPECT_THROW(HubModel::load((folder / "broken.gguf").string()), Error);
 }
 
 }  // namespace
