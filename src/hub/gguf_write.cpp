@@ -73,10 +73,8 @@ Tensor interleaved(const Tensor& rows, std::int64_t heads) {
   const std::int64_t height = rows.size(0), width = rows.rank() > 1 ? rows.size(1) : 1, dim = height / heads;
   const std::vector<float> given = rows.to_vector<float>();
   std::vector<float> to(given.size());
-  for (std::int64_t r = 0; r < height; ++r) {
-    const std::int64_t in_head = r % dim, source = r - in_head + in_head % 2 * (dim / 2) + in_head / 2;
-    std::copy_n(given.data() + source * width, width, to.data() + r * width);
-  }
+  for (std::int64_t r = 0; r < height; ++r)
+    std::copy_n(given.data() + half_split_place(r, dim) * width, width, to.data() + r * width);
   return from<float>(to, rows.shape());
 }
 

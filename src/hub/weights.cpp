@@ -32,12 +32,6 @@ std::int64_t rows_of(const Shape& shape) {
 std::int64_t width_of(const Shape& shape) { return shape.rank() <= 1 ? 1 : shape[-1]; }
 std::int64_t height_of(const Shape& shape) { return shape.rank() <= 1 ? shape.numel() : rows_of(shape); }
 
-// Row `row` of heads in the order of interleaved pairs -> its place where the halves follow each other.
-std::int64_t half_split_place(std::int64_t row, std::int64_t head_dim) {
-  const std::int64_t in_head = row % head_dim;
-  return row - in_head + in_head % 2 * (head_dim / 2) + in_head / 2;
-}
-
 struct Piece {
   io::StoredTensor stored;
   std::int64_t begin = 0, rows = 0, width = 0, interleaved_heads = 0;
@@ -152,6 +146,11 @@ std::pair<Tensor, DType> as_it_came(const io::StoredTensor& stored) {
 }
 
 }  // namespace
+
+std::int64_t half_split_place(std::int64_t row, std::int64_t head_dim) {
+  const std::int64_t in_head = row % head_dim;
+  return row - in_head + in_head % 2 * (head_dim / 2) + in_head / 2;
+}
 
 std::vector<Rule> each_layer(const std::vector<Rule>& rules, std::int64_t layers) {
   std::vector<Rule> out;

@@ -20,6 +20,10 @@ struct Source {
                                        ///< (GGUF's Llama), which become half-split
 };
 
+/// Row `row` of heads in the order of interleaved rotary pairs (GGUF's Llama) -> its place where the halves
+/// follow each other, as here.
+std::int64_t half_split_place(std::int64_t row, std::int64_t head_dim);
+
 /// A parameter of ours. {} in names stands for the number of the layer.
 struct Rule {
   std::string ours;
